@@ -1,0 +1,313 @@
+"""What the actors ask of the world: seven ports, each with a real and a simulated implementation.
+
+Actors get them by argument and know nothing behind them, so the same code runs in a cluster, on one machine and in
+a deterministic simulation. Every implementation of a port passes that port's contract suite (`tests/contract`).
+Errors are those of `haulout.errors`; foreign exceptions never pass a port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ParamSpec, Protocol, TypeVar
+
+from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.ledger.events import Event
+from haulout.primitives import Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
+
+Buffer = bytes | bytearray | memoryview
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+# --- time and chance ----------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Wall time for what is written down, monotonic time for how long things take."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970, UTC; may jump."""
+
+    def monotonic_us(self) -> int:
+        """Microseconds since some start; never goes back."""
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        """Let `duration_ms` pass."""
+
+
+class Rng(Protocol):
+    """Chance. Real: the operating system's; simulated: one seed."""
+
+    def random_bytes(self, n: int) -> bytes:
+        """`n` bytes nobody can predict."""
+
+    def below(self, limit: int) -> int:
+        """A number in [0, limit), evenly."""
+
+    def shuffled(self, items: Iterable[T]) -> list[T]:
+        """The items in random order."""
+
+
+class Workers(Protocol):
+    """CPU-heavy calls off the event loop; in a simulation they run inline."""
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` and return its result; its exception is raised here."""
+
+
+# --- storage ------------------------------------------------------------------------------------------------
+
+
+class Disk(Protocol):
+    """Files under one folder; paths are relative, with `/`. What `sync` has returned for survives a power cut."""
+
+    async def write(self, path: str, chunks: Iterable[Buffer]) -> int:
+        """Make or replace a file, not yet durable; returns its size. Folders are made as needed.
+
+        Raises:
+            DiskFull: nothing is left of the file.
+        """
+
+    async def sync(self, paths: Sequence[str]) -> None:
+        """Make these files and their names durable, as one batch. A failed sync is fatal to the caller's process."""
+
+    async def write_atomic(self, path: str, chunks: Iterable[Buffer]) -> int:
+        """Replace a file durably: after a crash it is wholly the old or wholly the new one."""
+
+    async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Read a file or a part of it; short at its end.
+
+        Raises:
+            NotFound: no such file.
+        """
+
+    async def size(self, path: str) -> int | None:
+        """Bytes in a file, or None when there is none."""
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        """Remove files; those that are not there are no error."""
+
+    async def list(self, prefix: str) -> list[str]:
+        """Paths of all files below a folder, sorted."""
+
+    async def free_bytes(self) -> int:
+        """Bytes that can still be written."""
+
+
+class Store(Protocol):
+    """An ordered key-value store with atomic batches and one writer. SQLite outside, a crashable fake inside."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under a key, or None."""
+
+    def scan(
+        self, start: bytes, end: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end in key order, or from the end with `reverse`, as of the call."""
+
+    async def commit(self, writes: Mapping[bytes, bytes | None], *, durable: bool = True) -> None:
+        """Apply all writes (None deletes) or none. When `durable`, it and all before it survive a power cut once
+        this returns; otherwise a suffix of commits may be lost, never a part of one.
+
+        Raises:
+            DiskFull: nothing was applied.
+        """
+
+    async def close(self) -> None:
+        """Release the files; nothing may be called afterwards."""
+
+
+# --- storage nodes ------------------------------------------------------------------------------------------
+
+
+class Outcome(Enum):
+    """What became of something that a node was given to keep."""
+
+    STORED = "stored"
+    ALREADY_STORED = "already_stored"
+
+
+@dataclass(frozen=True, slots=True)
+class SliverUpload:
+    """One sliver on its way: `bcs` is the canonical sliver of a known axis (`spec/encoding.md` 9)."""
+
+    pair_index: SliverPairIndex
+    axis: Axis
+    bcs: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class BlobHoldings:
+    """What a node holds of one blob, over the shards it owns."""
+
+    is_registered: bool
+    has_metadata: bool
+    missing: tuple[tuple[SliverPairIndex, Axis], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedMessage:
+    """A signed message of `spec/encoding.md` 10: exactly the bytes that were signed."""
+
+    message: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IncompleteBlob:
+    """A certified blob of which a node lacks something."""
+
+    blob_id: BlobId
+    lacks_metadata: bool
+    missing_slivers: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncompletePage:
+    """Incomplete blobs in order of their ids; `next_after` is None at the end. `height` is the node's own."""
+
+    height: int
+    blobs: tuple[IncompleteBlob, ...]
+    next_after: BlobId | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """How a node is; the fields of the health document (`spec/client-api.md` 14.2)."""
+
+    node_id: ObjectId
+    name: str
+    epoch: int
+    status: str  # Standby, Active, Diverged, StorageFailed …: match on the first word
+    uptime_ms: int
+    height: int  # last block re-executed
+    block_digest: Digest
+    head_height: int  # last block heard of
+    shards: tuple[int, ...]
+    incomplete_blobs: int
+    corrupt_slivers: int  # found since start
+    stored_slivers: int
+    stored_bytes: int
+
+
+class StorageNodeApi(Protocol):
+    """One storage node as its clients and peers see it. Every request names the epoch it is made for.
+
+    Implemented by the node itself, by the gRPC client, and by the simulated network. Common errors: `WrongEpoch`,
+    `Unavailable`, and those of `spec/client-api.md` 14.1 under their codes.
+    """
+
+    async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
+        """Keep the metadata (BCS, without id) of a registered blob."""
+
+    async def store_slivers(
+        self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
+    ) -> Sequence[Outcome]:
+        """Keep slivers of a registered blob whose metadata the node has; outcomes in order. The first that is refused
+        ends the call with its error; those before it are kept."""
+
+    async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
+        """What the node has and lacks of a blob: where an upload resumes."""
+
+    async def confirm_blob(self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int) -> SignedMessage:
+        """Sign that all slivers of all own shards are durable; `object_id` for a deletable blob, None for a permanent
+        one. Waits up to `wait_ms` for the registration to arrive."""
+
+    async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
+        """Metadata with id (BCS)."""
+
+    def read_slivers(
+        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+    ) -> AsyncIterator[SliverUpload]:
+        """The asked slivers that the node has, in any order; those it lacks are left out."""
+
+    async def read_recovery_symbols(
+        self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
+    ) -> Sequence[bytes]:
+        """All symbols of a target sliver that the node can make: general recovery symbols (BCS) with proofs, decoding
+        symbols (BCS, either axis) without."""
+
+    async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
+        """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""
+
+    async def list_incomplete(self, *, after: BlobId | None, limit: int) -> IncompletePage:
+        """Certified blobs of which the node lacks something, by cursor."""
+
+    async def health(self) -> NodeHealth:
+        """How the node is."""
+
+
+class NodeTransport(Protocol):
+    """The way to storage nodes. Nothing above it knows gRPC."""
+
+    def connect(self, address: str) -> StorageNodeApi:
+        """The node at an address; costs nothing and never fails, its calls may."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+
+
+# --- the ledger ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """A row of the state, or its absence, with the proof that it is so (canonical bytes of `chain.proof`)."""
+
+    key: bytes
+    value: bytes | None
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StateRead:
+    """Rows as of one block."""
+
+    header: BlockHeader
+    entries: tuple[StateEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """Where the ledger stands."""
+
+    chain_id: Digest
+    head: BlockHeader
+    engine: str
+    pending_transactions: int
+    metrics: Mapping[str, int] = field(default_factory=dict)
+
+
+class Ledger(Protocol):
+    """The ledger as everyone else sees it: it orders transactions and hands out blocks, results, rows with proofs."""
+
+    async def submit(self, transaction: bytes, *, wait_ms: int = 0) -> TransactionResult | None:
+        """Hand in a signed transaction (BCS). Returns its result when that is durable within `wait_ms`, else None.
+        The same digest again gives the recorded result.
+
+        Raises:
+            InvalidInput: inadmissible, with the reason's code; it is in no block.
+        """
+
+    async def result(self, digest: Digest, *, wait_ms: int = 0) -> TransactionResult | None:
+        """What became of a transaction, waiting up to `wait_ms` for it."""
+
+    async def status(self) -> LedgerStatus:
+        """The head and how the ledger is."""
+
+    async def read(self, keys: Sequence[bytes]) -> StateRead:
+        """Rows of committed tables with proofs against the head's state root."""
+
+    async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Rows in key order, without proofs: for indexes whose hits are then read with `read`."""
+
+    def blocks(self, from_height: int) -> AsyncIterator[Block]:
+        """All blocks from a height on, then each new one as it is made; ends only with an error."""
+
+    def events(self, from_sequence: int) -> AsyncIterator[Event]:
+        """All events from a sequence number on, then each new one."""
+
+    def snapshot(self) -> AsyncIterator[bytes]:
+        """The whole state at the head in chunks, deterministic; verified by its root on import."""
