@@ -1,0 +1,1 @@
+"""Blocks, the state tree and proofs about them."""

@@ -1,0 +1,236 @@
+"""`haulout up`, `down`, `status`, `node stop|start`: the network on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from haulout.cli.output import print_json
+
+if TYPE_CHECKING:
+    from haulout.embedded.assembly import Running
+    from haulout.embedded.folder import NetworkFolder
+    from haulout.embedded.supervisor import ProcessReport
+
+DIR_OPTION = typer.Option(None, "--dir", help="The network's folder; else $HAULOUT_DIR, else ./.haulout.")
+JSON_OPTION = typer.Option(False, "--json", help="Answer in JSON.")
+
+node_app = typer.Typer(help="Storage nodes of the network on this machine.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("up")(up)
+    app.command("down")(down)
+    app.command("status")(status)
+    node_app.command("stop")(node_stop)
+    node_app.command("start")(node_start)
+    app.add_typer(node_app, name="node")
+
+
+def up(
+    directory: Path | None = DIR_OPTION,
+    nodes: int | None = typer.Option(None, help="Storage nodes; 5 in a new network."),
+    shards: int | None = typer.Option(None, help="Shards; 100 in a new network. They bound the largest blob."),
+    port_base: int | None = typer.Option(None, help="First port; 31415 in a new network."),
+    detach: bool = typer.Option(False, "--detach", help="Run in the background; return when a store would succeed."),
+    restart: bool = typer.Option(True, "--restart/--no-restart", help="Start a dead process again."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Run a network on this machine until Ctrl-C."""
+    from haulout.embedded.assembly import UpOptions, run_network
+    from haulout.embedded.folder import find_folder
+
+    folder = find_folder(directory)
+    if detach:
+        _detach(folder, [f"--{'' if restart else 'no-'}restart", *_given(nodes=nodes, shards=shards, port_base=port_base)])
+        status(directory, as_json)
+        return
+    options = UpOptions(folder=folder, n_nodes=nodes, n_shards=shards, port_base=port_base, restart=restart)
+    asyncio.run(run_network(options, on_start=_announce, on_ready=_show_live))
+
+
+def _given(**options: int | None) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+
+
+async def _announce(running: Running) -> None:
+    layout, shape = running.layout, running.shape
+    if layout.port_base != running.wanted_port_base:
+        _say(f"ports from {running.wanted_port_base} on are taken; using {layout.port_base} on")
+    _say(f"starting {shape.n_nodes} nodes with {shape.n_shards} shards, ledger, gateway and GraphQL …")
+
+
+async def _show_live(running: Running) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from haulout.embedded.table import build_table
+
+    supervisor, layout = running.supervisor, running.layout
+    _say(f"ready: {layout.urls_of('gateway')['http']}  {layout.urls_of('graphql')['graphql']}")
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        await asyncio.Event().wait()
+    footer = "store a file: haulout store FILE --epochs 5    stop: Ctrl-C"
+
+    def render() -> Any:
+        return build_table(supervisor.reports(), title=f"haulout · {running.shape.n_shards} shards", footer=footer)
+
+    with Live(render(), console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            await asyncio.sleep(0.5)
+            live.update(render(), refresh=True)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"haulout: {text}\n")
+
+
+def _detach(folder: NetworkFolder, options: list[str]) -> None:
+    """Start a supervisor in a session of its own and wait until it is ready or has failed with its own message."""
+    from haulout.embedded.assembly import READY_TIMEOUT_S
+    from haulout.embedded.folder import NetworkRunning, read_json
+
+    if folder.is_locked():
+        raise NetworkRunning(path=str(folder.root), pid=int((read_json(folder.supervisor_file) or {}).get("pid", 0)))
+    log = folder.log_of("supervisor")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "haulout.cli", "up", "--dir", str(folder.root), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + READY_TIMEOUT_S + 30
+        while time.monotonic() < deadline:
+            code = process.poll()
+            if code is not None:
+                sys.stderr.write(log.read_text(errors="replace"))
+                raise typer.Exit(code or 1)
+            record = read_json(folder.supervisor_file) or {}
+            if record.get("pid") == process.pid and record.get("ready"):
+                return
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        raise
+    process.send_signal(signal.SIGTERM)
+    sys.stderr.write(log.read_text(errors="replace"))
+    raise typer.Exit(4)
+
+
+def down(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Stop the network of a folder; its data stays."""
+    from haulout.embedded.folder import find_folder, read_json
+    from haulout.embedded.supervisor import end_orphans, is_ours
+
+    folder = find_folder(directory)
+    folder.require_shape()
+    was_running = folder.is_locked()
+    pid = int((read_json(folder.supervisor_file) or {}).get("pid", 0))
+    if was_running and pid:
+        os.kill(pid, signal.SIGTERM)
+        while folder.is_locked():
+            time.sleep(0.05)
+    elif pid and not is_ours(pid, folder):
+        end_orphans(folder)
+    if as_json:
+        print_json({"dir": str(folder.root), "stopped": was_running})
+    else:
+        _say("stopped" if was_running else "it was not running")
+
+
+def status(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Show the processes of the network, what the nodes hold, and what is missing."""
+    from haulout.embedded.folder import find_folder
+
+    folder = find_folder(directory)
+    folder.require_shape()
+    ready, reports = asyncio.run(_reports(folder))
+    if as_json:
+        print_json({"dir": str(folder.root), "ready": ready, "processes": [_document(r) for r in reports]})
+        return
+    from rich.console import Console
+
+    from haulout.embedded.table import build_table
+
+    footer = _missing(reports) if reports else "not running; start it with `haulout up`"
+    Console().print(build_table(reports, title=f"haulout · {folder.root}", footer=footer))
+
+
+async def _reports(folder: NetworkFolder) -> tuple[bool, list[ProcessReport]]:
+    from haulout.embedded.control import fetch_reports
+
+    return await fetch_reports(folder)
+
+
+def _document(report: ProcessReport) -> dict[str, object]:
+    document: dict[str, object] = {
+        "name": report.name,
+        "role": report.role,
+        "pid": report.pid,
+        "state": report.state,
+        "urls": dict(report.urls),
+        "restarts": report.n_restarts,
+        "reasons": list(report.reasons),
+    }
+    if report.health is not None:
+        health = report.health
+        document["node"] = {
+            "shards": len(health.shards),
+            "height": health.height,
+            "epoch": health.epoch,
+            "status": health.status,
+            "storedSlivers": health.stored_slivers,
+            "storedBytes": health.stored_bytes,
+            "incompleteBlobs": health.incomplete_blobs,
+            "corruptSlivers": health.corrupt_slivers,
+        }
+    return document
+
+
+def _missing(reports: list[ProcessReport]) -> str:
+    """One line: how much of the network is away, and whether reads and writes still work."""
+    from haulout.primitives import min_correct, min_decodable
+
+    nodes = [r for r in reports if r.role == "node"]
+    away = [r.name for r in nodes if r.state != "ready"]
+    n_shards = sum(len(r.health.shards) for r in nodes if r.health is not None)
+    if not away:
+        lacking = [f"{r.name} lacks {r.health.incomplete_blobs} blobs" for r in nodes if r.health and r.health.incomplete_blobs]
+        return "; ".join(lacking) + " (being rebuilt)" if lacking else "nothing is missing"
+    total = max(n_shards, 1)
+    del min_correct, min_decodable, total
+    return f"away: {', '.join(away)}"
+
+
+def node_stop(name: str, directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Stop one process and leave it stopped."""
+    _control(directory, "stop", name, as_json)
+
+
+def node_start(name: str, directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Start a stopped process."""
+    _control(directory, "start", name, as_json)
+
+
+def _control(directory: Path | None, verb: str, name: str, as_json: bool) -> None:
+    from haulout.embedded.control import command_node
+    from haulout.embedded.folder import find_folder
+
+    folder = find_folder(directory)
+    folder.require_shape()
+    asyncio.run(command_node(folder, verb, name))
+    if as_json:
+        print_json({"name": name, "done": verb})
+    else:
+        _say(f"{name}: {verb} done")

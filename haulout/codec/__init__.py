@@ -1,0 +1,1 @@
+"""Erasure coding: blobs to sliver pairs and back."""

@@ -1,0 +1,1 @@
+"""Hashes, Merkle trees, signatures and the messages they sign."""

@@ -1,0 +1,123 @@
+"""`haulout up`: puts a network together on this machine and runs it until it is told to stop.
+
+Order: hold the folder, find ports, found the network if there is none, write down where it listens, serve the
+control port, start the processes. Whatever ends it, the processes are ended in order and the folder is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from haulout.embedded.control import SupervisorControl
+from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged
+from haulout.embedded.founding import check_shape, found_network, write_client_file
+from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
+from haulout.embedded.supervisor import Supervisor, end_orphans
+from haulout.observability.lifecycle import stop_on_signals
+from haulout.wire.control import serve_control
+from haulout.wire.transport import GrpcNodeTransport
+from haulout.world.clock import SystemClock
+from haulout.world.rng import SystemRng
+
+DEFAULT_NODES = 5
+DEFAULT_SHARDS = 100
+READY_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What a person asked for; None means: as the folder has it, or the default."""
+
+    folder: NetworkFolder
+    n_nodes: int | None
+    n_shards: int | None
+    port_base: int | None
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A network while it runs, as its watcher sees it."""
+
+    supervisor: Supervisor
+    layout: Layout
+    shape: NetworkShape
+    wanted_port_base: int
+
+
+Watcher = Callable[[Running], Awaitable[None]]
+
+
+async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watcher) -> None:
+    """Run a network until a signal or `haulout down`.
+
+    Args:
+        options: size and place.
+        on_start: called when the processes have been started.
+        on_ready: called when a store would succeed; runs until the network ends and is cancelled then.
+
+    Raises:
+        NetworkRunning, FolderOfAnotherVersion, ShapeChanged, InvalidField, NoFreePorts: before anything starts.
+        StartFailed: a process did not become ready; all are ended.
+    """
+    clock = SystemClock()
+    with options.folder.locked():
+        end_orphans(options.folder)
+        shape, layout, wanted = _prepare(options, clock)
+        write_client_file(options.folder, layout)
+        transport = GrpcNodeTransport()
+        supervisor = Supervisor(options.folder, layout, restart=options.restart, clock=clock, transport=transport)
+        running = Running(supervisor, layout, shape, wanted)
+        control = SupervisorControl(supervisor)
+        try:
+            with stop_on_signals() as stop:
+                async with serve_control(control, layout.address_of("supervisor")):
+                    work = asyncio.create_task(supervisor.run())
+                    watch = asyncio.create_task(_watch(running, on_start, on_ready))
+                    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(supervisor.shutdown_requested.wait())]
+                    try:
+                        done, _ = await asyncio.wait([work, watch, *ends], return_when=asyncio.FIRST_COMPLETED)
+                        for task in done & {work, watch}:
+                            task.result()
+                    finally:
+                        for task in (watch, *ends, work):
+                            task.cancel()
+                        for task in (watch, *ends, work):
+                            with contextlib.suppress(asyncio.CancelledError):
+                                await _finish(task)
+        finally:
+            await transport.close()
+
+
+async def _finish(task: asyncio.Task[object]) -> None:
+    """Wait for a cancelled task; its error, if any, has been raised by `run_network` already."""
+    await asyncio.wait([task])
+    if task.cancelled():
+        return
+    task.exception()
+
+
+async def _watch(running: Running, on_start: Watcher, on_ready: Watcher) -> None:
+    await on_start(running)
+    await running.supervisor.wait_ready(READY_TIMEOUT_S)
+    await on_ready(running)
+
+
+def _prepare(options: UpOptions, clock: SystemClock) -> tuple[NetworkShape, Layout, int]:
+    shape = options.folder.load_shape()
+    if shape is None:
+        n_nodes, n_shards = options.n_nodes or DEFAULT_NODES, options.n_shards or DEFAULT_SHARDS
+        check_shape(n_nodes, n_shards)
+        wanted = options.port_base or DEFAULT_PORT_BASE
+        layout = choose_layout(wanted, n_nodes)
+        return found_network(options.folder, layout, n_shards=n_shards, clock=clock, rng=SystemRng()), layout, wanted
+    path = str(options.folder.root)
+    for what, have, asked in (("nodes", shape.n_nodes, options.n_nodes), ("shards", shape.n_shards, options.n_shards)):
+        if asked is not None and asked != have:
+            raise ShapeChanged(path=path, what=what, have=have, asked=asked)
+    # Nodes are on the ledger under their addresses, so an existing network keeps its ports.
+    wanted = options.port_base or shape.port_base
+    return shape, choose_layout(wanted, shape.n_nodes), wanted

@@ -1,0 +1,225 @@
+"""The network folder: everything of one local network lives under it, and only one supervisor at a time.
+
+::
+
+    network.json      what the network is: format, size, ports
+    genesis.json      block 0, the same for every process
+    client.json       where a client finds the network and its funded key
+    wallet.json       that key (0600)
+    supervisor.json   while it runs: who supervises and where it listens
+    lock              held by the supervisor
+    ledger/ gateway/ graphql/ nodes/node-0/ …   each process's own data
+    logs/NAME.log
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected
+
+FOLDER_FORMAT = 1
+DEFAULT_FOLDER = Path(".haulout")
+
+
+@dataclass(eq=False)
+class FolderOfAnotherVersion(Rejected):
+    """The folder was made by a version this one cannot read."""
+
+    code = "FOLDER_VERSION"
+    template = "{path} has format {found}, this version reads {supported}"
+    hint = "use the version that made it, or another --dir"
+    path: str
+    found: str
+    supported: int
+
+
+@dataclass(eq=False)
+class NetworkRunning(Rejected):
+    """Another supervisor holds the folder."""
+
+    code = "NETWORK_RUNNING"
+    template = "a network is already running in {path} (process {pid})"
+    hint = "see `haulout status`, stop it with `haulout down`, or use another --dir"
+    path: str
+    pid: int
+
+
+@dataclass(eq=False)
+class NoNetwork(NotFound):
+    """There is no network in the folder."""
+
+    code = "NO_NETWORK"
+    template = "there is no network in {path}"
+    hint = "start one with `haulout up`, or name its folder with --dir or HAULOUT_DIR"
+    path: str
+
+
+@dataclass(eq=False)
+class FolderDamaged(Corrupt):
+    """A file of the folder cannot be read as what it should be."""
+
+    code = "FOLDER_DAMAGED"
+    template = "{path} cannot be read: {problem}"
+    hint = "restore the file, or start afresh with another --dir"
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class ShapeChanged(InvalidInput):
+    """Asked for another size than the network in the folder has."""
+
+    code = "NETWORK_SHAPE_FIXED"
+    template = "the network in {path} has {have} {what}, not {asked}"
+    hint = "leave the option out, or use another --dir for another network"
+    path: str
+    what: str
+    have: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """What is fixed when a network is founded, and the ports it got last."""
+
+    format: int
+    chain_id: str
+    n_nodes: int
+    n_shards: int
+    port_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFolder:
+    """Paths of a network folder and safe reading and writing of its small files."""
+
+    root: Path
+
+    @property
+    def network_file(self) -> Path:
+        return self.root / "network.json"
+
+    @property
+    def genesis_file(self) -> Path:
+        return self.root / "genesis.json"
+
+    @property
+    def client_file(self) -> Path:
+        return self.root / "client.json"
+
+    @property
+    def wallet_file(self) -> Path:
+        return self.root / "wallet.json"
+
+    @property
+    def supervisor_file(self) -> Path:
+        return self.root / "supervisor.json"
+
+    def data_of(self, name: str) -> Path:
+        """Where a process keeps its data."""
+        return self.root / "nodes" / name if name.startswith("node-") else self.root / name
+
+    def log_of(self, name: str) -> Path:
+        return self.root / "logs" / f"{name}.log"
+
+    def load_shape(self) -> NetworkShape | None:
+        """The network in the folder, or None when there is none yet.
+
+        Raises:
+            FolderOfAnotherVersion, FolderDamaged: with the way out.
+        """
+        document = read_json(self.network_file)
+        if document is None:
+            return None
+        if document.get("format") != FOLDER_FORMAT:
+            raise FolderOfAnotherVersion(
+                path=str(self.root), found=str(document.get("format")), supported=FOLDER_FORMAT
+            )
+        try:
+            return NetworkShape(**document)
+        except TypeError as e:
+            raise FolderDamaged(path=str(self.network_file), problem=str(e)) from e
+
+    def save_shape(self, shape: NetworkShape) -> None:
+        write_json(self.network_file, asdict(shape))
+
+    def require_shape(self) -> NetworkShape:
+        """The network in the folder.
+
+        Raises:
+            NoNetwork: there is none.
+        """
+        shape = self.load_shape()
+        if shape is None:
+            raise NoNetwork(path=str(self.root))
+        return shape
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one supervisor.
+
+        Raises:
+            NetworkRunning: another one holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                running = read_json(self.supervisor_file) or {}
+                raise NetworkRunning(path=str(self.root), pid=int(running.get("pid", 0))) from e
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a supervisor holds the folder now."""
+        try:
+            with self.locked():
+                return False
+        except NetworkRunning:
+            return True
+
+
+def find_folder(option: Path | None) -> NetworkFolder:
+    """The folder a command means: `--dir`, else `$HAULOUT_DIR`, else `./.haulout`."""
+    chosen = option or Path(os.environ.get("HAULOUT_DIR") or DEFAULT_FOLDER)
+    return NetworkFolder(chosen.expanduser().absolute())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or None when there is no file.
+
+    Raises:
+        FolderDamaged: it is not a JSON object.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        raise FolderDamaged(path=str(path), problem=str(e)) from e
+    if not isinstance(document, dict):
+        raise FolderDamaged(path=str(path), problem="not a JSON object")
+    return document
+
+
+def write_json(path: Path, document: dict[str, Any], *, mode: int = 0o644) -> None:
+    """Replace a JSON file durably, readable to nobody else from the first byte when `mode` says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,214 @@
+"""The supervisor of a local network: the cluster's operator in small.
+
+It starts every process, starts a dead one again, asks each whether it is ready and the nodes how they are, and
+answers `haulout status`, `down` and `node stop|start` over gRPC. It holds no truth: the ledger does. If it dies, its
+children die with it on the next start of the folder, and all data comes back from their own disks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from haulout.embedded.child import Child, ChildState
+from haulout.embedded.folder import NetworkFolder, read_json, write_json
+from haulout.embedded.founding import command_of, environment_of
+from haulout.embedded.layout import Layout, role_of
+from haulout.errors import HauloutError, InvalidField, Unavailable
+from haulout.ports import Clock, NodeHealth, NodeTransport
+
+PROBE_INTERVAL_MS = 500
+HEALTH_TIMEOUT_S = 2.0
+
+
+@dataclass(eq=False)
+class StartFailed(Unavailable):
+    """A process did not become ready."""
+
+    code = "START_FAILED"
+    template = "{name} did not become ready within {timeout_s} s: {reason}\n{last_lines}"
+    hint = "its whole log is {log}"
+    name: str
+    timeout_s: int
+    reason: str
+    last_lines: str
+    log: str
+
+    def __str__(self) -> str:
+        return super().__str__().format(log=self.log)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """One process as `haulout status` shows it."""
+
+    name: str
+    role: str
+    pid: int | None
+    state: str
+    reasons: tuple[str, ...]
+    n_restarts: int
+    urls: Mapping[str, str]
+    health: NodeHealth | None
+
+
+class Supervisor:
+    """Keeps the processes of one network running until it is told to stop."""
+
+    def __init__(
+        self, folder: NetworkFolder, layout: Layout, *, restart: bool, clock: Clock, transport: NodeTransport
+    ) -> None:
+        self._folder = folder
+        self._layout = layout
+        self._clock = clock
+        self._transport = transport
+        self._health: dict[str, NodeHealth] = {}
+        self.shutdown_requested = asyncio.Event()
+        self.children = {
+            name: Child(
+                name=name,
+                command=command_of(name, folder, layout),
+                environment=environment_of(name),
+                log=folder.log_of(name),
+                restart=restart,
+            )
+            for name in layout.names
+        }
+
+    async def run(self) -> None:
+        """Start everything and probe it until cancelled; then end it in the order opposite to the start."""
+        end_orphans(self._folder)
+        try:
+            for child in self.children.values():
+                await child.start()
+            self.record()
+            async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=False) as http:
+                while True:
+                    await asyncio.gather(*(self._probe(http, child) for child in self.children.values()))
+                    self.record()
+                    await self._clock.sleep_ms(PROBE_INTERVAL_MS)
+        finally:
+            await asyncio.shield(self._end())
+
+    async def wait_ready(self, timeout_s: int) -> None:
+        """Wait until a store would succeed: every process is ready.
+
+        Raises:
+            StartFailed: names the first process that is not, with the end of its log.
+        """
+        deadline_us = self._clock.monotonic_us() + timeout_s * 1_000_000
+        while not self.is_ready:
+            failed = next((c for c in self.children.values() if c.state is ChildState.EXITED), None)
+            if failed is not None or self._clock.monotonic_us() > deadline_us:
+                child = failed or next(c for c in self.children.values() if c.state is not ChildState.READY)
+                raise StartFailed(
+                    name=child.name,
+                    timeout_s=timeout_s,
+                    reason="; ".join(child.reasons) or child.state.value,
+                    last_lines="\n".join(child.last_lines()),
+                    log=str(child.log),
+                )
+            await self._clock.sleep_ms(50)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every process that should run is ready."""
+        return all(child.state in (ChildState.READY, ChildState.STOPPED) for child in self.children.values())
+
+    def reports(self) -> list[ProcessReport]:
+        """All processes, in the order of their start."""
+        return [
+            ProcessReport(
+                name=child.name,
+                role=role_of(child.name),
+                pid=child.pid,
+                state=child.state.value,
+                reasons=child.reasons,
+                n_restarts=child.n_restarts,
+                urls=self._layout.urls_of(child.name),
+                health=self._health.get(child.name) if child.pid is not None else None,
+            )
+            for child in self.children.values()
+        ]
+
+    async def stop_node(self, name: str) -> None:
+        """Stop a process and leave it stopped."""
+        await self._child(name).stop()
+        self.record()
+
+    async def start_node(self, name: str) -> None:
+        """Start a stopped process."""
+        await self._child(name).start()
+        self.record()
+
+    def record(self) -> None:
+        """Write down who runs, so that `status` and the next start know after a crash of this process."""
+        pids = {child.name: child.pid for child in self.children.values() if child.pid is not None}
+        document = {
+            "pid": os.getpid(),
+            "address": self._layout.address_of("supervisor"),
+            "portBase": self._layout.port_base,
+            "ready": self.is_ready,
+            "children": pids,
+        }
+        if document != read_json(self._folder.supervisor_file):
+            write_json(self._folder.supervisor_file, document)
+
+    def _child(self, name: str) -> Child:
+        child = self.children.get(name)
+        if child is None:
+            raise InvalidField(field="name", problem=f"{name!r} is not one of {', '.join(self.children)}")
+        return child
+
+    async def _probe(self, http: httpx.AsyncClient, child: Child) -> None:
+        if child.pid is None:
+            child.is_ready = False
+            self._health.pop(child.name, None)
+            return
+        try:
+            answer = await http.get(f"http://{self._layout.metrics_address_of(child.name)}/readyz")
+            child.is_ready = answer.status_code == 200
+            child.reasons = tuple(answer.json().get("reasons", ()))
+        except (httpx.HTTPError, ValueError) as e:
+            child.is_ready = False
+            child.reasons = (f"NOT_ANSWERING: {type(e).__name__}",)
+            return
+        child.was_ready = child.was_ready or child.is_ready
+        if role_of(child.name) == "node":
+            with contextlib.suppress(HauloutError):  # unreachable or starting: it is shown without its numbers
+                self._health[child.name] = await self._transport.connect(self._layout.address_of(child.name)).health()
+
+    async def _end(self) -> None:
+        names = self.children
+        for group in ("graphql", "gateway", "node", "ledger"):
+            await asyncio.gather(*(child.stop() for name, child in names.items() if role_of(name) == group))
+        self._folder.supervisor_file.unlink(missing_ok=True)
+
+
+def end_orphans(folder: NetworkFolder) -> None:
+    """Kill processes that a supervisor left behind when it died: they hold the ports and the data."""
+    left = read_json(folder.supervisor_file) or {}
+    for pid in map(int, left.get("children", {}).values()):
+        while is_ours(pid, folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+    folder.supervisor_file.unlink(missing_ok=True)
+
+
+def is_ours(pid: int, folder: NetworkFolder) -> bool:
+    """Whether a process id still belongs to a process of this folder, not to one that got its number later."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
+    return str(folder.root).encode() in command

@@ -1,0 +1,58 @@
+"""The live table of `haulout up`, and the same table once for `haulout status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from haulout.embedded.supervisor import ProcessReport
+
+STATE_STYLE = {"ready": "green", "starting": "yellow", "not ready": "yellow", "restarting": "red", "exited": "red"}
+
+
+def build_table(reports: Sequence[ProcessReport], *, title: str, footer: str) -> RenderableType:
+    """Processes with their state; nodes with their shards, blocks and what they hold and lack."""
+    table = Table(title=title, title_justify="left", title_style="bold", expand=False, pad_edge=False)
+    for heading in ("process", "state", "pid", "where", "shards", "height", "slivers", "stored", "lacks"):
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=heading != "state")
+    for report in reports:
+        where = next(iter(report.urls.values()))
+        state = Text(report.state, style=STATE_STYLE.get(report.state, "dim"))
+        if report.n_restarts:
+            state.append(f" ({report.n_restarts} restarts)", style="dim")
+        if report.reasons and report.state != "ready":
+            state.append(f"\n{'; '.join(report.reasons)}", style="dim")
+        table.add_row(report.name, state, str(report.pid or ""), where, *_node_cells(report))
+    return Group(table, Text(footer, style="dim"))
+
+
+_NUMBERS = {"pid", "shards", "height", "slivers", "stored", "lacks"}
+
+
+def _node_cells(report: ProcessReport) -> tuple[str, ...]:
+    health = report.health
+    if health is None:
+        return ("",) * 5
+    lacks = f"{health.incomplete_blobs} blobs" if health.incomplete_blobs else ""
+    return (
+        str(len(health.shards)),
+        str(health.height),
+        f"{health.stored_slivers:,}",
+        size_text(health.stored_bytes),
+        lacks,
+    )
+
+
+def size_text(size_bytes: int) -> str:
+    """Bytes for people, in binary units with one decimal."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    value = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} PiB"

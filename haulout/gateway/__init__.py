@@ -1,0 +1,1 @@
+"""Publisher and aggregator over HTTP."""

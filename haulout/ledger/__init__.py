@@ -1,0 +1,1 @@
+"""The rules: what transactions do to the state."""

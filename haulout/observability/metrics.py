@@ -1,0 +1,26 @@
+"""Metrics: one registry per process, handed to whoever counts something.
+
+Every name starts with `haulout_` and ends with its unit. A label has few values that are known at start (never a
+blob id or an address); create them then, so that a rate over something that has not happened yet reads 0.
+"""
+
+from __future__ import annotations
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge
+
+import haulout
+
+prometheus_client.disable_created_metrics()
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60)
+
+
+def build_registry(role: str) -> CollectorRegistry:
+    """A registry that already tells what the process is and how it does (memory, CPU, open files)."""
+    registry = CollectorRegistry(auto_describe=True)
+    prometheus_client.ProcessCollector(namespace="haulout", registry=registry)
+    prometheus_client.GCCollector(registry=registry)
+    info = Gauge("haulout_build_info", "Version and role of this process; always 1.", ["version", "role"], registry=registry)
+    info.labels(version=haulout.__version__, role=role).set(1)
+    return registry

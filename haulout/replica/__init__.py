@@ -1,0 +1,1 @@
+"""A ledger followed and executed again: everyone's own verified view."""

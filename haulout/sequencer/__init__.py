@@ -1,0 +1,1 @@
+"""Orders transactions into durable, hash-chained blocks."""

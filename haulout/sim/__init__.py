@@ -1,0 +1,1 @@
+"""A fake world for the real actors: virtual time, and a fake of every port."""

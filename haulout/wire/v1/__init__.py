@@ -1,0 +1,1 @@
+"""Generated from protos/haulout/wire/v1 by make gen."""
