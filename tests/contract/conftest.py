@@ -1,0 +1,112 @@
+"""Every implementation of every port, by name: a suite runs once for each.
+
+A case opens its port and brings a runner: `case.run(story)` runs an async story, on asyncio's loop for the real
+ports and on the virtual-time loop for the fakes. To add an implementation, append a case to its list here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from haulout.ports import Clock, Disk, Rng, Store, Workers
+from haulout.world.clock import SystemClock
+from haulout.world.disk import FileDisk
+from haulout.world.memory_store import MemoryStore
+from haulout.world.rng import SystemRng
+from haulout.world.sqlite_store import SqliteStore
+from haulout.world.workers import InlineWorkers, ThreadWorkers
+
+T = TypeVar("T")
+Runner = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@dataclass
+class StoreCase:
+    """A store: `open` gives the same rows again when `persists`."""
+
+    name: str
+    open: Callable[[Path], Store]
+    persists: bool
+    run: Runner = asyncio.run
+
+
+@dataclass
+class DiskCase:
+    """A disk: `open` gives the same files again; `close` lets go of it."""
+
+    name: str
+    open: Callable[[Path], Disk]
+    close: Callable[[Any], None] = lambda disk: disk.close()
+    run: Runner = asyncio.run
+
+
+@dataclass
+class ClockCase:
+    name: str
+    open: Callable[[], Clock]
+    run: Runner = asyncio.run
+
+
+@dataclass
+class RngCase:
+    """Chance; `is_seeded` when two of the same seed agree."""
+
+    name: str
+    open: Callable[[int], Rng]
+    is_seeded: bool = False
+
+
+@dataclass
+class WorkersCase:
+    name: str
+    open: Callable[[], Workers]
+    close: Callable[[Any], None] = field(default=lambda workers: workers.close())
+    run: Runner = asyncio.run
+
+
+STORES: list[StoreCase] = [
+    StoreCase("memory", lambda folder: MemoryStore(), persists=False),
+    StoreCase("sqlite", lambda folder: SqliteStore(folder / "store" / "rows.db"), persists=True),
+]
+DISKS: list[DiskCase] = [DiskCase("file", lambda folder: FileDisk(folder / "disk"))]
+CLOCKS: list[ClockCase] = [ClockCase("system", SystemClock)]
+RNGS: list[RngCase] = [RngCase("system", lambda seed: SystemRng())]
+WORKERS: list[WorkersCase] = [
+    WorkersCase("threads", lambda: ThreadWorkers(2)),
+    WorkersCase("inline", InlineWorkers),
+]
+
+
+def _named(cases: list[Any]) -> dict[str, Any]:
+    return {"params": cases, "ids": [case.name for case in cases]}
+
+
+@pytest.fixture(**_named(STORES))
+def store_case(request: pytest.FixtureRequest) -> StoreCase:
+    return request.param
+
+
+@pytest.fixture(**_named(DISKS))
+def disk_case(request: pytest.FixtureRequest) -> DiskCase:
+    return request.param
+
+
+@pytest.fixture(**_named(CLOCKS))
+def clock_case(request: pytest.FixtureRequest) -> ClockCase:
+    return request.param
+
+
+@pytest.fixture(**_named(RNGS))
+def rng_case(request: pytest.FixtureRequest) -> RngCase:
+    return request.param
+
+
+@pytest.fixture(**_named(WORKERS))
+def workers_case(request: pytest.FixtureRequest) -> WorkersCase:
+    return request.param
