@@ -1,0 +1,229 @@
+"""What a storage node refuses, under the codes of `spec/client-api.md` 14.1.
+
+`WrongEpoch` and `DiskFull` live in `haulout.errors`, `StorageFailed` in `haulout.world.errors`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected, Unavailable
+
+# --- malformed: the caller fixes it -------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class IndexOutOfRange(InvalidInput):
+    """A sliver, sliver-pair or shard index beyond the committee's shards."""
+
+    code = "INDEX_OUT_OF_RANGE"
+    template = "{what} {index} is not below {limit}"
+    what: str
+    index: int
+    limit: int
+
+
+@dataclass(eq=False)
+class InvalidMetadata(InvalidInput):
+    """Metadata that does not decode or does not hash to the blob id."""
+
+    code = "INVALID_METADATA"
+    template = "the metadata is not that of blob {blob_id}: {problem}"
+    blob_id: str
+    problem: str
+
+
+@dataclass(eq=False)
+class UnsupportedEncodingType(InvalidInput):
+    """The blob is encoded in a way that this node does not know."""
+
+    code = "UNSUPPORTED_ENCODING_TYPE"
+    template = "encoding type {encoding_type} is not supported"
+    encoding_type: int
+
+
+@dataclass(eq=False)
+class InvalidSliver(InvalidInput):
+    """A sliver that does not decode or does not match the hash in the blob's metadata."""
+
+    code = "INVALID_SLIVER"
+    template = "{axis} sliver of pair {pair_index} of blob {blob_id} is not valid: {problem}"
+    blob_id: str
+    pair_index: int
+    axis: str
+    problem: str
+
+
+@dataclass(eq=False)
+class SliverIndexMismatch(InvalidInput):
+    """The index inside the sliver is not the one that belongs to the sliver pair."""
+
+    code = "SLIVER_INDEX_MISMATCH"
+    template = "the {axis} sliver of pair {pair_index} has index {expected_index}, this one says {sliver_index}"
+    axis: str
+    pair_index: int
+    expected_index: int
+    sliver_index: int
+
+
+@dataclass(eq=False)
+class SliverTooLarge(InvalidInput):
+    """More bytes than a sliver of any blob of this network can have."""
+
+    code = "SLIVER_TOO_LARGE"
+    template = "the sliver has {size_bytes} bytes, the largest of this network has {limit_bytes}"
+    size_bytes: int
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class TooManyTargets(InvalidInput):
+    """One request asks for more slivers than a blob has."""
+
+    code = "SLIVER_COUNT_EXCEEDS_LIMIT"
+    template = "{count} slivers asked in one request, at most {limit} can be"
+    count: int
+    limit: int
+
+
+# --- a rule said no: the caller decides ---------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class NotRegistered(Rejected):
+    """No live registration of the blob is known to this node."""
+
+    code = "NOT_REGISTERED"
+    template = "blob {blob_id} is not registered at height {height}"
+    hint = "register it, or retry once this node has seen the registration"
+    blob_id: str
+    height: int
+
+
+@dataclass(eq=False)
+class InvalidBlob(Rejected):
+    """The blob id is marked invalid on the ledger."""
+
+    code = "INVALID_BLOB"
+    template = "blob {blob_id} was proven to be wrongly encoded"
+    blob_id: str
+
+
+@dataclass(eq=False)
+class MetadataNotStored(Rejected):
+    """A sliver came before the metadata that it would be checked against."""
+
+    code = "METADATA_NOT_FOUND"
+    template = "no metadata of blob {blob_id} is stored here"
+    hint = "send the metadata first"
+    blob_id: str
+
+
+@dataclass(eq=False)
+class ShardNotAssigned(Rejected):
+    """The shard of this sliver pair belongs to another node."""
+
+    code = "SHARD_NOT_ASSIGNED"
+    template = "shard {shard_index} is not assigned to this node in epoch {epoch}"
+    hint = "refresh the committee"
+    shard_index: int
+    epoch: int
+
+
+@dataclass(eq=False)
+class MissingSlivers(Rejected):
+    """Not everything that a confirmation promises is here."""
+
+    code = "MISSING_SLIVERS"
+    template = "{missing} slivers of blob {blob_id} are missing on this node"
+    hint = "ask for the holdings and upload what is missing"
+    blob_id: str
+    missing: int
+
+
+@dataclass(eq=False)
+class SymbolNotPresent(Rejected):
+    """The node holds no sliver from which the symbol could be made."""
+
+    code = "SYMBOL_NOT_PRESENT_AT_SHARDS"
+    template = "no sliver of blob {blob_id} that gives symbols of {axis} sliver {target_index} is stored here"
+    blob_id: str
+    axis: str
+    target_index: int
+
+
+# --- it is not there ----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class MetadataNotFound(NotFound):
+    """The blob's metadata is not here, or the blob is not registered."""
+
+    code = "METADATA_NOT_FOUND"
+    template = "no metadata of blob {blob_id} is stored here"
+    blob_id: str
+
+
+@dataclass(eq=False)
+class SliverNotFound(NotFound):
+    """No sliver of the blob is here, or the blob is not registered."""
+
+    code = "SLIVER_NOT_FOUND"
+    template = "no sliver of blob {blob_id} is stored here"
+    blob_id: str
+
+
+# --- bytes are not what they claim --------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class CorruptRecord(Corrupt):
+    """A stored row or file is not what was written; it is dropped and rebuilt from the other nodes."""
+
+    code = "CORRUPT_RECORD"
+    template = "stored bytes of {what} are damaged"
+    what: str
+
+
+@dataclass(eq=False)
+class UnknownStoreVersion(Corrupt):
+    """The folder was written by a release that keeps things in another way."""
+
+    code = "UNKNOWN_STORE_VERSION"
+    template = "the node's data has format version {found}, this build reads up to {supported}"
+    hint = "start it with the release that wrote it"
+    found: int
+    supported: int
+
+
+# --- not now ------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class LedgerDiverged(Unavailable):
+    """This node's own execution of the ledger differs from the blocks it is given; it signs nothing more."""
+
+    code = "LEDGER_DIVERGED"
+    template = "own ledger state differs from block {height}"
+    hint = "this node needs its operator; ask another"
+    height: int
+
+
+@dataclass(eq=False)
+class TooManyRequests(Unavailable):
+    """A bound of this node is reached."""
+
+    code = "UNAVAILABLE"
+    template = "{what}: at most {limit} at once"
+    what: str
+    limit: int
+
+
+@dataclass(eq=False)
+class NodeStopping(Unavailable):
+    """The node is shutting down."""
+
+    code = "NODE_STOPPING"
+    template = "the node {name} is shutting down"
+    hint = "ask another node, or this one again later"
+    name: str

@@ -1,0 +1,246 @@
+"""What the node keeps in its store: keys, records, and the seal that each record carries.
+
+    01                      FormatRow: layout of the store
+    02                      TotalsRow: how much is held
+    10 blob id              metadata (BCS)
+    11 blob id              BlobRow: which slivers are held, in which files, what was promised
+    20 shard blob id axis   SliverRow: where a sliver's bytes are, and their checksum
+    30 blob id              IncompleteRow: certified, but something is lacking
+    31 blob id              GarbageRow: perhaps not needed any more
+    40                      CursorRow: how far the ledger's events have been followed
+    41                      SweepRow: where a sweep over all blobs stands
+
+Slivers are ordered by shard, so that a shard can be dropped or handed over in one pass. A sealed record is its
+canonical bytes, then BLAKE2b-128 of key and bytes: damage and misplacement are both noticed when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from haulout import bcs
+from haulout.bcs import U8, U16, U32, U64, Bytes32, Union, fixed
+from haulout.errors import UndecodableBytes
+from haulout.node.errors import CorruptRecord
+from haulout.primitives import Axis, BlobId
+
+T = TypeVar("T")
+
+STORE_FORMAT = 1
+ROW_VERSION = 1
+SEAL_BYTES = 16
+Bytes8 = Annotated[bytes, fixed(8)]
+Bytes16 = Annotated[bytes, fixed(16)]
+
+FORMAT_KEY = b"\x01"
+TOTALS_KEY = b"\x02"
+METADATA = b"\x10"
+BLOB = b"\x11"
+SLIVER = b"\x20"
+INCOMPLETE = b"\x30"
+GARBAGE = b"\x31"
+CURSOR_KEY = b"\x40"
+SWEEP_KEY = b"\x41"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRow:
+    """Which release's layout this is."""
+
+    version: U32
+
+
+@dataclass(frozen=True, slots=True)
+class TotalsRow:
+    """How many slivers and bytes of them are held: for people and metrics, no rule reads it."""
+
+    version: U8
+    slivers: U64
+    size_bytes: U64
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The last storage confirmation that was signed for a blob.
+
+    `height` is that of the ledger state it was signed in: nothing may be dropped by an older state.
+    """
+
+    epoch: U32
+    object_id: Bytes32 | None
+    height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file of slivers of one blob; it is removed with the last of them."""
+
+    name: Bytes8
+    slivers: U16
+    size_bytes: U64
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """What is held of one blob: bit `2 * shard + axis` of `held` (little-endian) says that a sliver is durable."""
+
+    version: U8
+    held: bytes
+    files: tuple[FileRow, ...]
+    promise: Promise | None
+
+    def mask(self) -> int:
+        return int.from_bytes(self.held, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """The sliver's bytes stand in its row."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InFile:
+    """The sliver's bytes stand in a file of its blob."""
+
+    name: Bytes8
+    offset: U64
+    size_bytes: U64
+    checksum: Bytes16
+
+
+@dataclass(frozen=True, slots=True)
+class SliverRow:
+    """Where one sliver is."""
+
+    version: U8
+    place: Annotated[Inline | InFile, Union({0: Inline, 1: InFile})]
+
+
+@dataclass(frozen=True, slots=True)
+class IncompleteRow:
+    """A certified blob that lacked something when it was looked at last."""
+
+    version: U8
+    due_ms: U64  # not before, on the wall clock: a live upload may still be going on
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageRow:
+    """A blob that an event may have made superfluous; looked at from `due_ms` on, in a state of `height` or later."""
+
+    version: U8
+    due_ms: U64
+    height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRow:
+    """The next event to follow, and the height of the last block whose events were."""
+
+    version: U8
+    next_sequence: U64
+    height: U64
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """A sweep over all stored blobs for an epoch; `after` is the last one looked at."""
+
+    version: U8
+    epoch: U32
+    after: Bytes32
+    done: bool
+
+
+def metadata_key(blob_id: bytes) -> bytes:
+    return METADATA + blob_id
+
+
+def blob_key(blob_id: bytes) -> bytes:
+    return BLOB + blob_id
+
+
+def sliver_key(shard_index: int, blob_id: bytes, axis: Axis) -> bytes:
+    return SLIVER + shard_index.to_bytes(2, "big") + blob_id + bytes([axis])
+
+
+def shard_range(shard_index: int) -> tuple[bytes, bytes]:
+    """All slivers of one shard."""
+    prefix = SLIVER + shard_index.to_bytes(2, "big")
+    return prefix, prefix + b"\xff" * 34
+
+
+def split_sliver_key(key: bytes) -> tuple[int, BlobId, Axis]:
+    """Inverse of `sliver_key`."""
+    return int.from_bytes(key[1:3], "big"), BlobId(key[3:35]), Axis(key[35])
+
+
+def incomplete_key(blob_id: bytes) -> bytes:
+    return INCOMPLETE + blob_id
+
+
+def garbage_key(blob_id: bytes) -> bytes:
+    return GARBAGE + blob_id
+
+
+def table_range(prefix: bytes, *, after: bytes | None = None) -> tuple[bytes, bytes]:
+    """All rows of a table keyed by blob id, or those behind one of them."""
+    start = prefix if after is None else prefix + after + b"\x00"
+    return start, bytes([prefix[0] + 1])
+
+
+def bit_of(shard_index: int, axis: Axis) -> int:
+    """A sliver's bit in `BlobRow.held`."""
+    return 1 << (2 * shard_index + axis)
+
+
+def mask_bytes(mask: int) -> bytes:
+    return mask.to_bytes((mask.bit_length() + 7) // 8, "little")
+
+
+def checksum(data: bytes | bytearray | memoryview) -> bytes:
+    """BLAKE2b-128: against damage, not against forgery (that is the metadata's part)."""
+    return hashlib.blake2b(data, digest_size=SEAL_BYTES).digest()
+
+
+def seal(key: bytes, value: bytes) -> bytes:
+    """A value as it is stored under a key."""
+    return value + hashlib.blake2b(key + value, digest_size=SEAL_BYTES).digest()
+
+
+def unseal(key: bytes, sealed: bytes) -> bytes:
+    """The value stored under a key.
+
+    Raises:
+        CorruptRecord: the bytes are not those that were sealed under this key.
+    """
+    value = sealed[:-SEAL_BYTES]
+    if (
+        len(sealed) < SEAL_BYTES
+        or hashlib.blake2b(key + value, digest_size=SEAL_BYTES).digest() != sealed[-SEAL_BYTES:]
+    ):
+        raise CorruptRecord(what=f"row {key.hex()}")
+    return value
+
+
+def seal_row(key: bytes, row: object) -> bytes:
+    return seal(key, bcs.encode(row))
+
+
+def unseal_row(key: bytes, sealed: bytes, row_type: type[T]) -> T:
+    """The record stored under a key.
+
+    Raises:
+        CorruptRecord: damaged, or of a version that this build does not know.
+    """
+    try:
+        row: T = bcs.decode(row_type, unseal(key, sealed))
+    except UndecodableBytes as e:
+        raise CorruptRecord(what=f"row {key.hex()}") from e
+    if getattr(row, "version", ROW_VERSION) != ROW_VERSION:
+        raise CorruptRecord(what=f"row {key.hex()} (unknown version)")
+    return row

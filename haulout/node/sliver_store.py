@@ -1,0 +1,534 @@
+"""Slivers and metadata on disk: nothing is indexed before it is durable, and what is read back is checked.
+
+An upload of one blob goes through three states::
+
+    put_metadata, put_sliver ...    pending: bytes in memory or in files that nobody has synced
+    sync_blob                       ONE synced batch: the files, then one durable commit of all rows
+    get_sliver ...                  held: the row says where, and what the bytes hash to
+
+Rows come last and all at once, so a crash leaves either all of what `sync_blob` was called for or none of it; files
+without a row are leftovers and are swept away after a start. There is no sync per sliver: at 20 shards that would be
+40 of them per blob, and a flush costs more than writing 64 KiB.
+
+Where the bytes go depends on how many there are. What a blob has pending at its sync goes into the rows themselves
+up to `inline_bytes` (a small blob then costs one commit and no file). Beyond, slivers are gathered into files of
+`pack_bytes`; a sliver of `own_file_bytes` or more has its own. Files never mix blobs. So deleting a blob, which is
+what happens every day, removes whole files and rewrites nothing. Dropping a shard, which happens when the committee
+changes, frees rows and own files at once; in a pack it leaves a hole until the pack's last sliver goes. The holes are
+bounded: slivers in packs are below 1 MiB, a pack is below 5 MiB, and it lives no longer than its blob.
+
+All methods that change a blob are called under its lock (`BlobLocks.exclusively`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from haulout.errors import NotFound
+from haulout.node.errors import CorruptRecord, UnknownStoreVersion
+from haulout.node.group_sync import GroupSync
+from haulout.node.records import (
+    BLOB,
+    FORMAT_KEY,
+    ROW_VERSION,
+    STORE_FORMAT,
+    TOTALS_KEY,
+    BlobRow,
+    FileRow,
+    FormatRow,
+    InFile,
+    Inline,
+    Promise,
+    SliverRow,
+    TotalsRow,
+    bit_of,
+    blob_key,
+    checksum,
+    mask_bytes,
+    metadata_key,
+    seal,
+    seal_row,
+    shard_range,
+    sliver_key,
+    split_sliver_key,
+    table_range,
+    unseal,
+    unseal_row,
+)
+from haulout.ports import Buffer, Clock, Disk, Rng, Store, Workers
+from haulout.primitives import Axis, BlobId
+from haulout.world.errors import StorageFailed
+
+FOLDER = "slivers"
+HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
+
+SliverName = tuple[int, Axis]  # shard index, axis
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where slivers go by their size; may change between starts, what is stored stays readable."""
+
+    inline_bytes: int = 256 * 1024  # pending at a blob's sync
+    pack_bytes: int = 4 * 1024 * 1024
+    own_file_bytes: int = 1024 * 1024
+    buffer_limit_bytes: int = 64 * 1024 * 1024  # over all blobs; beyond it packs are written early
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What came for a blob and is not durable yet."""
+
+    touched_us: int
+    metadata: bytes | None = None
+    buffered: dict[SliverName, bytes] = field(default_factory=dict)
+    buffered_bytes: int = 0
+    placed: dict[SliverName, InFile] = field(default_factory=dict)
+    files: dict[bytes, FileRow] = field(default_factory=dict)
+
+    def mask(self) -> int:
+        mask = 0
+        for shard_index, axis in (*self.buffered, *self.placed):
+            mask |= bit_of(shard_index, axis)
+        return mask
+
+
+class SliverStore:
+    """What one node keeps of blobs. Made with `open`."""
+
+    def __init__(
+        self, store: Store, disk: Disk, *, clock: Clock, rng: Rng, workers: Workers, layout: Layout, totals: TotalsRow
+    ) -> None:
+        self._store = store
+        self._disk = disk
+        self._clock = clock
+        self._rng = rng
+        self._workers = workers
+        self._layout = layout
+        self._sync = GroupSync(store, disk)
+        self._pending: dict[BlobId, _Pending] = {}
+        self._buffered_bytes = 0
+        self._slivers = totals.slivers
+        self._bytes = totals.size_bytes
+
+    @classmethod
+    async def open(
+        cls, store: Store, disk: Disk, *, clock: Clock, rng: Rng, workers: Workers, layout: Layout = Layout()
+    ) -> SliverStore:
+        """Open what is there, or start an empty one.
+
+        Raises:
+            UnknownStoreVersion: a later release wrote it.
+            CorruptRecord: its first record is damaged.
+        """
+        sealed = store.get(FORMAT_KEY)
+        if sealed is None:
+            await store.commit({FORMAT_KEY: seal_row(FORMAT_KEY, FormatRow(STORE_FORMAT))}, durable=True)
+        else:
+            found = _format_of(sealed)  # of any release: only its first four bytes are promised
+            if found > STORE_FORMAT:
+                raise UnknownStoreVersion(found=found, supported=STORE_FORMAT)
+        totals = TotalsRow(ROW_VERSION, 0, 0)
+        sealed = store.get(TOTALS_KEY)
+        if sealed is not None:
+            totals = unseal_row(TOTALS_KEY, sealed, TotalsRow)
+        return cls(store, disk, clock=clock, rng=rng, workers=workers, layout=layout, totals=totals)
+
+    # --- what is here ---------------------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> StorageFailed | None:
+        """Why the storage is not trusted any more, or None."""
+        return self._sync.failed
+
+    @property
+    def stored_slivers(self) -> int:
+        return self._slivers
+
+    @property
+    def stored_bytes(self) -> int:
+        return self._bytes
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Slivers waiting in memory for their sync."""
+        return self._buffered_bytes
+
+    def has_metadata(self, blob_id: BlobId) -> bool:
+        return self.get_metadata(blob_id) is not None
+
+    def get_metadata(self, blob_id: BlobId) -> bytes | None:
+        """The blob's metadata (BCS), pending or durable; None when it is not here.
+
+        Raises:
+            CorruptRecord: it was, but it is damaged.
+        """
+        pending = self._pending.get(blob_id)
+        if pending is not None and pending.metadata is not None:
+            return pending.metadata
+        key = metadata_key(blob_id)
+        sealed = self._store.get(key)
+        return None if sealed is None else unseal(key, sealed)
+
+    def held_mask(self, blob_id: BlobId, *, durable_only: bool = False) -> int:
+        """The slivers held, as bits `records.bit_of`. A damaged record counts as nothing held: all is rebuilt."""
+        row = self._blob_row(blob_id)
+        mask = 0 if row is None else row.mask()
+        pending = self._pending.get(blob_id)
+        if pending is not None and not durable_only:
+            mask |= pending.mask()
+        return mask
+
+    def is_pending(self, blob_id: BlobId) -> bool:
+        """Something of the blob waits for its sync."""
+        return blob_id in self._pending
+
+    def promise(self, blob_id: BlobId) -> Promise | None:
+        """The last confirmation signed for the blob."""
+        row = self._blob_row(blob_id)
+        return None if row is None else row.promise
+
+    def blob_ids(self, *, after: BlobId | None = None, limit: int) -> list[BlobId]:
+        """Ids of blobs with durable records, in order."""
+        start, end = table_range(BLOB, after=after)
+        return [BlobId(key[1:]) for key, _ in self._store.scan(start, end, limit=limit)]
+
+    async def get_sliver(self, blob_id: BlobId, shard_index: int, axis: Axis) -> bytes | None:
+        """A sliver's canonical bytes, pending or durable, checked against the checksum they were stored with.
+
+        Raises:
+            CorruptRecord: it is damaged; `discard_sliver` it.
+        """
+        pending = self._pending.get(blob_id)
+        place: Inline | InFile | None = None
+        if pending is not None:
+            buffered = pending.buffered.get((shard_index, axis))
+            if buffered is not None:
+                return buffered
+            place = pending.placed.get((shard_index, axis))
+        if place is None:
+            key = sliver_key(shard_index, blob_id, axis)
+            sealed = self._store.get(key)
+            if sealed is None:
+                return None
+            place = unseal_row(key, sealed, SliverRow).place
+        if isinstance(place, Inline):
+            return place.data
+        return await self._read_file(blob_id, place)
+
+    async def _read_file(self, blob_id: BlobId, place: InFile) -> bytes:
+        path = path_of(blob_id, place.name)
+        try:
+            data = await self._disk.read(path, offset=place.offset, length=place.size_bytes)
+        except NotFound as e:
+            raise CorruptRecord(what=f"file {path} (gone)") from e
+        digest = checksum(data) if len(data) <= HASH_INLINE_BYTES else await self._workers.run(checksum, data)
+        if digest != place.checksum or len(data) != place.size_bytes:
+            raise CorruptRecord(what=f"file {path} at {place.offset}")
+        return data
+
+    # --- an upload ------------------------------------------------------------------------------------------
+
+    def put_metadata(self, blob_id: BlobId, metadata: bytes) -> None:
+        """Keep verified metadata; durable with the blob's next sync.
+
+        Raises:
+            StorageFailed: a sync failed earlier.
+        """
+        self._sync.check()
+        self._touch(blob_id).metadata = metadata
+
+    async def put_sliver(self, blob_id: BlobId, shard_index: int, axis: Axis, sliver: Buffer) -> None:
+        """Keep a verified sliver; durable with the blob's next sync.
+
+        If it stops half-way, what it had written is a file without a row.
+
+        Raises:
+            DiskFull: the sliver is not kept, those before it are.
+            StorageFailed: a sync failed earlier.
+        """
+        self._sync.check()
+        pending = self._touch(blob_id)
+        name = (shard_index, axis)
+        if name in pending.buffered or name in pending.placed:
+            return
+        data = bytes(sliver)
+        if len(data) >= self._layout.own_file_bytes:
+            await self._write_file(blob_id, pending, {name: data})
+            return
+        pending.buffered[name] = data
+        self._count_buffered(pending, len(data))
+        if pending.buffered_bytes >= self._layout.pack_bytes or self._buffered_bytes >= self._layout.buffer_limit_bytes:
+            try:
+                await self._write_pack(blob_id, pending)
+            except BaseException:
+                if pending.buffered.pop(name, None) is not None:
+                    self._count_buffered(pending, -len(data))
+                raise
+
+    async def sync_blob(self, blob_id: BlobId, *, promise: Promise | None = None) -> None:
+        """Make everything that came for a blob durable, with the promise about to be signed, as one batch.
+
+        Returns at once when there is nothing new. If it stops half-way, either all rows are there or none.
+
+        Raises:
+            DiskFull: nothing changed, what was pending still is.
+            StorageFailed: fatal; nothing may be promised any more.
+        """
+        self._sync.check()
+        pending = self._pending.get(blob_id)
+        row = self._blob_row(blob_id) or BlobRow(ROW_VERSION, b"", (), None)
+        if pending is None and (promise is None or row.promise == promise):
+            return
+        if pending is None:
+            pending = _Pending(self._clock.monotonic_us())
+        if pending.buffered_bytes > self._layout.inline_bytes:
+            await self._write_pack(blob_id, pending)
+
+        writes, row, added_slivers, added_bytes = self._rows_of(blob_id, pending, row)
+        row = replace(row, promise=promise or row.promise)
+        writes[blob_key(blob_id)] = seal_row(blob_key(blob_id), row)
+        await self._commit(writes, [path_of(blob_id, name) for name in pending.files], added_slivers, added_bytes)
+        if self._pending.pop(blob_id, None) is not None:
+            self._buffered_bytes -= pending.buffered_bytes
+
+    def idle_blobs(self, idle_us: int) -> list[BlobId]:
+        """Blobs with something pending that nothing was put to for a while: uploads that were given up."""
+        limit = self._clock.monotonic_us() - idle_us
+        return [blob_id for blob_id, pending in self._pending.items() if pending.touched_us <= limit]
+
+    def pending_blobs(self) -> list[BlobId]:
+        """Blobs with something that is not durable yet."""
+        return list(self._pending)
+
+    def _rows_of(
+        self, blob_id: BlobId, pending: _Pending, row: BlobRow
+    ) -> tuple[dict[bytes, bytes | None], BlobRow, int, int]:
+        """The rows that make a pending upload visible; the blob's new record; slivers and bytes they add."""
+        writes: dict[bytes, bytes | None] = {}
+        mask = row.mask()
+        added_slivers = added_bytes = 0
+        files = dict(pending.files)
+        places: dict[SliverName, Inline | InFile] = dict(pending.placed)
+        places.update({name: Inline(data) for name, data in pending.buffered.items()})
+        for (shard_index, axis), place in places.items():
+            if mask & bit_of(shard_index, axis):  # held already: this copy is not needed
+                if isinstance(place, InFile):
+                    files[place.name] = replace(files[place.name], slivers=files[place.name].slivers - 1)
+                continue
+            key = sliver_key(shard_index, blob_id, axis)
+            writes[key] = seal_row(key, SliverRow(ROW_VERSION, place))
+            mask |= bit_of(shard_index, axis)
+            added_slivers += 1
+            added_bytes += len(place.data) if isinstance(place, Inline) else place.size_bytes
+        if pending.metadata is not None:
+            key = metadata_key(blob_id)
+            writes[key] = seal(key, pending.metadata)
+        kept = tuple(file for file in files.values() if file.slivers)  # the others are swept at the next start
+        row = replace(row, held=mask_bytes(mask), files=row.files + kept)
+        return writes, row, added_slivers, added_bytes
+
+    async def _write_pack(self, blob_id: BlobId, pending: _Pending) -> None:
+        slivers = dict(pending.buffered)
+        await self._write_file(blob_id, pending, slivers)
+        for name, data in slivers.items():
+            if pending.buffered.pop(name, None) is not None:
+                self._count_buffered(pending, -len(data))
+
+    async def _write_file(self, blob_id: BlobId, pending: _Pending, slivers: dict[SliverName, bytes]) -> None:
+        name = self._rng.random_bytes(8)
+        size = await self._disk.write(path_of(blob_id, name), slivers.values())
+        offset = 0
+        for sliver_name, data in slivers.items():
+            digest = checksum(data) if len(data) <= HASH_INLINE_BYTES else await self._workers.run(checksum, data)
+            pending.placed[sliver_name] = InFile(name, offset, len(data), digest)
+            offset += len(data)
+        pending.files[name] = FileRow(name, len(slivers), size)
+
+    def _touch(self, blob_id: BlobId) -> _Pending:
+        now = self._clock.monotonic_us()
+        pending = self._pending.get(blob_id)
+        if pending is None:
+            pending = self._pending[blob_id] = _Pending(now)
+        pending.touched_us = now
+        return pending
+
+    def _count_buffered(self, pending: _Pending, change: int) -> None:
+        pending.buffered_bytes += change
+        self._buffered_bytes += change
+
+    # --- letting go -----------------------------------------------------------------------------------------
+
+    async def discard_sliver(self, blob_id: BlobId, shard_index: int, axis: Axis) -> None:
+        """Forget a damaged sliver, so that it counts as missing.
+
+        Raises:
+            DiskFull: it could not be recorded; the sliver is found damaged again.
+            StorageFailed: a sync failed.
+        """
+        pending = self._pending.get(blob_id)
+        if pending is not None:
+            pending.placed.pop((shard_index, axis), None)
+        await self._drop_slivers(blob_id, [(shard_index, axis)])
+
+    async def discard_metadata(self, blob_id: BlobId) -> None:
+        """Forget damaged metadata, so that it counts as missing."""
+        await self._commit({metadata_key(blob_id): None}, [], 0, 0)
+
+    async def drop_blob(self, blob_id: BlobId) -> None:
+        """Delete everything of a blob. The rows go first: a crash leaves files without rows, which are swept.
+
+        Raises:
+            DiskFull: nothing was deleted.
+            StorageFailed: a sync failed.
+        """
+        pending = self._pending.pop(blob_id, None)
+        paths: list[str] = []
+        if pending is not None:
+            self._buffered_bytes -= pending.buffered_bytes
+            paths += [path_of(blob_id, name) for name in pending.files]
+        row = self._blob_row(blob_id)
+        writes: dict[bytes, bytes | None] = {}
+        if self._store.get(metadata_key(blob_id)) is not None:
+            writes[metadata_key(blob_id)] = None
+        slivers = size = 0
+        if row is not None:
+            writes[blob_key(blob_id)] = None
+            paths += [path_of(blob_id, file.name) for file in row.files]
+            for shard_index, axis in names_in(row.mask()):
+                key = sliver_key(shard_index, blob_id, axis)
+                writes[key] = None
+                slivers += 1
+                size += self._size_of(key)
+        if writes:
+            await self._commit(writes, [], -slivers, -size)
+        await self._disk.remove(paths)
+
+    async def drop_shard_page(self, shard_index: int, *, limit: int = 64) -> list[BlobId]:
+        """Blobs that still have slivers of a shard, at most `limit`: the caller drops them with `drop_from_shard`."""
+        start, end = shard_range(shard_index)
+        found: dict[BlobId, None] = {}
+        for key, _ in self._store.scan(start, end, limit=2 * limit):
+            found[split_sliver_key(key)[1]] = None
+        return list(found)
+
+    async def drop_from_shard(self, blob_id: BlobId, shard_index: int) -> None:
+        """Delete what a blob has on one shard."""
+        await self._drop_slivers(blob_id, [(shard_index, Axis.PRIMARY), (shard_index, Axis.SECONDARY)])
+
+    async def _drop_slivers(self, blob_id: BlobId, names: list[SliverName]) -> None:
+        row = self._blob_row(blob_id)
+        files = {} if row is None else {file.name: file for file in row.files}
+        mask = 0 if row is None else row.mask()
+        writes: dict[bytes, bytes | None] = {}
+        slivers = size = 0
+        for shard_index, axis in names:
+            key = sliver_key(shard_index, blob_id, axis)
+            sealed = self._store.get(key)
+            if sealed is None:
+                continue
+            writes[key] = None
+            place = _place_or_none(key, sealed)
+            if isinstance(place, InFile) and place.name in files:
+                files[place.name] = replace(files[place.name], slivers=files[place.name].slivers - 1)
+            if mask & bit_of(shard_index, axis):
+                slivers += 1
+                size += self._size_of(key)
+            mask &= ~bit_of(shard_index, axis)
+        if not writes:
+            return
+        if row is not None:
+            kept = tuple(file for file in files.values() if file.slivers)
+            writes[blob_key(blob_id)] = seal_row(blob_key(blob_id), replace(row, held=mask_bytes(mask), files=kept))
+        await self._commit(writes, [], -slivers, -size)
+        await self._disk.remove([path_of(blob_id, file.name) for file in files.values() if not file.slivers])
+
+    async def sweep_files(self) -> int:
+        """Remove files that no row names: leftovers of uploads that a crash cut off. Returns how many.
+
+        Goes folder by folder and may run while the node works: a file that is being written is known as pending.
+        """
+        removed = 0
+        for first_byte in range(256):
+            leftovers = []
+            for path in await self._disk.list(f"{FOLDER}/{first_byte:02x}"):
+                parsed = split_path(path)
+                if parsed is None or not self._is_wanted(*parsed):
+                    leftovers.append(path)
+            await self._disk.remove(leftovers)
+            removed += len(leftovers)
+        return removed
+
+    def _is_wanted(self, blob_id: BlobId, name: bytes) -> bool:
+        if blob_id in self._pending:
+            return True  # including one whose name is not known yet; the next start looks again
+        row = self._blob_row(blob_id)
+        return row is not None and any(file.name == name for file in row.files)
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def _blob_row(self, blob_id: BlobId) -> BlobRow | None:
+        key = blob_key(blob_id)
+        sealed = self._store.get(key)
+        if sealed is None:
+            return None
+        try:
+            return unseal_row(key, sealed, BlobRow)
+        except CorruptRecord:
+            return None  # nothing held: the slivers are rebuilt and this row is written anew
+
+    def _size_of(self, key: bytes) -> int:
+        sealed = self._store.get(key)
+        place = None if sealed is None else _place_or_none(key, sealed)
+        if place is None:
+            return 0
+        return len(place.data) if isinstance(place, Inline) else place.size_bytes
+
+    async def _commit(self, writes: dict[bytes, bytes | None], files: list[str], slivers: int, size: int) -> None:
+        self._slivers = max(0, self._slivers + slivers)
+        self._bytes = max(0, self._bytes + size)
+        if slivers or size:
+            writes[TOTALS_KEY] = seal_row(TOTALS_KEY, TotalsRow(ROW_VERSION, self._slivers, self._bytes))
+        try:
+            await self._sync.sync(files, writes)
+        except BaseException:
+            self._slivers = max(0, self._slivers - slivers)
+            self._bytes = max(0, self._bytes - size)
+            raise
+
+
+def path_of(blob_id: bytes, name: bytes) -> str:
+    """A file of slivers: `slivers/ab/<blob id>-<name>`, in hex."""
+    text = blob_id.hex()
+    return f"{FOLDER}/{text[:2]}/{text}-{name.hex()}"
+
+
+def split_path(path: str) -> tuple[BlobId, bytes] | None:
+    """Inverse of `path_of`; None for a file that is none of ours."""
+    stem = path.rsplit("/", 1)[-1]
+    try:
+        blob_text, name_text = stem.split("-")
+        return BlobId(bytes.fromhex(blob_text)), bytes.fromhex(name_text)
+    except ValueError:
+        return None
+
+
+def names_in(mask: int) -> Iterator[SliverName]:
+    """The slivers of a mask, by shard."""
+    bit = 0
+    while mask >> bit:
+        if mask >> bit & 1:
+            yield bit // 2, Axis(bit % 2)
+        bit += 1
+
+
+def _place_or_none(key: bytes, sealed: bytes) -> Inline | InFile | None:
+    try:
+        return unseal_row(key, sealed, SliverRow).place
+    except CorruptRecord:
+        return None
+
+
+def _format_of(sealed: bytes) -> int:
+    return int.from_bytes(unseal(FORMAT_KEY, sealed)[:4], "little")
