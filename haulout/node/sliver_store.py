@@ -27,7 +27,6 @@ from dataclasses import dataclass, field, replace
 
 from haulout.errors import NotFound
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
-from haulout.node.group_sync import GroupSync
 from haulout.node.records import (
     BLOB,
     FORMAT_KEY,
@@ -56,6 +55,7 @@ from haulout.node.records import (
     unseal,
     unseal_row,
 )
+from haulout.node.synced_batch import SyncedBatches
 from haulout.ports import Buffer, Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId
 from haulout.world.errors import StorageFailed
@@ -106,7 +106,7 @@ class SliverStore:
         self._rng = rng
         self._workers = workers
         self._layout = layout
-        self._sync = GroupSync(store, disk)
+        self._sync = SyncedBatches(store, disk)
         self._pending: dict[BlobId, _Pending] = {}
         self._buffered_bytes = 0
         self._slivers = totals.slivers
