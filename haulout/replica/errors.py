@@ -1,0 +1,96 @@
+"""What keeping and following a ledger can run into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected, Unavailable
+
+
+@dataclass(eq=False)
+class LedgerDiverged(Corrupt):
+    """The ledger handed out a block that the rules do not lead to; nothing after it is believed.
+
+    Either its sequencer lies or is broken, or this build computes something else than the others. Both need a
+    person: the reader keeps the last state it could verify and goes no further, also after a restart.
+    """
+
+    code = "LEDGER_DIVERGED"
+    template = "the ledger's block {height} does not follow from its predecessor: {problem}"
+    hint = "compare this block with the other nodes; keep the data, and ask the operator of the ledger"
+    height: int
+    problem: str
+
+
+@dataclass(eq=False)
+class UpgradeRequired(Unavailable):
+    """The ledger has moved to rules that this build does not know."""
+
+    code = "UPGRADE_REQUIRED"
+    template = "block {height} follows protocol version {protocol_version}, which this build does not know"
+    hint = "upgrade this process; it resumes where it stopped"
+    height: int
+    protocol_version: int
+
+
+@dataclass(eq=False)
+class WrongGenesis(InvalidInput):
+    """The store belongs to another network than the genesis it is opened with."""
+
+    code = "WRONG_GENESIS"
+    template = "this store began with genesis block {stored}, the given genesis makes {given}"
+    hint = "use the folder of this network, or an empty one"
+    stored: str
+    given: str
+
+
+@dataclass(eq=False)
+class WrongLedger(Unavailable):
+    """The ledger that answers is of another chain, or has lost blocks that this reader holds."""
+
+    code = "WRONG_LEDGER"
+    template = "the ledger at hand is not the one this reader follows: {problem}"
+    hint = "check the ledger's address; a ledger that lost its disk is restored from the nodes"
+    problem: str
+
+
+@dataclass(eq=False)
+class BlockNotKept(NotFound):
+    """No such block is kept here: it is not made yet, or it has been pruned."""
+
+    code = "BLOCK_NOT_KEPT"
+    template = "block {height} is not here; blocks {oldest} to {head} are"
+    height: int
+    oldest: int
+    head: int
+
+
+@dataclass(eq=False)
+class EventNotKept(NotFound):
+    """Events before this one have been pruned."""
+
+    code = "EVENT_NOT_KEPT"
+    template = "event {sequence} is no longer kept; the oldest is {oldest}"
+    hint = "start again from a snapshot"
+    sequence: int
+    oldest: int
+
+
+@dataclass(eq=False)
+class BadSnapshot(Corrupt):
+    """A snapshot of the state that is damaged, or that does not have the root it claims."""
+
+    code = "BAD_SNAPSHOT"
+    template = "the snapshot cannot be used: {problem}"
+    hint = "export it again, from another source if this happens twice"
+    problem: str
+
+
+@dataclass(eq=False)
+class StoreNotEmpty(Rejected):
+    """A snapshot goes into an empty store only."""
+
+    code = "STORE_NOT_EMPTY"
+    template = "the store already holds a ledger at height {height}"
+    hint = "import into an empty folder"
+    height: int

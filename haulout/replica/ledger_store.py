@@ -1,0 +1,344 @@
+"""The ledger on disk: its state and tree as the core wrote them, and the blocks, results and events beside them.
+
+One block is one atomic batch, so after any crash the rows are those of exactly one height. The core's rows (state,
+tree, history) keep their own prefixes below `FIRST_OWN`; above it:
+
+    e0 height      BlockRow: header, what it caused, where its events begin
+    e1 height      its transactions
+    e2 digest      TransactionResult
+    e3 sequence    Event
+    e8 name        singletons: format, head, oldest kept block, divergence
+
+Nothing of this is held in memory but the header of the head. Readers that follow pull from here: a slow one costs
+nothing, loses nothing, and resumes from any height that is still kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from haulout import bcs
+from haulout.bcs import U8, U32, U64, Bytes32
+from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import HauloutError
+from haulout.ledger.apply import BlockOut
+from haulout.ledger.events import Event
+from haulout.ledger.genesis import Genesis, build_genesis
+from haulout.ledger.state import View
+from haulout.ports import Store
+from haulout.primitives import Digest
+from haulout.replica.errors import BlockNotKept, EventNotKept, LedgerDiverged, WrongGenesis
+from haulout.world.errors import StoreCorrupt
+
+FORMAT_VERSION = 1
+FIRST_OWN = b"\xe0"
+EVENT_PAGE = 256
+
+_BLOCK = b"\xe0"
+_TRANSACTIONS = b"\xe1"
+_RESULT = b"\xe2"
+_EVENT = b"\xe3"
+_FORMAT = b"\xe8format"
+_HEAD = b"\xe8head"
+_OLDEST = b"\xe8oldest"
+_DIVERGENCE = b"\xe8divergence"
+
+_Transactions = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """A block as it is kept: without its transactions, with the way to what it caused."""
+
+    version: U8
+    header: BlockHeader
+    first_sequence: U64
+    n_events: U32
+    digests: tuple[Bytes32, ...]  # of its transactions, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first block that could not be believed."""
+
+    version: U8
+    height: U64
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedBlock:
+    """A committed block with everything it caused; what followers are given."""
+
+    header: BlockHeader
+    transactions: tuple[bytes, ...]
+    results: tuple[TransactionResult, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def block(self) -> Block:
+        return Block(self.header, self.transactions)
+
+
+class LedgerStore:
+    """A ledger at its head. `view` reads the state as of `head`; both move together, in one turn of the loop."""
+
+    def __init__(self, store: Store, head: BlockHeader, oldest_height: int) -> None:
+        self._store = store
+        self._head = head
+        self._oldest_height = oldest_height
+        self._advanced = asyncio.Event()
+        self._committing: asyncio.Task[None] | None = None
+        self._end: HauloutError | None = None
+
+    @classmethod
+    async def open(cls, store: Store, genesis: Genesis, scheme: SignatureScheme) -> LedgerStore:
+        """Go on where the store stands; an empty one starts with genesis.
+
+        Raises:
+            WrongGenesis: the store belongs to another network.
+            StoreCorrupt: its format is unknown, or a row that must be there is not.
+        """
+        out = build_genesis(genesis, scheme)
+        kept_format = store.get(_FORMAT)
+        if kept_format is None:
+            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(Block(out.header, ()), out, 0)})
+        elif kept_format != bytes([FORMAT_VERSION]):
+            problem = f"ledger format {kept_format.hex()}, this build knows {FORMAT_VERSION}"
+            raise StoreCorrupt(path="ledger store", problem=problem)
+        first = _read_block_row(store, 0)
+        if first is not None and first.header != out.header:
+            raise WrongGenesis(stored=first.header.digest().hex(), given=out.header.digest().hex())
+        raw_head = store.get(_HEAD)
+        row = None if raw_head is None else _read_block_row(store, int.from_bytes(raw_head, "big"))
+        if row is None:
+            raise StoreCorrupt(path="ledger store", problem="the row of its head is missing")
+        if row.header.chain_id != out.header.chain_id:
+            raise WrongGenesis(stored=row.header.digest().hex(), given=out.header.digest().hex())
+        return cls(store, row.header, int.from_bytes(store.get(_OLDEST) or b"", "big"))
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The state at the head. Do not hold scans across blocks unless they may be old."""
+        return self._store
+
+    @property
+    def head(self) -> BlockHeader:
+        """The last committed block."""
+        return self._head
+
+    @property
+    def oldest_height(self) -> int:
+        """The oldest block that is kept besides genesis' header."""
+        return self._oldest_height
+
+    def header(self, height: int) -> BlockHeader:
+        """The header of a kept block.
+
+        Raises:
+            BlockNotKept: not made yet, or pruned.
+        """
+        return self._row(height).header
+
+    def block(self, height: int) -> Block:
+        """A kept block with its transactions. Raises as `header`."""
+        return Block(self._row(height).header, self._transactions(height))
+
+    def applied(self, height: int) -> AppliedBlock:
+        """A kept block with what it caused. Raises as `header`."""
+        row = self._row(height)
+        results = tuple(self._kept_result(Digest(digest)) for digest in row.digests)
+        events = tuple(self.events(row.first_sequence, limit=row.n_events)) if row.n_events else ()
+        return AppliedBlock(row.header, self._transactions(height), results, events)
+
+    def result(self, digest: Digest) -> TransactionResult | None:
+        """What became of a transaction, or None when it is in no block that is kept."""
+        raw = self._store.get(_RESULT + digest)
+        return None if raw is None else bcs.decode(TransactionResult, raw)
+
+    def events(self, from_sequence: int, *, limit: int = EVENT_PAGE) -> list[Event]:
+        """Events from a sequence number on, at most `limit`; fewer at the end.
+
+        Raises:
+            EventNotKept: the first one asked for has been pruned.
+        """
+        start, end = _EVENT + bcs.u64_be(from_sequence), _EVENT + b"\xff" * 9
+        found: list[Event] = [bcs.decode(Event, raw) for _, raw in self._store.scan(start, end, limit=limit)]
+        if found and found[0].sequence != from_sequence:
+            raise EventNotKept(sequence=from_sequence, oldest=found[0].sequence)
+        return found
+
+    # --- following ------------------------------------------------------------------------------------------
+
+    async def wait_beyond(self, height: int) -> None:
+        """Return once the head is above `height`.
+
+        Raises:
+            HauloutError: the reason why no block will follow (`end_following`).
+        """
+        while self._head.height <= height:
+            if self._end is not None:
+                raise self._end
+            await self._advanced.wait()
+
+    def end_following(self, reason: HauloutError) -> None:
+        """No block will follow: those who wait for one get the reason, after everything that is there."""
+        self._end = reason
+        self._advanced.set()
+
+    def resume_following(self) -> None:
+        """Blocks may follow again."""
+        self._end = None
+        self._advanced = asyncio.Event()
+
+    async def follow(self, from_height: int) -> AsyncIterator[AppliedBlock]:
+        """Every block from a height on with what it caused, then each new one; ends only with an error."""
+        height = from_height
+        while True:
+            await self.wait_beyond(height - 1)
+            yield self.applied(height)
+            height += 1
+
+    async def follow_blocks(self, from_height: int) -> AsyncIterator[Block]:
+        """As `follow`, without what the blocks caused."""
+        height = from_height
+        while True:
+            await self.wait_beyond(height - 1)
+            yield self.block(height)
+            height += 1
+
+    async def follow_events(self, from_sequence: int) -> AsyncIterator[Event]:
+        """Every event from a sequence number on, then each new one; ends only with an error."""
+        sequence = from_sequence
+        while True:
+            height = self._head.height
+            page = self.events(sequence)
+            for event in page:
+                yield event
+            sequence += len(page)
+            if len(page) < EVENT_PAGE:
+                await self.wait_beyond(height)
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    async def commit(self, block: Block, out: BlockOut, *, durable: bool = True) -> None:
+        """Append a block that was executed on `view`, as one batch.
+
+        Goes through even when the caller is cancelled meanwhile, so that `head` and `view` never part.
+
+        Raises:
+            DiskFull: nothing was written.
+            StorageFailed: what is written is known after the next start.
+        """
+        assert block.header.height == self._head.height + 1, "blocks are appended in order"
+        assert block.header == out.header and not out.inadmissible, "only what was executed is committed"
+        self._committing = asyncio.ensure_future(self._commit(block, out, durable=durable))
+        await asyncio.shield(self._committing)
+
+    async def _commit(self, block: Block, out: BlockOut, *, durable: bool) -> None:
+        await self._store.commit(_rows_of(block, out, self._next_sequence(out)), durable=durable)
+        self._head = block.header
+        advanced, self._advanced = self._advanced, asyncio.Event()
+        advanced.set()
+
+    async def prune(self, *, below_height: int, max_blocks: int = 100) -> int:
+        """Forget up to `max_blocks` of the oldest blocks below a height, with their results and events.
+
+        State, tree and history stay, and so does the header of genesis. Returns how many were forgotten; call again
+        until it is 0. If it stops half-way, the batch is either gone whole or still there.
+        """
+        start = self._oldest_height
+        end = min(below_height, self._head.height, start + max_blocks)
+        writes: dict[bytes, bytes | None] = {}
+        for height in range(start, end):
+            row = self._row(height)
+            if height > 0:
+                writes[_BLOCK + bcs.u64_be(height)] = None
+            writes[_TRANSACTIONS + bcs.u64_be(height)] = None
+            writes.update({_RESULT + digest: None for digest in row.digests})
+            sequences = range(row.first_sequence, row.first_sequence + row.n_events)
+            writes.update({_EVENT + bcs.u64_be(sequence): None for sequence in sequences})
+        if not writes:
+            return 0
+        writes[_OLDEST] = bcs.u64_be(end)
+        await self._store.commit(writes)
+        self._oldest_height = end
+        return end - start
+
+    def divergence(self) -> LedgerDiverged | None:
+        """The divergence that was remembered, if any."""
+        raw = self._store.get(_DIVERGENCE)
+        if raw is None:
+            return None
+        kept: Divergence = bcs.decode(Divergence, raw)
+        return LedgerDiverged(height=kept.height, problem=kept.problem)
+
+    async def remember_divergence(self, diverged: LedgerDiverged) -> None:
+        """Keep it over restarts."""
+        row = Divergence(FORMAT_VERSION, diverged.height, diverged.problem)
+        await self._store.commit({_DIVERGENCE: bcs.encode(row)})
+
+    async def forget_divergence(self) -> None:
+        """An operator's decision: try that block again."""
+        await self._store.commit({_DIVERGENCE: None})
+
+    async def close(self) -> None:
+        """Finish the commit under way and close the store."""
+        if self._committing is not None and not self._committing.done():
+            await asyncio.wait((self._committing,))
+        await self._store.close()
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def _next_sequence(self, out: BlockOut) -> int:
+        """Where a block's events begin; without events, where the next one would."""
+        if out.events:
+            return out.events[0].sequence
+        row = self._row(self._head.height)
+        return row.first_sequence + row.n_events
+
+    def _row(self, height: int) -> BlockRow:
+        kept = self._oldest_height <= height <= self._head.height
+        row = _read_block_row(self._store, height) if kept else None
+        if row is None:
+            raise BlockNotKept(height=height, oldest=self._oldest_height, head=self._head.height)
+        return row
+
+    def _transactions(self, height: int) -> tuple[bytes, ...]:
+        raw = self._store.get(_TRANSACTIONS + bcs.u64_be(height))
+        if raw is None:
+            raise StoreCorrupt(path="ledger store", problem=f"the transactions of block {height} are missing")
+        return bcs.decode(_Transactions, raw)
+
+    def _kept_result(self, digest: Digest) -> TransactionResult:
+        result = self.result(digest)
+        if result is None:
+            raise StoreCorrupt(path="ledger store", problem=f"the result of {digest.hex()} is missing")
+        return result
+
+
+def _read_block_row(view: View, height: int) -> BlockRow | None:
+    raw = view.get(_BLOCK + bcs.u64_be(height)) if height >= 0 else None
+    return None if raw is None else bcs.decode(BlockRow, raw)
+
+
+def _rows_of(block: Block, out: BlockOut, first_sequence: int) -> dict[bytes, bytes | None]:
+    """Everything that one block adds to the store."""
+    rows: dict[bytes, bytes | None] = dict(out.writes)
+    height = bcs.u64_be(block.header.height)
+    digests = tuple(result.digest for result in out.results)
+    rows[_BLOCK + height] = bcs.encode(
+        BlockRow(FORMAT_VERSION, block.header, first_sequence, len(out.events), digests)
+    )
+    rows[_TRANSACTIONS + height] = bcs.encode(block.transactions, _Transactions)
+    for result in out.results:
+        rows[_RESULT + result.digest] = bcs.encode(result)
+    for event in out.events:
+        rows[_EVENT + bcs.u64_be(event.sequence)] = bcs.encode(event)
+    rows[_HEAD] = height
+    return rows

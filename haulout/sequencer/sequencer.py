@@ -1,0 +1,293 @@
+"""Puts transactions in order: the one writer of the ledger.
+
+    submit ──► admission ──► queue ──► block ──► one durable commit ──► answers
+               (no block     (bounded)  (whatever waits, at most
+                may hold it)             MAX_BLOCK_TRANSACTIONS)
+
+Group commit: while one block is executed and synced, the next one's transactions gather, so the number of syncs
+follows the disk and the number of transactions per block follows the load. Nothing is answered before the block
+that holds it is durable. Without transactions there is no block.
+
+If it stops half-way: a transaction that was answered is in a durable block; one that was not is either in the last
+block or nowhere, and the same bytes may be sent again, because the ledger remembers digests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.chain.proof import prove
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import HauloutError, InvalidField
+from haulout.ledger.admission import check_admissible
+from haulout.ledger.apply import BlockOut, apply_block
+from haulout.ledger.events import Event
+from haulout.ledger.genesis import Genesis
+from haulout.ledger.state import FIRST_DERIVED
+from haulout.ports import Clock, LedgerStatus, StateEntry, StateRead, Store, Workers
+from haulout.primitives import Digest
+from haulout.replica.ledger_store import FIRST_OWN, LedgerStore
+from haulout.replica.snapshot import export_snapshot
+from haulout.sequencer.errors import Inadmissible, LedgerBusy, LedgerStopping
+
+MAX_BLOCK_TRANSACTIONS = 500
+MAX_BLOCK_BYTES = 1 << 20
+MAX_PENDING_TRANSACTIONS = 10_000
+MAX_PENDING_BYTES = 32 << 20
+MAX_READ_KEYS = 256
+MAX_SCAN_ROWS = 1_000
+RETRY_AFTER_MS = 250
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A transaction that waits for its block, and all who wait for its result."""
+
+    digest: Digest
+    raw: bytes
+    done: asyncio.Future[TransactionResult]
+
+
+class Sequencer:
+    """Implements `ports.Ledger` over a `LedgerStore`. Open it, then keep `run()` going as a task."""
+
+    def __init__(
+        self, store: LedgerStore, scheme: SignatureScheme, clock: Clock, workers: Workers, *, engine: str
+    ) -> None:
+        self.store = store
+        self._scheme = scheme
+        self._clock = clock
+        self._workers = workers
+        self._engine = engine
+        self._queue: list[_Pending] = []
+        self._queue_bytes = 0
+        self._waiting: dict[bytes, _Pending] = {}  # by digest: queued, or in the block being made
+        self._arrived = asyncio.Event()
+        self._is_stopping = False
+        self._counts = {"blocks": 0, "transactions": 0, "refused": 0, "inadmissible": 0, "busy": 0, "replays": 0}
+
+    @classmethod
+    async def open(
+        cls,
+        *,
+        store: Store,
+        genesis: Genesis,
+        scheme: SignatureScheme,
+        clock: Clock,
+        workers: Workers,
+        engine: str,
+    ) -> Sequencer:
+        """Go on where the store stands; an empty store starts at genesis. Raises as `LedgerStore.open`."""
+        return cls(await LedgerStore.open(store, genesis, scheme), scheme, clock, workers, engine=engine)
+
+    @property
+    def head(self) -> BlockHeader:
+        """The last durable block."""
+        return self.store.head
+
+    # --- transactions ---------------------------------------------------------------------------------------
+
+    async def submit(self, transaction: bytes, *, wait_ms: int = 0) -> TransactionResult | None:
+        """Take a signed transaction; its result when that is durable within `wait_ms`, else None.
+
+        The same digest again gives the recorded result, or waits for the one under way.
+
+        Raises:
+            InvalidInput: inadmissible, with the reason's code; it is in no block.
+            LedgerStopping, LedgerBusy: it was not taken.
+            DiskFull: it waited for a block that could not be written; it is in none.
+        """
+        if self._is_stopping:
+            raise LedgerStopping
+        now_ms = max(self._clock.now_ms(), self.head.time_ms)
+        signed = check_admissible(self.store.view, transaction, now_ms, self.head.chain_id)
+        digest = signed.transaction.digest()
+        recorded = self.store.result(digest)
+        if recorded is not None:
+            self._counts["replays"] += 1
+            return recorded
+        pending = self._waiting.get(digest) or self._enqueue(digest, transaction)
+        return await _wait(pending.done, wait_ms)
+
+    async def result(self, digest: Digest, *, wait_ms: int = 0) -> TransactionResult | None:
+        """What became of a transaction, waiting up to `wait_ms` for one that is under way or arrives meanwhile."""
+        deadline_us = self._clock.monotonic_us() + 1000 * wait_ms
+        while True:
+            recorded = self.store.result(digest)
+            left_ms = (deadline_us - self._clock.monotonic_us()) // 1000
+            if recorded is not None or left_ms <= 0:
+                return recorded
+            pending = self._waiting.get(digest)
+            if pending is not None:
+                return await _wait(pending.done, left_ms)
+            try:
+                async with asyncio.timeout(left_ms / 1000):
+                    await self.store.wait_beyond(self.head.height)
+            except TimeoutError:
+                return self.store.result(digest)
+
+    def _enqueue(self, digest: Digest, raw: bytes) -> _Pending:
+        if len(self._queue) >= MAX_PENDING_TRANSACTIONS or self._queue_bytes + len(raw) > MAX_PENDING_BYTES:
+            self._counts["busy"] += 1
+            raise LedgerBusy(pending=len(self._queue), retry_after_ms=RETRY_AFTER_MS)
+        done: asyncio.Future[TransactionResult] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_look_at_outcome)
+        pending = _Pending(digest, bytes(raw), done)
+        self._waiting[digest] = pending
+        self._queue.append(pending)
+        self._queue_bytes += len(pending.raw)
+        self._arrived.set()
+        return pending
+
+    # --- blocks ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Make blocks until `stop`, then return once the queue is empty.
+
+        Raises:
+            StorageFailed: the process has to stop; what was answered is durable.
+        """
+        try:
+            while True:
+                while self._queue:
+                    await self._make_block(self._take_block())
+                    await asyncio.sleep(0)
+                if self._is_stopping:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+        except BaseException:
+            self._is_stopping = True
+            for pending in list(self._waiting.values()):
+                self._finish(pending, LedgerStopping())
+            raise
+
+    def stop(self) -> None:
+        """Take nothing more; `run` makes blocks of what waits and returns."""
+        self._is_stopping = True
+        self._arrived.set()
+
+    async def close(self) -> None:
+        """Close the store; let `run` return or cancel it first."""
+        self._is_stopping = True
+        await self.store.close()
+
+    def _take_block(self) -> list[_Pending]:
+        """The oldest transactions, as many as a block may hold."""
+        size_bytes = count = 0
+        for pending in self._queue[:MAX_BLOCK_TRANSACTIONS]:
+            size_bytes += len(pending.raw)
+            if count and size_bytes > MAX_BLOCK_BYTES:
+                size_bytes -= len(pending.raw)
+                break
+            count += 1
+        taken, self._queue = self._queue[:count], self._queue[count:]
+        self._queue_bytes -= size_bytes
+        return taken
+
+    async def _make_block(self, taken: list[_Pending]) -> None:
+        """Execute, commit, answer. Inadmissible ones are answered and left out; alone they make no block."""
+        parent = self.head
+        time_ms = max(self._clock.now_ms(), parent.time_ms)
+        out = await self._execute(parent, time_ms, taken)
+        if out.inadmissible:
+            codes = dict(out.inadmissible)
+            for index, code in codes.items():
+                self._counts["inadmissible"] += 1
+                self._finish(taken[index], Inadmissible(code))
+            taken = [pending for index, pending in enumerate(taken) if index not in codes]
+            if not taken:
+                return
+            out = await self._execute(parent, time_ms, taken)
+            assert not out.inadmissible, "what was admissible among others is admissible without them"
+        block = Block(out.header, tuple(pending.raw for pending in taken))
+        try:
+            await self.store.commit(block, out, durable=True)
+        except HauloutError as e:
+            for pending in taken:
+                self._finish(pending, e)
+            if e.code == "DISK_FULL":
+                return  # nothing was written and nobody was promised anything; the next block may fit
+            raise
+        self._counts["blocks"] += 1
+        self._counts["transactions"] += len(taken)
+        self._counts["refused"] += sum(not result.is_ok for result in out.results)
+        for pending, result in zip(taken, out.results, strict=True):
+            self._finish(pending, result)
+
+    async def _execute(self, parent: BlockHeader, time_ms: int, taken: Sequence[_Pending]) -> BlockOut:
+        transactions = tuple(pending.raw for pending in taken)
+        return await self._workers.run(apply_block, self.store.view, parent, time_ms, transactions, self._scheme)
+
+    def _finish(self, pending: _Pending, outcome: TransactionResult | HauloutError) -> None:
+        self._waiting.pop(pending.digest, None)
+        if pending.done.done():
+            return
+        if isinstance(outcome, HauloutError):
+            pending.done.set_exception(outcome)
+        else:
+            pending.done.set_result(outcome)
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    async def status(self) -> LedgerStatus:
+        """The head and how the ledger is."""
+        metrics = {**self._counts, "pending_bytes": self._queue_bytes, "oldest_height": self.store.oldest_height}
+        return LedgerStatus(Digest(self.head.chain_id), self.head, self._engine, len(self._waiting), metrics)
+
+    async def read(self, keys: Sequence[bytes]) -> StateRead:
+        """Rows of committed tables with proofs against the head's state root; at most `MAX_READ_KEYS`.
+
+        Raises:
+            InvalidField: too many keys, or one of an index table, which no root covers.
+        """
+        if len(keys) > MAX_READ_KEYS:
+            raise InvalidField(field="keys", problem=f"{len(keys)} keys, at most {MAX_READ_KEYS} at once")
+        for key in keys:
+            if not key or key[0] >= FIRST_DERIVED:
+                raise InvalidField(field="keys", problem=f"{key[:40].hex() or 'empty'} is not a key of a committed table")
+        view = self.store.view
+        entries = tuple(StateEntry(bytes(key), view.get(bytes(key)), prove(view, bytes(key))) for key in keys)
+        return StateRead(self.head, entries)
+
+    async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """State rows with start <= key < end in key order, without proofs; at most `MAX_SCAN_ROWS`.
+
+        Raises:
+            InvalidField: a limit out of bounds.
+        """
+        if not 1 <= limit <= MAX_SCAN_ROWS:
+            raise InvalidField(field="limit", problem=f"{limit} is not between 1 and {MAX_SCAN_ROWS}")
+        return list(self.store.view.scan(start, min(end, FIRST_OWN), limit=limit))
+
+    def blocks(self, from_height: int) -> AsyncIterator[Block]:
+        """All blocks from a height on, then each new one; nothing is buffered for a slow reader.
+
+        Raises:
+            BlockNotKept: the first one asked for has been pruned.
+        """
+        return self.store.follow_blocks(from_height)
+
+    def events(self, from_sequence: int) -> AsyncIterator[Event]:
+        """All events from a sequence number on, then each new one. Raises `EventNotKept`."""
+        return self.store.follow_events(from_sequence)
+
+    def snapshot(self) -> AsyncIterator[bytes]:
+        """The whole state at the head in chunks."""
+        return export_snapshot(self.store)
+
+
+async def _wait(done: asyncio.Future[TransactionResult], wait_ms: int) -> TransactionResult | None:
+    """The outcome, its exception, or None when it takes longer; others keep waiting for the same."""
+    if wait_ms > 0 and not done.done():
+        await asyncio.wait((done,), timeout=wait_ms / 1000)
+    return done.result() if done.done() else None
+
+
+def _look_at_outcome(done: asyncio.Future[TransactionResult]) -> None:
+    """An outcome that nobody waited for is no error of ours: whoever asks again gets it from the store."""
+    if not done.cancelled():
+        done.exception()
