@@ -332,9 +332,7 @@ def _rows_of(block: Block, out: BlockOut, first_sequence: int) -> dict[bytes, by
     rows: dict[bytes, bytes | None] = dict(out.writes)
     height = bcs.u64_be(block.header.height)
     digests = tuple(result.digest for result in out.results)
-    rows[_BLOCK + height] = bcs.encode(
-        BlockRow(FORMAT_VERSION, block.header, first_sequence, len(out.events), digests)
-    )
+    rows[_BLOCK + height] = bcs.encode(BlockRow(FORMAT_VERSION, block.header, first_sequence, len(out.events), digests))
     rows[_TRANSACTIONS + height] = bcs.encode(block.transactions, _Transactions)
     for result in out.results:
         rows[_RESULT + result.digest] = bcs.encode(result)

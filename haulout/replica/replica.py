@@ -25,7 +25,6 @@ from haulout.ledger.state import View
 from haulout.ports import Clock, Ledger, Store, Workers
 from haulout.replica.errors import LedgerDiverged, UpgradeRequired, WrongLedger
 from haulout.replica.ledger_store import AppliedBlock, LedgerStore
-from haulout.world.errors import StorageFailed
 
 MAX_BLOCKS_AHEAD = 8
 FIRST_BACKOFF_MS = 100
@@ -43,7 +42,9 @@ class Replica:
         problem: what keeps it from the ledger right now, or None.
     """
 
-    def __init__(self, store: LedgerStore, ledger: Ledger, scheme: SignatureScheme, clock: Clock, workers: Workers) -> None:
+    def __init__(
+        self, store: LedgerStore, ledger: Ledger, scheme: SignatureScheme, clock: Clock, workers: Workers
+    ) -> None:
         self.store = store
         self.diverged: LedgerDiverged | None = store.divergence()
         self.upgrade_required: UpgradeRequired | None = None
@@ -194,7 +195,7 @@ class Replica:
         await asyncio.sleep(0)  # inline workers and a memory store never wait: let others have their turn
 
 
-class _LedgerAway(Exception):  # noqa: N818
+class _LedgerAway(Exception):
     """Inside `run`: the connection ended for a reason that may pass; a failure of our own store is none."""
 
     def __init__(self, cause: HauloutError) -> None:

@@ -248,7 +248,9 @@ class Sequencer:
             raise InvalidField(field="keys", problem=f"{len(keys)} keys, at most {MAX_READ_KEYS} at once")
         for key in keys:
             if not key or key[0] >= FIRST_DERIVED:
-                raise InvalidField(field="keys", problem=f"{key[:40].hex() or 'empty'} is not a key of a committed table")
+                raise InvalidField(
+                    field="keys", problem=f"{key[:40].hex() or 'empty'} is not a key of a committed table"
+                )
         view = self.store.view
         entries = tuple(StateEntry(bytes(key), view.get(bytes(key)), prove(view, bytes(key))) for key in keys)
         return StateRead(self.head, entries)

@@ -86,6 +86,7 @@ class SqliteStore:
         path: the file; made with its folders when it is not there. `<path>-wal`, `<path>-shm` and `<path>.lock` stand
             beside it.
         connect: opens a connection to the file; tests put another file system under SQLite with it.
+        checkpoint_frames: after about so many 4 KiB pages in the log they are copied into the file.
 
     Raises:
         StoreLocked: another process has it open.
@@ -93,9 +94,16 @@ class SqliteStore:
         DiskFull, StorageFailed: by the medium.
     """
 
-    def __init__(self, path: Path | str, connect: Callable[[str], Connection] = connect_sqlite) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        connect: Callable[[str], Connection] = connect_sqlite,
+        *,
+        checkpoint_frames: int = CHECKPOINT_FRAMES,
+    ) -> None:
         self._path = Path(path)
         self._connect = connect
+        self._checkpoint_frames = checkpoint_frames
         self._read_lock = threading.RLock()
         self._queue: deque[_Commit] = deque()
         self._drain: asyncio.Task[None] | None = None
@@ -213,7 +221,7 @@ class SqliteStore:
                 continue
             for commit in group:
                 commit.succeed()
-            if self._frames >= CHECKPOINT_FRAMES:
+            if self._frames >= self._checkpoint_frames:
                 await self._checkpoint(loop)
 
     def _take_group(self) -> list[_Commit]:
