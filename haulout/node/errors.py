@@ -1,6 +1,7 @@
 """What a storage node refuses, under the codes of `spec/client-api.md` 14.1.
 
-`WrongEpoch` and `DiskFull` live in `haulout.errors`, `StorageFailed` in `haulout.world.errors`.
+`WrongEpoch` and `DiskFull` live in `haulout.errors`, `StorageFailed` in `haulout.world.errors`,
+`LedgerDiverged` in `haulout.replica.errors`.
 """
 
 from __future__ import annotations
@@ -200,16 +201,6 @@ class UnknownStoreVersion(Corrupt):
 
 
 @dataclass(eq=False)
-class LedgerDiverged(Unavailable):
-    """This node's own execution of the ledger differs from the blocks it is given; it signs nothing more."""
-
-    code = "LEDGER_DIVERGED"
-    template = "own ledger state differs from block {height}"
-    hint = "this node needs its operator; ask another"
-    height: int
-
-
-@dataclass(eq=False)
 class TooManyRequests(Unavailable):
     """A bound of this node is reached."""
 
@@ -227,3 +218,13 @@ class NodeStopping(Unavailable):
     template = "the node {name} is shutting down"
     hint = "ask another node, or this one again later"
     name: str
+
+
+@dataclass(eq=False)
+class RepairFailed(Unavailable):
+    """A blob could not be completed from the other nodes this time; it is tried again."""
+
+    code = "REPAIR_FAILED"
+    template = "blob {blob_id} cannot be completed now: {problem}"
+    blob_id: str
+    problem: str

@@ -7,7 +7,7 @@
     20 shard blob id axis   SliverRow: where a sliver's bytes are, and their checksum
     30 blob id              IncompleteRow: certified, but something is lacking
     31 blob id              GarbageRow: perhaps not needed any more
-    40                      CursorRow: how far the ledger's events have been followed
+    40                      CursorRow: how far the ledger has been followed
     41                      SweepRow: where a sweep over all blobs stands
 
 Slivers are ordered by shard, so that a shard can be dropped or handed over in one pass. A sealed record is its
@@ -126,6 +126,7 @@ class IncompleteRow:
 
     version: U8
     due_ms: U64  # not before, on the wall clock: a live upload may still be going on
+    attempts: U16  # that failed so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,9 @@ class GarbageRow:
 
 @dataclass(frozen=True, slots=True)
 class CursorRow:
-    """The next event to follow, and the height of the last block whose events were."""
+    """The height of the last block whose events were followed."""
 
     version: U8
-    next_sequence: U64
     height: U64
 
 

@@ -114,7 +114,7 @@ class SliverStore:
 
     @classmethod
     async def open(
-        cls, store: Store, disk: Disk, *, clock: Clock, rng: Rng, workers: Workers, layout: Layout = Layout()
+        cls, store: Store, disk: Disk, *, clock: Clock, rng: Rng, workers: Workers, layout: Layout | None = None
     ) -> SliverStore:
         """Open what is there, or start an empty one.
 
@@ -133,7 +133,7 @@ class SliverStore:
         sealed = store.get(TOTALS_KEY)
         if sealed is not None:
             totals = unseal_row(TOTALS_KEY, sealed, TotalsRow)
-        return cls(store, disk, clock=clock, rng=rng, workers=workers, layout=layout, totals=totals)
+        return cls(store, disk, clock=clock, rng=rng, workers=workers, layout=layout or Layout(), totals=totals)
 
     # --- what is here ---------------------------------------------------------------------------------------
 
@@ -223,6 +223,8 @@ class SliverStore:
             data = await self._disk.read(path, offset=place.offset, length=place.size_bytes)
         except NotFound as e:
             raise CorruptRecord(what=f"file {path} (gone)") from e
+        except StorageFailed as e:  # a bad sector costs this sliver, not the node
+            raise CorruptRecord(what=f"file {path} ({e.problem})") from e
         digest = checksum(data) if len(data) <= HASH_INLINE_BYTES else await self._workers.run(checksum, data)
         if digest != place.checksum or len(data) != place.size_bytes:
             raise CorruptRecord(what=f"file {path} at {place.offset}")

@@ -1,0 +1,367 @@
+"""Certified blobs that this node lacks something of are completed in the background.
+
+A blob comes on the list when it was certified without this node, or when something of it was found damaged. Each
+attempt is the same story: the metadata from anyone who has it, then the missing slivers from the others, verified
+against the metadata, kept, and synced as one batch. Symbols are asked for without proofs first, since eight times
+fewer bytes travel for small blobs; a sliver that does not verify shows that someone lied, and only then proofs are
+asked for, which name the liar and let the rest suffice.
+
+If it stops half-way, the blob is still on the list and what was synced is not fetched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from haulout.codec.metadata import BlobMetadata
+from haulout.errors import HauloutError
+from haulout.node import rules
+from haulout.node.errors import RepairFailed, SymbolNotPresent
+from haulout.node.identity import NodeSettings
+from haulout.node.metrics import NodeMetrics
+from haulout.node.peers import Peer, Peers
+from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, symbol_size
+from haulout.node.records import bit_of
+from haulout.node.repair_plan import Way, plan_repair, symbols_needed
+from haulout.node.symbols import SymbolMaker
+from haulout.node.vault import CheckedSliver, Vault
+from haulout.node.verify import check_metadata, check_slivers
+from haulout.ports import Clock, SliverUpload, Workers
+from haulout.primitives import (
+    Axis,
+    BlobId,
+    ShardIndex,
+    SliverIndex,
+    SliverPairIndex,
+    blob_id_text,
+    min_decodable,
+    pair_of_shard,
+    shard_of_pair,
+    sliver_index_of_pair,
+)
+from haulout.world.errors import StorageFailed
+
+PAGE = 64
+LOOK_AGAIN_MS = 1_000
+
+
+class BlobSync:
+    """Completes what is on the list of incomplete blobs."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        peers: Peers,
+        symbols: SymbolMaker,
+        clock: Clock,
+        workers: Workers,
+        metrics: NodeMetrics,
+        settings: NodeSettings,
+    ) -> None:
+        self._vault = vault
+        self._peers = peers
+        self._symbols = symbols
+        self._clock = clock
+        self._workers = workers
+        self._metrics = metrics
+        self._settings = settings
+        self._sliver_slots = asyncio.Semaphore(settings.repair_slivers_at_once)
+
+    async def run(self) -> None:
+        """Complete blobs until cancelled.
+
+        Raises:
+            StorageFailed: a sync failed.
+        """
+        while True:
+            self._vault.work_arrived.clear()
+            await self.run_once()
+            await self._wait_for_work()
+
+    async def run_once(self) -> None:
+        """Walk over the list and attempt every blob that is due, a few at a time."""
+        after: BlobId | None = None
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while page := self._vault.tables.incomplete(after=after, limit=PAGE):
+                after = page[-1][0]
+                for blob_id, row in page:
+                    if row.due_ms > self._clock.now_ms():
+                        continue
+                    if len(running) >= self._settings.repair_blobs_at_once:
+                        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                        for task in done:
+                            task.result()
+                    running.add(asyncio.ensure_future(self._attempt(blob_id, row.attempts)))
+                await asyncio.sleep(0)
+            for task in list(running):
+                await task
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _attempt(self, blob_id: BlobId, attempts: int) -> None:
+        """Complete one blob, or put it off for a growing while."""
+        try:
+            await self.complete_blob(blob_id)
+        except StorageFailed:
+            raise
+        except HauloutError:
+            self._metrics.failed_repairs.inc()
+            pause_ms = min(self._settings.repair_backoff_ms << min(attempts, 16), self._settings.repair_backoff_ms_max)
+            await self._vault.tables.add_incomplete(
+                blob_id, due_ms=self._clock.now_ms() + pause_ms, attempts=attempts + 1
+            )
+
+    async def complete_blob(self, blob_id: BlobId) -> None:
+        """Fetch or rebuild everything that is lacking of a blob and take it off the list.
+
+        Raises:
+            RepairFailed: the others do not give enough at present.
+            DiskFull, StorageFailed.
+        """
+        duty = self._vault.duty()
+        if not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
+            await self._vault.tables.remove_incomplete(blob_id)
+            return
+        await self._vault.check_writable()
+        metadata = await self._vault.metadata(blob_id) or await self._fetch_metadata(blob_id, duty)
+        missing = rules.missing_slivers(duty, blob_id, self._vault.held(blob_id))
+        way = plan_repair(
+            missing,
+            n_shards=duty.n_shards,
+            n_peers=len(self._peers.available(self._vault.view, duty.epoch)),
+            symbol_size_bytes=symbol_size(metadata),
+            memory_bytes=self._settings.repair_memory_bytes,
+        )
+        if way is Way.DECODE:
+            await self._rebuild_by_decoding(blob_id, metadata, missing, duty)
+        else:
+            await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
+        await self._vault.sync_blob(blob_id)
+        await self._vault.tables.remove_incomplete(blob_id)
+        self._metrics.repaired_blobs.inc()
+
+    # --- metadata -------------------------------------------------------------------------------------------
+
+    async def _fetch_metadata(self, blob_id: BlobId, duty: rules.Duty) -> BlobMetadata:
+        for peer in self._peers.available(self._vault.view, duty.epoch):
+            api = self._peers.connect(peer)
+            try:
+                raw = await self._peers.ask(peer, api.read_metadata(epoch=duty.epoch, blob_id=blob_id))
+            except HauloutError:
+                continue  # it does not have it, or does not answer: the next one
+            self._metrics.repair_bytes.inc(len(raw))
+            try:
+                metadata = await self._workers.run(check_metadata, raw[32:], blob_id, duty.n_shards)
+            except HauloutError:
+                self._peers.report_lie(peer)
+                continue
+            await self._vault.put_metadata(blob_id, raw[32:], self._still_wanted(blob_id))
+            return metadata
+        raise RepairFailed(blob_id=blob_id_text(blob_id), problem="no node gave its metadata")
+
+    # --- sliver by sliver -----------------------------------------------------------------------------------
+
+    async def _rebuild_one_by_one(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> None:
+        async def rebuild(pair_index: SliverPairIndex, axis: Axis) -> None:
+            async with self._sliver_slots:
+                sliver = await self._rebuild_sliver(blob_id, metadata, pair_index, axis, duty)
+                await self._keep(blob_id, [SliverUpload(pair_index, axis, sliver)], duty)
+
+        results = await asyncio.gather(*(rebuild(*name) for name in missing), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _rebuild_sliver(
+        self, blob_id: BlobId, metadata: BlobMetadata, pair_index: SliverPairIndex, axis: Axis, duty: rules.Duty
+    ) -> bytes:
+        """One sliver, verified; names those whose symbols were wrong."""
+        target = sliver_index_of_pair(pair_index, axis, duty.n_shards)
+        said = await self._gather_symbols(blob_id, metadata, target, axis, duty, with_proofs=False)
+        sliver = await self._workers.run(rebuild_sliver, metadata, target, axis, _bytes_of(said))
+        if sliver is not None:
+            return sliver
+
+        proven = await self._gather_symbols(blob_id, metadata, target, axis, duty, with_proofs=True)
+        for source, (peer, symbol) in said.items():
+            if peer is not None and source in proven and proven[source][1] != symbol:
+                self._peers.report_lie(peer)
+        sliver = await self._workers.run(rebuild_sliver, metadata, target, axis, _bytes_of(proven))
+        if sliver is None:
+            self._metrics.inconsistent_blobs.inc()
+            raise RepairFailed(
+                blob_id=blob_id_text(blob_id), problem="its own symbols prove that it is encoded wrongly"
+            )
+        return sliver
+
+    async def _gather_symbols(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        target: SliverIndex,
+        axis: Axis,
+        duty: rules.Duty,
+        *,
+        with_proofs: bool,
+    ) -> dict[int, tuple[Peer | None, bytes]]:
+        """Enough symbols of a target by the index of their source sliver, with who gave them (None: we did)."""
+        needed = symbols_needed(axis, duty.n_shards)
+        found: dict[int, tuple[Peer | None, bytes]] = {}
+        for source, symbol in (await self._own_symbols(blob_id, metadata, target, axis, duty)).items():
+            found[source] = (None, symbol)
+
+        async def ask(peer: Peer) -> dict[int, bytes]:
+            answer = self._peers.connect(peer).read_recovery_symbols(
+                epoch=duty.epoch, blob_id=blob_id, target=target, target_axis=axis, with_proofs=with_proofs
+            )
+            try:
+                raw = await self._peers.ask(peer, answer)
+            except HauloutError:
+                return {}
+            self._metrics.repair_bytes.inc(sum(len(symbol) for symbol in raw))
+            sources = {
+                sliver_index_of_pair(
+                    pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards), axis.other, duty.n_shards
+                )
+                for shard in peer.shards
+            }
+            good, all_good = await self._workers.run(
+                check_symbols, metadata, target, axis, raw, sources, with_proofs=with_proofs
+            )
+            if not all_good:
+                self._peers.report_lie(peer)
+            return good
+
+        waiting = self._peers.available(self._vault.view, duty.epoch)
+        while len(found) < needed and waiting:
+            wave: list[Peer] = []
+            expected = len(found)
+            while waiting and expected < needed:
+                wave.append(waiting.pop())
+                expected += len(wave[-1].shards)
+            for peer, symbols in zip(wave, await asyncio.gather(*map(ask, wave)), strict=True):
+                for source, symbol in symbols.items():
+                    found.setdefault(source, (peer, symbol))
+        if len(found) < needed:
+            problem = f"{len(found)} of {needed} symbols of {axis.name.lower()} sliver {target} can be had"
+            raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
+        return dict(sorted(found.items())[:needed])
+
+    async def _own_symbols(
+        self, blob_id: BlobId, metadata: BlobMetadata, target: SliverIndex, axis: Axis, duty: rules.Duty
+    ) -> dict[int, bytes]:
+        try:
+            raw = await self._symbols.make(blob_id, target=target, target_axis=axis, duty=duty, with_proofs=False)
+        except SymbolNotPresent:
+            return {}
+        good, _ = await self._workers.run(check_symbols, metadata, target, axis, raw, None, with_proofs=False)
+        return good
+
+    # --- by decoding ----------------------------------------------------------------------------------------
+
+    async def _rebuild_by_decoding(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> None:
+        """Read enough primary slivers, decode the blob once, encode it again and keep what was missing."""
+        needed = min_decodable(duty.n_shards)
+        primaries: dict[int, bytes] = {}
+        for shard_index in duty.shards:
+            if len(primaries) < needed and self._vault.held(blob_id) & bit_of(shard_index, Axis.PRIMARY):
+                sliver = await self._vault.sliver(blob_id, shard_index, Axis.PRIMARY)
+                if sliver is not None:
+                    primaries[pair_of_shard(shard_index, blob_id, duty.n_shards)] = sliver
+
+        waiting = self._peers.available(self._vault.view, duty.epoch)
+        while len(primaries) < needed and waiting:
+            wave: list[tuple[Peer, list[SliverPairIndex]]] = []
+            expected = len(primaries)
+            while waiting and expected < needed:
+                peer = waiting.pop()
+                pairs = [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards]
+                pairs = pairs[: needed - expected]
+                wave.append((peer, pairs))
+                expected += len(pairs)
+            answers = await asyncio.gather(*(self._read_primaries(blob_id, metadata, *ask, duty) for ask in wave))
+            for answer in answers:
+                primaries.update(answer)
+        if len(primaries) < needed:
+            problem = f"{len(primaries)} of {needed} primary slivers can be had"
+            raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
+
+        slivers = await self._workers.run(rebuild_all, metadata, blob_id, list(primaries.values()), missing)
+        if slivers is None:
+            self._metrics.inconsistent_blobs.inc()
+            raise RepairFailed(
+                blob_id=blob_id_text(blob_id), problem="its own slivers prove that it is encoded wrongly"
+            )
+        await self._keep(blob_id, slivers, duty)
+
+    async def _read_primaries(
+        self, blob_id: BlobId, metadata: BlobMetadata, peer: Peer, pairs: Sequence[SliverPairIndex], duty: rules.Duty
+    ) -> dict[int, bytes]:
+        """Primary slivers of a peer that verify, by pair index."""
+
+        async def read() -> list[SliverUpload]:
+            targets = [(pair_index, Axis.PRIMARY) for pair_index in pairs]
+            stream = self._peers.connect(peer).read_slivers(epoch=duty.epoch, blob_id=blob_id, targets=targets)
+            return [upload async for upload in stream]
+
+        try:
+            uploads = await self._peers.ask(peer, read())
+        except HauloutError:
+            return {}
+        self._metrics.repair_bytes.inc(sum(len(upload.bcs) for upload in uploads))
+        asked = [upload for upload in uploads if upload.axis is Axis.PRIMARY and upload.pair_index in pairs]
+        n_good, problem = await self._workers.run(check_slivers, metadata, blob_id, asked)
+        if problem is not None or len(asked) < len(uploads):
+            self._peers.report_lie(peer)
+        return {upload.pair_index: bytes(upload.bcs) for upload in asked[:n_good]}
+
+    # --- keeping --------------------------------------------------------------------------------------------
+
+    async def _keep(self, blob_id: BlobId, slivers: Sequence[SliverUpload], duty: rules.Duty) -> None:
+        checked = [
+            CheckedSliver(shard_of_pair(upload.pair_index, blob_id, duty.n_shards), upload.axis, upload.bcs)
+            for upload in slivers
+        ]
+        await self._vault.put_slivers(blob_id, checked, self._still_wanted(blob_id))
+        for sliver in checked:
+            self._metrics.rebuilt_slivers.labels(sliver.axis.name.lower()).inc()
+
+    def _still_wanted(self, blob_id: BlobId) -> Callable[[], None]:
+        def check() -> None:
+            epoch = self._vault.duty().epoch
+            rules.check_not_invalid(self._vault.view, blob_id)
+            rules.check_registered(self._vault.view, blob_id, epoch=epoch, height=self._vault.height)
+
+        return check
+
+    async def _wait_for_work(self) -> None:
+        """Until something comes on the list, or for a second."""
+        arrived = asyncio.ensure_future(self._vault.work_arrived.wait())
+        timer = asyncio.ensure_future(self._clock.sleep_ms(LOOK_AGAIN_MS))
+        try:
+            await asyncio.wait((arrived, timer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            arrived.cancel()
+            timer.cancel()
+            await asyncio.gather(arrived, timer, return_exceptions=True)
+
+
+def _bytes_of(symbols: dict[int, tuple[Peer | None, bytes]]) -> list[tuple[int, bytes]]:
+    return [(source, symbol) for source, (_, symbol) in symbols.items()]

@@ -1,0 +1,81 @@
+"""Puts a storage node together from its ports; the roots call this once and keep nothing of its inside."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from haulout.crypto.schemes import SignatureScheme
+from haulout.node.blob_sync import BlobSync
+from haulout.node.garbage import GarbageCollector
+from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.ledger_follower import LedgerFollower
+from haulout.node.metrics import NodeMetrics
+from haulout.node.peers import Peers
+from haulout.node.sliver_store import SliverStore
+from haulout.node.space import SpaceGuard
+from haulout.node.storage_node import StorageNode
+from haulout.node.symbols import SymbolMaker
+from haulout.node.vault import Vault
+from haulout.node.work_tables import WorkTables
+from haulout.ports import Clock, Disk, NodeTransport, Rng, Store, Workers
+from haulout.replica.replica import Replica
+
+
+async def build_storage_node(
+    *,
+    identity: NodeIdentity,
+    replica: Replica,
+    store: Store,
+    disk: Disk,
+    transport: NodeTransport,
+    scheme: SignatureScheme,
+    clock: Clock,
+    rng: Rng,
+    workers: Workers,
+    registry: CollectorRegistry,
+    settings: NodeSettings | None = None,
+) -> StorageNode:
+    """A node over its ports. Whoever calls keeps `replica.run()` and the node's `run()` going, and closes the ports.
+
+    Args:
+        store: the node's own, not the replica's.
+        disk: where slivers go; the node owns the folder `slivers`.
+
+    Raises:
+        UnknownStoreVersion, CorruptRecord: the store cannot be used.
+    """
+    settings = settings or NodeSettings()
+    metrics = NodeMetrics(registry)
+    slivers = await SliverStore.open(store, disk, clock=clock, rng=rng, workers=workers, layout=settings.layout)
+    vault = Vault(
+        node_id=identity.node_id,
+        replica=replica,
+        slivers=slivers,
+        tables=WorkTables(store),
+        space=SpaceGuard(disk, clock, metrics, reserve_bytes=settings.reserve_bytes),
+        clock=clock,
+        metrics=metrics,
+    )
+    symbols = SymbolMaker(vault, workers, settings)
+    peers = Peers(identity.node_id, transport, clock=clock, rng=rng, metrics=metrics, settings=settings)
+    return StorageNode(
+        identity=identity,
+        vault=vault,
+        symbols=symbols,
+        follower=LedgerFollower(vault, settings),
+        blob_sync=BlobSync(
+            vault=vault,
+            peers=peers,
+            symbols=symbols,
+            clock=clock,
+            workers=workers,
+            metrics=metrics,
+            settings=settings,
+        ),
+        garbage=GarbageCollector(vault, clock, metrics, settings),
+        scheme=scheme,
+        clock=clock,
+        workers=workers,
+        metrics=metrics,
+        settings=settings,
+    )

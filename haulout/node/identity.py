@@ -1,0 +1,47 @@
+"""Who a storage node is, and the figures it runs by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from haulout.node.sliver_store import Layout
+from haulout.primitives import ObjectId
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """A registered node and the key it signs with."""
+
+    name: str
+    node_id: ObjectId
+    bls_secret: bytes = field(repr=False)
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Bounds and delays; times in ms, sizes in bytes."""
+
+    registration_wait_ms: int = 1_000  # metadata may overtake the block that registers its blob
+    confirm_wait_ms_max: int = 5_000
+    waiting_requests_max: int = 512
+    upload_batch_bytes: int = 1024 * 1024  # verified and written together
+    upload_batch_slivers: int = 256
+    upload_idle_ms: int = 10_000  # an upload without confirmation is synced after this
+    incomplete_page_max: int = 1_000
+    reserve_bytes: int = 32 * 1024 * 1024  # free space below which uploads are refused
+    symbol_requests_max: int = 8
+    expanded_cache_bytes: int = 64 * 1024 * 1024
+    repair_delay_ms: int = 15_000  # a live upload may still be going on: up to 100 MiB
+    repair_delay_large_ms: int = 30_000
+    repair_delay_large_from_bytes: int = 100 * 1024 * 1024
+    repair_blobs_at_once: int = 4
+    repair_slivers_at_once: int = 4
+    repair_memory_bytes: int = 256 * 1024 * 1024  # of an encoded blob that may be decoded whole
+    repair_backoff_ms: int = 1_000
+    repair_backoff_ms_max: int = 30_000
+    peer_timeout_ms: int = 20_000
+    peer_backoff_ms: int = 500
+    peer_backoff_ms_max: int = 30_000
+    garbage_delay_ms: int = 60_000
+    layout: Layout = field(default_factory=Layout)

@@ -1,0 +1,73 @@
+"""The ledger's events become work, in order, each at least once.
+
+An event is looked at against the state of now, not of then: following it twice, or long after, gives the same work
+or less. Rows and cursor are committed together per block, so a restart resumes exactly behind the last one.
+"""
+
+from __future__ import annotations
+
+from haulout.ledger import queries
+from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted
+from haulout.node import rules
+from haulout.node.identity import NodeSettings
+from haulout.node.vault import Vault
+from haulout.primitives import BlobId
+from haulout.replica.errors import LedgerDiverged, UpgradeRequired
+from haulout.replica.ledger_store import AppliedBlock
+from haulout.replica.replica import close_stream
+
+QUIET_BLOCKS = 64  # without work for us, between two commits of the cursor
+
+
+class LedgerFollower:
+    """Follows the node's replica and fills the lists of `WorkTables`."""
+
+    def __init__(self, vault: Vault, settings: NodeSettings) -> None:
+        self._vault = vault
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Follow until cancelled; returns when the replica may not go on."""
+        blocks = self._vault.replica.subscribe(self._vault.tables.followed_height() + 1)
+        try:
+            async for block in blocks:
+                await self._follow(block)
+        except (LedgerDiverged, UpgradeRequired):
+            return  # the node goes on serving what it has
+        finally:
+            await close_stream(blocks)
+
+    async def _follow(self, block: AppliedBlock) -> None:
+        """Turn one block's events into rows."""
+        view, duty = self._vault.view, self._vault.duty()
+        incomplete: dict[BlobId, int] = {}
+        complete: set[BlobId] = set()
+        garbage: dict[BlobId, int] = {}
+        epoch_began = False
+        for event in block.events:
+            body = event.body
+            if isinstance(body, BlobCertified):
+                blob_id = BlobId(body.blob_id)
+                if self._lacks(blob_id, duty) and rules.is_wanted(view, blob_id, duty.epoch):
+                    incomplete[blob_id] = block.header.time_ms + self._delay_ms(blob_id)
+            elif isinstance(body, BlobDeleted | BlobInvalidated):
+                blob_id = BlobId(body.blob_id)
+                garbage[blob_id] = block.header.time_ms + self._settings.garbage_delay_ms
+                if not rules.is_wanted(view, blob_id, duty.epoch):
+                    incomplete.pop(blob_id, None)
+                    complete.add(blob_id)
+            elif isinstance(body, EpochStarted):
+                epoch_began = True
+        height = block.header.height
+        if incomplete or complete or garbage or epoch_began or height % QUIET_BLOCKS == 0:
+            await self._vault.tables.advance(height=height, incomplete=incomplete, complete=complete, garbage=garbage)
+            self._vault.work_arrived.set()
+
+    def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
+        return bool(duty.mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)
+
+    def _delay_ms(self, blob_id: BlobId) -> int:
+        """How long an upload that is still going on gets before the node fetches for itself."""
+        record = queries.blob_record(self._vault.view, blob_id)
+        is_large = record is not None and record.size_bytes > self._settings.repair_delay_large_from_bytes
+        return self._settings.repair_delay_large_ms if is_large else self._settings.repair_delay_ms

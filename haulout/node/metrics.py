@@ -1,0 +1,54 @@
+"""What a storage node counts. One registry per process, handed in by whoever builds the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from haulout.primitives import Axis
+
+_AXES = tuple(axis.name.lower() for axis in Axis)
+
+
+class NodeMetrics:
+    """Counters and gauges under `haulout_node_`. Label values are known early, so that rates start at 0."""
+
+    def __init__(self, registry: CollectorRegistry, *, peers: Iterable[str] = ()) -> None:
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"haulout_node_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"haulout_node_{name}", text, registry=registry)
+
+        self.metadata_stored = counter("metadata_stored_total", "Blob metadata accepted from uploads.")
+        self.slivers_stored = counter("slivers_stored_total", "Slivers accepted from uploads.", ("axis",))
+        self.slivers_read = counter("slivers_read_total", "Slivers handed out.", ("axis",))
+        self.symbols_read = counter("recovery_symbols_read_total", "Recovery symbols handed out.")
+        self.confirmations = counter("storage_confirmations_issued_total", "Storage confirmations signed.")
+        self.corrupt_slivers = counter("corrupt_slivers_total", "Stored slivers or metadata found damaged when read.")
+        self.repaired_blobs = counter("repaired_blobs_total", "Certified blobs completed in the background.")
+        self.failed_repairs = counter("failed_repairs_total", "Attempts to complete a blob that will be made again.")
+        self.rebuilt_slivers = counter("rebuilt_slivers_total", "Slivers rebuilt from other nodes.", ("axis",))
+        self.repair_bytes = counter("repair_received_bytes_total", "Bytes received from other nodes for repairs.")
+        self.inconsistent_blobs = counter("inconsistent_blobs_total", "Blobs whose own symbols prove a wrong encoding.")
+        self.lies = counter("peer_lies_total", "Bytes from a peer that do not verify.", ("node",))
+        self.peer_failures = counter("peer_failures_total", "Calls to a peer that failed.", ("node",))
+        self.dropped_blobs = counter("dropped_blobs_total", "Blobs deleted because nobody pays for them any more.")
+        self.swept_files = counter("swept_files_total", "Leftover files of unfinished uploads removed.")
+        self.incomplete_blobs = gauge("incomplete_blobs", "Certified blobs of which something is lacking here.")
+        self.stored_slivers = gauge("stored_slivers", "Durable slivers.")
+        self.stored_bytes = gauge("stored_bytes", "Bytes of durable slivers.")
+        self.buffered_bytes = gauge("buffered_bytes", "Bytes of uploads waiting in memory for their sync.")
+        self.is_read_only = gauge("read_only", "1 while the disk is too full to take anything.")
+        for axis in _AXES:
+            self.slivers_stored.labels(axis)
+            self.slivers_read.labels(axis)
+            self.rebuilt_slivers.labels(axis)
+        for name in peers:
+            self.know_peer(name)
+
+    def know_peer(self, name: str) -> None:
+        """Start the peer's counters at 0."""
+        self.lies.labels(name)
+        self.peer_failures.labels(name)

@@ -1,0 +1,47 @@
+"""How a node rebuilds what it lacks of a blob: sliver by sliver from symbols, or by decoding the blob once.
+
+A missing primary sliver takes n - f symbols, a secondary one n - 2f, one from each of as many other slivers, and that
+is all that travels: its own size. Decoding takes n - 2f primary slivers, which is the blob's size, and then gives every
+sliver. So decoding wins from the point where the missing slivers outweigh the blob. At n = 100 a pair costs 67 + 34
+symbols and the blob 34 x 67 = 2278: from 23 pairs on, decode. Small blobs are decoded anyway: a request costs as much
+as `REQUEST_BYTES` travelling, and symbols take one per sliver and peer. Decoding needs the encoded blob in memory,
+though, so the largest go sliver by sliver.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from haulout.primitives import Axis, SliverPairIndex, min_correct, min_decodable
+
+REQUEST_BYTES = 64 * 1024
+
+
+class Way(enum.Enum):
+    """How to rebuild."""
+
+    SYMBOLS = "symbols"
+    DECODE = "decode"
+
+
+def symbols_needed(axis: Axis, n_shards: int) -> int:
+    """Symbols that rebuild a sliver, which is also how many it consists of."""
+    return min_correct(n_shards) if axis is Axis.PRIMARY else min_decodable(n_shards)
+
+
+def plan_repair(
+    missing: Sequence[tuple[SliverPairIndex, Axis]],
+    *,
+    n_shards: int,
+    n_peers: int,
+    symbol_size_bytes: int,
+    memory_bytes: int,
+) -> Way:
+    """The cheaper way, within the memory allowed for an encoded blob."""
+    k1, k2 = min_decodable(n_shards), min_correct(n_shards)
+    n_symbols = sum(symbols_needed(axis, n_shards) for _, axis in missing)
+    by_symbols = n_symbols * symbol_size_bytes + len(missing) * n_peers * REQUEST_BYTES
+    by_decoding = k1 * k2 * symbol_size_bytes + n_peers * REQUEST_BYTES
+    encoded_bytes = n_shards * (k1 + k2) * symbol_size_bytes
+    return Way.DECODE if by_decoding < by_symbols and encoded_bytes <= memory_bytes else Way.SYMBOLS

@@ -1,0 +1,437 @@
+"""One storage node, as clients and peers see it: verify, keep, promise, serve.
+
+Storing a blob here takes three requests. `store_metadata` checks that the metadata hashes to the blob id,
+`store_slivers` checks each sliver against the metadata, and both do it before a byte is written. `confirm_blob`
+makes everything durable in one synced batch and only then signs; if the node stops at any point before, it has
+promised nothing. What a signature covers is never dropped before the ledger says that nobody pays for it any more.
+
+Every request names its epoch and is answered from the node's own verified ledger view.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+
+from haulout.crypto.messages import storage_confirmation
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import HauloutError
+from haulout.ledger import keys
+from haulout.node import rules
+from haulout.node.blob_sync import BlobSync
+from haulout.node.errors import MetadataNotFound, NodeStopping, NotRegistered, TooManyRequests
+from haulout.node.garbage import GarbageCollector
+from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.ledger_follower import LedgerFollower
+from haulout.node.metrics import NodeMetrics
+from haulout.node.records import Promise, bit_of
+from haulout.node.symbols import SymbolMaker
+from haulout.node.vault import CheckedSliver, Keep, Vault
+from haulout.node.verify import check_metadata, check_slivers, sliver_index_of
+from haulout.ports import (
+    BlobHoldings,
+    Clock,
+    IncompleteBlob,
+    IncompletePage,
+    NodeHealth,
+    Outcome,
+    SignedMessage,
+    SliverUpload,
+    Workers,
+)
+from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex, SliverIndex, SliverPairIndex, blob_id_text
+
+MISSED = 256  # blobs looked at for one page of `list_incomplete` beyond those on it
+
+
+class StorageNode:
+    """Implements `ports.StorageNodeApi`. Made by `build.build_storage_node`; keep `run()` going beside it."""
+
+    def __init__(
+        self,
+        *,
+        identity: NodeIdentity,
+        vault: Vault,
+        symbols: SymbolMaker,
+        follower: LedgerFollower,
+        blob_sync: BlobSync,
+        garbage: GarbageCollector,
+        scheme: SignatureScheme,
+        clock: Clock,
+        workers: Workers,
+        metrics: NodeMetrics,
+        settings: NodeSettings,
+    ) -> None:
+        self.identity = identity
+        self._vault = vault
+        self._symbols = symbols
+        self._follower = follower
+        self._blob_sync = blob_sync
+        self._garbage = garbage
+        self._scheme = scheme
+        self._clock = clock
+        self._workers = workers
+        self._metrics = metrics
+        self._settings = settings
+        self._started_us = clock.monotonic_us()
+        self._waiting = 0
+        self._is_stopping = False
+
+    # --- storing --------------------------------------------------------------------------------------------
+
+    async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
+        """Keep the metadata of a registered blob; durable with its confirmation.
+
+        Raises:
+            WrongEpoch, InvalidBlob, InvalidMetadata, UnsupportedEncodingType, NotRegistered, DiskFull, StorageFailed.
+        """
+        self._check_may_write()
+        rules.check_epoch(self._vault.duty(), epoch)
+        rules.check_not_invalid(self._vault.view, blob_id)
+        if await self._vault.metadata_bytes(blob_id) is not None:
+            return Outcome.ALREADY_STORED
+        await self._vault.check_writable()
+        await self._workers.run(check_metadata, bytes(metadata), blob_id, self._vault.duty().n_shards)
+        await self._wait_until_allowed(lambda: self._check_registered(blob_id), self._settings.registration_wait_ms)
+        await self._vault.put_metadata(blob_id, bytes(metadata), lambda: self._check_registered(blob_id))
+        self._metrics.metadata_stored.inc()
+        return Outcome.STORED
+
+    async def store_slivers(
+        self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
+    ) -> Sequence[Outcome]:
+        """Keep slivers of a registered blob whose metadata is here; durable with its confirmation.
+
+        Slivers are verified and written in batches of about a MiB as they arrive. The first that is refused ends the
+        call; those before it are kept.
+
+        Raises:
+            WrongEpoch, IndexOutOfRange, SliverTooLarge, SliverIndexMismatch, MetadataNotStored, NotRegistered,
+            ShardNotAssigned, InvalidSliver, DiskFull, StorageFailed.
+        """
+        self._check_may_write()
+        rules.check_epoch(self._vault.duty(), epoch)
+        outcomes: list[Outcome] = []
+        batch: list[SliverUpload] = []
+        batch_bytes = 0
+        async for upload in slivers:
+            batch.append(upload)
+            batch_bytes += len(upload.bcs)
+            if batch_bytes >= self._settings.upload_batch_bytes or len(batch) >= self._settings.upload_batch_slivers:
+                outcomes += await self._store_batch(epoch, blob_id, batch)
+                batch, batch_bytes = [], 0
+        outcomes += await self._store_batch(epoch, blob_id, batch)
+        return outcomes
+
+    async def _store_batch(self, epoch: int, blob_id: BlobId, batch: Sequence[SliverUpload]) -> list[Outcome]:
+        """Verify and keep one batch; when one is refused, keep those before it and raise."""
+        if not batch:
+            return []
+        self._check_may_write()
+        duty = self._vault.duty()
+        rules.check_epoch(duty, epoch)
+        await self._vault.check_writable()
+        metadata = await self._vault.metadata(blob_id)
+        held = self._vault.held(blob_id)
+
+        refusal: HauloutError | None = None
+        outcomes: list[Outcome] = []
+        new: list[tuple[int, SliverUpload]] = []  # shard index, upload
+        for upload in batch:
+            try:
+                rules.check_pair_index(upload.pair_index, duty.n_shards)
+                rules.check_sliver_size(len(upload.bcs), duty.n_shards)
+                rules.check_sliver_index(
+                    upload.pair_index, upload.axis, sliver_index_of(upload, blob_id), duty.n_shards
+                )
+                rules.check_has_metadata(metadata is not None, blob_id)
+                self._check_registered(blob_id)
+                shard_index = rules.check_shard_owned(duty, blob_id, upload.pair_index)
+            except HauloutError as e:
+                refusal = e
+                break
+            if held & bit_of(shard_index, upload.axis):
+                outcomes.append(Outcome.ALREADY_STORED)
+                continue
+            held |= bit_of(shard_index, upload.axis)
+            new.append((shard_index, upload))
+            outcomes.append(Outcome.STORED)
+
+        if new:
+            assert metadata is not None, "checked above"
+            uploads = [upload for _, upload in new]
+            n_good, problem = await self._workers.run(check_slivers, metadata, blob_id, uploads)
+            refusal = problem or refusal
+            checked = [CheckedSliver(ShardIndex(shard), upload.axis, upload.bcs) for shard, upload in new[:n_good]]
+
+            def check() -> None:
+                rules.check_epoch(self._vault.duty(), epoch)
+                self._check_registered(blob_id)
+
+            await self._vault.put_slivers(blob_id, checked, check)
+            for sliver in checked:
+                self._metrics.slivers_stored.labels(sliver.axis.name.lower()).inc()
+        if refusal is not None:
+            raise refusal
+        return outcomes
+
+    async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
+        """What the node has and lacks of a blob over its own shards; what was uploaded and not confirmed counts.
+
+        Raises:
+            WrongEpoch.
+        """
+        duty = self._vault.duty()
+        rules.check_epoch(duty, epoch)
+        return BlobHoldings(
+            is_registered=rules.is_live(self._vault.view, blob_id, duty.epoch),
+            has_metadata=await self._vault.metadata_bytes(blob_id) is not None,
+            missing=rules.missing_slivers(duty, blob_id, self._vault.held(blob_id)),
+        )
+
+    # --- promising ------------------------------------------------------------------------------------------
+
+    async def confirm_blob(
+        self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
+    ) -> SignedMessage:
+        """Make everything of the blob durable, then sign that all slivers of all own shards are.
+
+        If it stops half-way, either nothing new is durable or everything is; asking again is always right.
+
+        Raises:
+            LedgerDiverged, StorageFailed: the node promises nothing.
+            WrongEpoch, InvalidBlob, NotRegistered (after `wait_ms`, at most 5 s), ShardNotAssigned, MissingSlivers,
+            DiskFull.
+        """
+        self._check_may_write()
+        rules.check_epoch(self._vault.duty(), epoch)
+        wait_ms = min(wait_ms, self._settings.confirm_wait_ms_max)
+        await self._wait_until_allowed(lambda: self._check_may_confirm(epoch, blob_id, object_id), wait_ms)
+
+        async def confirm(keep: Keep) -> SignedMessage:
+            self._check_may_confirm(epoch, blob_id, object_id)
+            has_metadata = self._vault.slivers.has_metadata(blob_id)
+            rules.check_complete(self._vault.duty(), blob_id, held=self._vault.held(blob_id), has_metadata=has_metadata)
+            await keep(Promise(epoch, object_id, self._vault.height))
+            self._check_may_confirm(epoch, blob_id, object_id)  # the sync may have taken its time
+            message = storage_confirmation(epoch, blob_id, object_id)
+            signature = await self._workers.run(self._scheme.sign, self.identity.bls_secret, message)
+            return SignedMessage(message, signature)
+
+        confirmation = await self._vault.promise(blob_id, confirm)
+        self._metrics.confirmations.inc()
+        return confirmation
+
+    def _check_may_confirm(self, epoch: int, blob_id: BlobId, object_id: ObjectId | None) -> None:
+        self._check_may_write()
+        duty = self._vault.duty()
+        rules.check_epoch(duty, epoch)
+        rules.check_may_confirm(self._vault.view, blob_id, object_id, duty=duty, height=self._vault.height)
+
+    # --- serving --------------------------------------------------------------------------------------------
+
+    async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
+        """Metadata with id (BCS).
+
+        Raises:
+            WrongEpoch, InvalidBlob, MetadataNotFound.
+        """
+        duty = self._vault.duty()
+        rules.check_epoch(duty, epoch)
+        rules.check_may_read_metadata(self._vault.view, blob_id, duty=duty)
+        metadata = await self._vault.metadata_bytes(blob_id)
+        if metadata is None:
+            raise MetadataNotFound(blob_id=blob_id_text(blob_id))
+        return blob_id + metadata
+
+    async def read_slivers(
+        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+    ) -> AsyncIterator[SliverUpload]:
+        """The asked slivers on own shards, one at a time, each checked against the checksum it was stored with; those
+        that are not here are left out.
+
+        Raises:
+            WrongEpoch, TooManyTargets, IndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned.
+        """
+        duty = self._vault.duty()
+        rules.check_epoch(duty, epoch)
+        owned = rules.check_may_read_slivers(self._vault.view, blob_id, targets, duty=duty)
+        for pair_index, axis, shard_index in owned:
+            sliver = await self._vault.sliver(blob_id, shard_index, axis)
+            if sliver is not None:
+                self._metrics.slivers_read.labels(axis.name.lower()).inc()
+                yield SliverUpload(pair_index, axis, sliver)
+
+    async def read_recovery_symbols(
+        self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
+    ) -> Sequence[bytes]:
+        """All symbols of a target sliver that this node's slivers of the other axis give.
+
+        Raises:
+            WrongEpoch, IndexOutOfRange, InvalidBlob, SliverNotFound, MetadataNotFound, SymbolNotPresent,
+            TooManyRequests.
+        """
+        duty = self._vault.duty()
+        rules.check_epoch(duty, epoch)
+        rules.check_may_read_slivers(self._vault.view, blob_id, (), duty=duty)
+        symbols = await self._symbols.make(
+            blob_id, target=target, target_axis=target_axis, duty=duty, with_proofs=with_proofs
+        )
+        self._metrics.symbols_read.inc(len(symbols))
+        return symbols
+
+    async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
+        """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""
+        return self._vault.view.get(keys.blob_record(blob_id))
+
+    async def list_incomplete(self, *, after: BlobId | None, limit: int) -> IncompletePage:
+        """Certified blobs of which something is lacking, as of `height`; at most 1,000 per page.
+
+        A page may hold fewer than `limit` although more follow: `next_after` says where to go on.
+        """
+        limit = max(1, min(limit, self._settings.incomplete_page_max))
+        duty = self._vault.duty()
+        height = self._vault.tables.followed_height()
+        found: list[IncompleteBlob] = []
+        rows = self._vault.tables.incomplete(after=after, limit=limit + MISSED)
+        for blob_id, _ in rows:
+            after = blob_id
+            if not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
+                continue
+            lacks_metadata = await self._vault.metadata_bytes(blob_id) is None
+            missing = (duty.mask & ~self._vault.held(blob_id)).bit_count()
+            if missing or lacks_metadata:
+                found.append(IncompleteBlob(blob_id, lacks_metadata, missing))
+            if len(found) == limit:
+                break
+        is_end = len(rows) < limit + MISSED and (not rows or after == rows[-1][0])
+        return IncompletePage(height, tuple(found), None if is_end else after)
+
+    async def health(self) -> NodeHealth:
+        """How the node is; cheap, for probes."""
+        duty = self._vault.duty()
+        head = self._vault.replica.head
+        return NodeHealth(
+            node_id=self.identity.node_id,
+            name=self.identity.name,
+            epoch=duty.epoch,
+            status=self.status(duty),
+            uptime_ms=(self._clock.monotonic_us() - self._started_us) // 1000,
+            height=head.height,
+            block_digest=head.digest(),
+            head_height=max(head.height, self._vault.replica.heard_height),
+            shards=duty.shards,
+            incomplete_blobs=self._vault.tables.n_incomplete,
+            corrupt_slivers=self._vault.corrupt_found,
+            stored_slivers=self._vault.slivers.stored_slivers,
+            stored_bytes=self._vault.slivers.stored_bytes,
+        )
+
+    def status(self, duty: rules.Duty | None = None) -> str:
+        """One word on how the node is."""
+        if self._vault.slivers.failed is not None:
+            return "StorageFailed"
+        if self._vault.replica.diverged is not None:
+            return "Diverged"
+        if self._vault.replica.upgrade_required is not None:
+            return "UpgradeRequired"
+        if self._is_stopping:
+            return "Stopping"
+        return "Active" if (duty or self._vault.duty()).shards else "Standby"
+
+    def unready_reason(self) -> str | None:
+        """Why the node should get no traffic, as a stable code; None when it is ready.
+
+        Only divergence, storage and shutdown count: a node that lags or syncs still serves what it has.
+        """
+        failed = self._vault.slivers.failed or self._vault.replica.diverged or self._vault.replica.upgrade_required
+        if failed is not None:
+            return failed.code
+        return "NODE_STOPPING" if self._is_stopping else None
+
+    # --- living ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow the ledger, complete what is lacking, let go of what nobody needs; until cancelled.
+
+        Raises:
+            StorageFailed: the process must stop; a restart begins with what is durable.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for part in (self._follower.run, self._blob_sync.run, self._garbage.run, self._keep_house):
+                tasks.create_task(part())
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish what has begun and make durable what was uploaded, so that uploads resume."""
+        self._is_stopping = True
+        await self._vault.locks.drain()
+        for blob_id in self._vault.slivers.pending_blobs():
+            await self._sync_quietly(blob_id)
+        await self._vault.locks.drain()
+
+    async def _keep_house(self) -> None:
+        """Remove leftovers of the last run once, then sync uploads that were given up, for ever."""
+        self._metrics.swept_files.inc(await self._vault.slivers.sweep_files())
+        while True:
+            slivers = self._vault.slivers
+            for blob_id in slivers.idle_blobs(self._settings.upload_idle_ms * 1000):
+                await self._sync_quietly(blob_id)
+            if slivers.failed is not None:
+                raise slivers.failed
+            self._metrics.stored_slivers.set(slivers.stored_slivers)
+            self._metrics.stored_bytes.set(slivers.stored_bytes)
+            self._metrics.buffered_bytes.set(slivers.buffered_bytes)
+            self._metrics.incomplete_blobs.set(self._vault.tables.n_incomplete)
+            await self._clock.sleep_ms(1_000)
+
+    async def _sync_quietly(self, blob_id: BlobId) -> None:
+        try:
+            await self._vault.sync_blob(blob_id)
+        except HauloutError:
+            return  # a full disk is looked at again; a failed one ends the node in its own place
+
+    # --- shared checks --------------------------------------------------------------------------------------
+
+    def _check_may_write(self) -> None:
+        if self._is_stopping:
+            raise NodeStopping(name=self.identity.name)
+        replica = self._vault.replica
+        problem = self._vault.slivers.failed or replica.diverged or replica.upgrade_required
+        if problem is not None:
+            raise problem
+
+    def _check_registered(self, blob_id: BlobId) -> None:
+        rules.check_not_invalid(self._vault.view, blob_id)
+        rules.check_registered(self._vault.view, blob_id, epoch=self._vault.duty().epoch, height=self._vault.height)
+
+    async def _wait_until_allowed(self, check: Callable[[], None], wait_ms: int) -> None:
+        """Return once `check` passes; raise NotRegistered when it still does after `wait_ms`, anything else at once."""
+        deadline_us = self._clock.monotonic_us() + wait_ms * 1000
+        while True:
+            try:
+                return check()
+            except NotRegistered:
+                left_ms = (deadline_us - self._clock.monotonic_us()) // 1000
+                if left_ms <= 0:
+                    raise
+                if self._waiting >= self._settings.waiting_requests_max:
+                    raise TooManyRequests(
+                        what="requests waiting for a block", limit=self._settings.waiting_requests_max
+                    ) from None
+            self._waiting += 1
+            try:
+                await self._next_block(left_ms)
+            finally:
+                self._waiting -= 1
+
+    async def _next_block(self, wait_ms: int) -> None:
+        block = asyncio.ensure_future(self._vault.replica.wait_for_height(self._vault.height + 1))
+        timer = asyncio.ensure_future(self._clock.sleep_ms(wait_ms))
+        try:
+            await asyncio.wait((block, timer), return_when=asyncio.FIRST_COMPLETED)
+            if block.done():
+                block.result()  # a diverged replica ends the wait
+        finally:
+            block.cancel()
+            timer.cancel()
+            await asyncio.gather(block, timer, return_exceptions=True)

@@ -1,0 +1,208 @@
+"""What a node holds and what the ledger asks of it, behind one door.
+
+The storage node, its repairs and its garbage collection all go through here, so that each rule stands once: a blob is
+changed by one of them at a time, bytes that were found damaged are never handed out but put on the list of what is
+lacking, and a full or failed disk stops writing for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from haulout import bcs
+from haulout.codec.metadata import BlobMetadata
+from haulout.errors import DiskFull
+from haulout.ledger.state import View
+from haulout.node import rules
+from haulout.node.blob_locks import BlobLocks
+from haulout.node.errors import CorruptRecord
+from haulout.node.metrics import NodeMetrics
+from haulout.node.records import Promise, bit_of
+from haulout.node.sliver_store import SliverStore
+from haulout.node.space import SpaceGuard
+from haulout.node.work_tables import WorkTables
+from haulout.ports import Buffer, Clock
+from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex
+from haulout.replica.replica import Replica
+
+T = TypeVar("T")
+Keep = Callable[[Promise], Awaitable[None]]
+
+PARSED_METADATA = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSliver:
+    """A sliver that was verified against its blob's metadata, with the shard it belongs to."""
+
+    shard_index: ShardIndex
+    axis: Axis
+    bcs: Buffer
+
+
+class Vault:
+    """The node's holdings under the node's own ledger view."""
+
+    def __init__(
+        self,
+        *,
+        node_id: ObjectId,
+        replica: Replica,
+        slivers: SliverStore,
+        tables: WorkTables,
+        space: SpaceGuard,
+        clock: Clock,
+        metrics: NodeMetrics,
+    ) -> None:
+        self.replica = replica
+        self.slivers = slivers
+        self.tables = tables
+        self.metrics = metrics
+        self.locks = BlobLocks()
+        self.corrupt_found = 0
+        self.work_arrived = asyncio.Event()  # something was put on a list
+        self._node_id = node_id
+        self._space = space
+        self._clock = clock
+        self._parsed: OrderedDict[BlobId, BlobMetadata] = OrderedDict()
+        self._duty: tuple[int, rules.Duty] | None = None  # height, what it asks
+
+    # --- what the ledger says -------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The node's own verified state."""
+        return self.replica.view
+
+    @property
+    def height(self) -> int:
+        """The block that `view` is after."""
+        return self.replica.head.height
+
+    def duty(self) -> rules.Duty:
+        """What the latest committee asks of this node."""
+        if self._duty is None or self._duty[0] != self.height:
+            self._duty = (self.height, rules.duty_of(self.view, self._node_id))
+        return self._duty[1]
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    async def metadata_bytes(self, blob_id: BlobId) -> bytes | None:
+        """The blob's metadata (BCS); damaged metadata is discarded and counts as lacking."""
+        try:
+            return self.slivers.get_metadata(blob_id)
+        except CorruptRecord:
+            self._count_corrupt()
+            await self.locks.exclusively(blob_id, lambda: self.slivers.discard_metadata(blob_id))
+            await self.list_incomplete(blob_id)
+            return None
+
+    async def metadata(self, blob_id: BlobId) -> BlobMetadata | None:
+        """The blob's metadata, parsed; the last few are remembered."""
+        known = self._parsed.get(blob_id)
+        if known is not None:
+            self._parsed.move_to_end(blob_id)
+            return known
+        raw = await self.metadata_bytes(blob_id)
+        if raw is None:
+            return None
+        parsed: BlobMetadata = bcs.decode(BlobMetadata, raw)
+        self._parsed[blob_id] = parsed
+        while len(self._parsed) > PARSED_METADATA:
+            self._parsed.popitem(last=False)
+        return parsed
+
+    async def sliver(self, blob_id: BlobId, shard_index: int, axis: Axis) -> bytes | None:
+        """A sliver's canonical bytes as they were verified once; a damaged one is discarded and counts as lacking."""
+        if not self.held(blob_id) & bit_of(shard_index, axis):
+            return None
+        try:
+            return await self.slivers.get_sliver(blob_id, shard_index, axis)
+        except CorruptRecord:
+            if not self.held(blob_id) & bit_of(shard_index, axis):
+                return None  # dropped while it was being read: nothing is wrong
+            self._count_corrupt()
+            await self.locks.exclusively(blob_id, lambda: self.slivers.discard_sliver(blob_id, shard_index, axis))
+            await self.list_incomplete(blob_id)
+            return None
+
+    def held(self, blob_id: BlobId) -> int:
+        """Slivers held, durable or pending, as bits of `records.bit_of`."""
+        return self.slivers.held_mask(blob_id)
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    async def check_writable(self) -> None:
+        """Raises StorageFailed or DiskFull while nothing may be written."""
+        if self.slivers.failed is not None:
+            raise self.slivers.failed
+        await self._space.check()
+
+    async def put_metadata(self, blob_id: BlobId, metadata: bytes, check: Callable[[], None]) -> None:
+        """Keep verified metadata, unless `check` has something against it by now; durable with the next sync."""
+
+        async def put() -> None:
+            check()
+            self.slivers.put_metadata(blob_id, metadata)
+
+        await self._write(blob_id, put)
+
+    async def put_slivers(self, blob_id: BlobId, slivers: Sequence[CheckedSliver], check: Callable[[], None]) -> None:
+        """Keep verified slivers, unless `check` has something against it by now; durable with the next sync."""
+
+        async def put() -> None:
+            check()
+            for sliver in slivers:
+                await self.slivers.put_sliver(blob_id, sliver.shard_index, sliver.axis, sliver.bcs)
+
+        await self._write(blob_id, put)
+
+    async def sync_blob(self, blob_id: BlobId) -> None:
+        """Make durable what came for a blob."""
+        await self._write(blob_id, lambda: self.slivers.sync_blob(blob_id))
+
+    async def promise(
+        self, blob_id: BlobId, action: Callable[[Callable[[Promise], Awaitable[None]]], Awaitable[T]]
+    ) -> T:
+        """Run `action` while nobody else changes the blob, with a function that makes blob and promise durable."""
+
+        async def keep(promise: Promise) -> None:
+            known = self.slivers.promise(blob_id)
+            if known is not None and (known.epoch, known.object_id) == (promise.epoch, promise.object_id):
+                promise = known  # given before; asking again costs no sync
+            await self.slivers.sync_blob(blob_id, promise=promise)
+
+        return await self._write(blob_id, lambda: action(keep))
+
+    async def drop_blob(self, blob_id: BlobId, may_drop: Callable[[], bool]) -> bool:
+        """Delete everything of a blob if it still may go; says whether it did."""
+
+        async def drop() -> bool:
+            if not may_drop():
+                return False
+            await self.slivers.drop_blob(blob_id)
+            self._parsed.pop(blob_id, None)
+            return True
+
+        return await self._write(blob_id, drop)
+
+    async def list_incomplete(self, blob_id: BlobId, *, delay_ms: int = 0) -> None:
+        """Put a blob on the list of what is lacking, if every owner of a shard must have it."""
+        if rules.is_wanted(self.view, blob_id, self.duty().epoch):
+            await self.tables.add_incomplete(blob_id, due_ms=self._clock.now_ms() + delay_ms)
+            self.work_arrived.set()
+
+    async def _write(self, blob_id: BlobId, action: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self.locks.exclusively(blob_id, action)
+        except DiskFull:
+            self._space.note_full()
+            raise
+
+    def _count_corrupt(self) -> None:
+        self.corrupt_found += 1
+        self.metrics.corrupt_slivers.inc()

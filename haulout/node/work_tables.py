@@ -1,0 +1,149 @@
+"""Work that must survive a restart: what is lacking, what may go, and how far the ledger was followed.
+
+None of it needs a sync of its own: rows and cursor are committed together, so a power cut takes away the last events
+and what followed from them alike, and they are followed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from haulout.node.errors import CorruptRecord
+from haulout.node.records import (
+    CURSOR_KEY,
+    GARBAGE,
+    INCOMPLETE,
+    ROW_VERSION,
+    SWEEP_KEY,
+    CursorRow,
+    GarbageRow,
+    IncompleteRow,
+    SweepRow,
+    garbage_key,
+    incomplete_key,
+    seal_row,
+    table_range,
+    unseal_row,
+)
+from haulout.ports import Store
+from haulout.primitives import U16_MAX, BlobId
+
+
+class WorkTables:
+    """The node's to-do lists over its store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = asyncio.Lock()  # over the count
+        self._n_incomplete = sum(1 for _ in store.scan(*table_range(INCOMPLETE)))
+
+    @property
+    def n_incomplete(self) -> int:
+        """Blobs on the list of what is lacking."""
+        return self._n_incomplete
+
+    # --- following ------------------------------------------------------------------------------------------
+
+    def followed_height(self) -> int:
+        """The last block whose events became work. A damaged cursor starts over: following twice does no harm."""
+        sealed = self._store.get(CURSOR_KEY)
+        if sealed is None:
+            return 0
+        try:
+            return unseal_row(CURSOR_KEY, sealed, CursorRow).height
+        except CorruptRecord:
+            return 0
+
+    async def advance(
+        self,
+        *,
+        height: int,
+        incomplete: Mapping[BlobId, int],
+        complete: Iterable[BlobId],
+        garbage: Mapping[BlobId, int],
+    ) -> None:
+        """Move the cursor behind a block, with the work that came of it: blob ids to due times in ms."""
+        writes: dict[bytes, bytes | None] = {CURSOR_KEY: seal_row(CURSOR_KEY, CursorRow(ROW_VERSION, height))}
+        for blob_id, due_ms in garbage.items():
+            key = garbage_key(blob_id)
+            writes[key] = seal_row(key, GarbageRow(ROW_VERSION, due_ms, height))
+        await self._commit_incomplete(writes, incomplete, complete)
+
+    # --- what is lacking ------------------------------------------------------------------------------------
+
+    def incomplete(self, *, after: BlobId | None, limit: int) -> list[tuple[BlobId, IncompleteRow]]:
+        """Blobs that lacked something when they were looked at last, with the time of the next look, by id."""
+        found = []
+        for key, sealed in self._store.scan(*table_range(INCOMPLETE, after=after), limit=limit):
+            try:
+                row = unseal_row(key, sealed, IncompleteRow)
+            except CorruptRecord:
+                row = IncompleteRow(ROW_VERSION, 0, 0)
+            found.append((BlobId(key[1:]), row))
+        return found
+
+    def is_incomplete(self, blob_id: BlobId) -> bool:
+        return self._store.get(incomplete_key(blob_id)) is not None
+
+    async def add_incomplete(self, blob_id: BlobId, *, due_ms: int, attempts: int = 0) -> None:
+        """Put a blob on the list, or move its next look."""
+        await self._commit_incomplete({}, {blob_id: due_ms}, (), attempts=min(attempts, U16_MAX))
+
+    async def remove_incomplete(self, blob_id: BlobId) -> None:
+        await self._commit_incomplete({}, {}, (blob_id,))
+
+    async def _commit_incomplete(
+        self,
+        writes: dict[bytes, bytes | None],
+        added: Mapping[BlobId, int],
+        removed: Iterable[BlobId],
+        attempts: int = 0,
+    ) -> None:
+        async with self._lock:
+            change = 0
+            for blob_id, due_ms in added.items():
+                key = incomplete_key(blob_id)
+                change += self._store.get(key) is None
+                writes[key] = seal_row(key, IncompleteRow(ROW_VERSION, due_ms, attempts))
+            for blob_id in removed:
+                key = incomplete_key(blob_id)
+                if self._store.get(key) is not None:
+                    change -= 1
+                    writes[key] = None
+            if writes:
+                await self._store.commit(writes, durable=False)
+            self._n_incomplete += change
+
+    # --- what may go ----------------------------------------------------------------------------------------
+
+    def garbage(self, *, after: BlobId | None, limit: int) -> list[tuple[BlobId, GarbageRow]]:
+        """Candidates for deletion, by id."""
+        found = []
+        for key, sealed in self._store.scan(*table_range(GARBAGE, after=after), limit=limit):
+            try:
+                row = unseal_row(key, sealed, GarbageRow)
+            except CorruptRecord:
+                row = GarbageRow(ROW_VERSION, 0, 0)
+            found.append((BlobId(key[1:]), row))
+        return found
+
+    async def remove_garbage(self, blob_ids: Iterable[BlobId]) -> None:
+        """These have been looked at."""
+        writes: dict[bytes, bytes | None] = {garbage_key(blob_id): None for blob_id in blob_ids}
+        if writes:
+            await self._store.commit(writes, durable=False)
+
+    def sweep(self) -> SweepRow | None:
+        """Where the sweep over all stored blobs stands."""
+        sealed = self._store.get(SWEEP_KEY)
+        if sealed is None:
+            return None
+        try:
+            return unseal_row(SWEEP_KEY, sealed, SweepRow)
+        except CorruptRecord:
+            return None
+
+    async def set_sweep(self, *, epoch: int, after: BlobId, done: bool) -> None:
+        row = SweepRow(ROW_VERSION, epoch, after, done)
+        await self._store.commit({SWEEP_KEY: seal_row(SWEEP_KEY, row)}, durable=False)
