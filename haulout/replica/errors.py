@@ -23,17 +23,6 @@ class LedgerDiverged(Corrupt):
 
 
 @dataclass(eq=False)
-class UpgradeRequired(Unavailable):
-    """The ledger has moved to rules that this build does not know."""
-
-    code = "UPGRADE_REQUIRED"
-    template = "block {height} follows protocol version {protocol_version}, which this build does not know"
-    hint = "upgrade this process; it resumes where it stopped"
-    height: int
-    protocol_version: int
-
-
-@dataclass(eq=False)
 class WrongGenesis(InvalidInput):
     """The store belongs to another network than the genesis it is opened with."""
 

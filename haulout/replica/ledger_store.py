@@ -16,7 +16,7 @@ nothing, loses nothing, and resumes from any height that is still kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from haulout import bcs
@@ -24,6 +24,7 @@ from haulout.bcs import U8, U32, U64, Bytes32
 from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
+from haulout.ledger import queries
 from haulout.ledger.apply import BlockOut
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis, build_genesis
@@ -45,6 +46,7 @@ _FORMAT = b"\xe8format"
 _HEAD = b"\xe8head"
 _OLDEST = b"\xe8oldest"
 _DIVERGENCE = b"\xe8divergence"
+_IMPORTING = b"\xe8importing"
 
 _Transactions = tuple[bytes, ...]
 
@@ -103,6 +105,8 @@ class LedgerStore:
             StoreCorrupt: its format is unknown, or a row that must be there is not.
         """
         out = build_genesis(genesis, scheme)
+        if store.get(_IMPORTING) is not None:
+            raise StoreCorrupt(path="ledger store", problem="the import of a snapshot was cut short; import it again")
         kept_format = store.get(_FORMAT)
         if kept_format is None:
             await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(Block(out.header, ()), out, 0)})
@@ -112,13 +116,12 @@ class LedgerStore:
         first = _read_block_row(store, 0)
         if first is not None and first.header != out.header:
             raise WrongGenesis(stored=first.header.digest().hex(), given=out.header.digest().hex())
-        raw_head = store.get(_HEAD)
-        row = None if raw_head is None else _read_block_row(store, int.from_bytes(raw_head, "big"))
-        if row is None:
+        head = read_head(store)
+        if head is None:
             raise StoreCorrupt(path="ledger store", problem="the row of its head is missing")
-        if row.header.chain_id != out.header.chain_id:
-            raise WrongGenesis(stored=row.header.digest().hex(), given=out.header.digest().hex())
-        return cls(store, row.header, int.from_bytes(store.get(_OLDEST) or b"", "big"))
+        if head.chain_id != out.header.chain_id:
+            raise WrongGenesis(stored=head.digest().hex(), given=out.header.digest().hex())
+        return cls(store, head, int.from_bytes(store.get(_OLDEST) or b"", "big"))
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -299,7 +302,8 @@ class LedgerStore:
         """Where a block's events begin; without events, where the next one would."""
         if out.events:
             return out.events[0].sequence
-        row = self._row(self._head.height)
+        row = _read_block_row(self._store, self._head.height)
+        assert row is not None, "the row of the head is never pruned"
         return row.first_sequence + row.n_events
 
     def _row(self, height: int) -> BlockRow:
@@ -320,6 +324,34 @@ class LedgerStore:
         if result is None:
             raise StoreCorrupt(path="ledger store", problem=f"the result of {digest.hex()} is missing")
         return result
+
+
+def read_head(view: View) -> BlockHeader | None:
+    """The header of the last block in a store, or None when it holds no ledger."""
+    raw = view.get(_HEAD)
+    row = None if raw is None else _read_block_row(view, int.from_bytes(raw, "big"))
+    return None if row is None else row.header
+
+
+async def begin_import(store: Store) -> None:
+    """Mark a store as half imported: it cannot be opened until `finish_import`."""
+    await store.commit({_IMPORTING: b"1"})
+
+
+async def finish_import(store: Store, head: Block, rows: Mapping[bytes, bytes]) -> None:
+    """Make an imported state a ledger that ends with `head`; blocks up to it are not kept."""
+    height = bcs.u64_be(head.header.height)
+    row = BlockRow(FORMAT_VERSION, head.header, queries.system(store).next_sequence, 0, ())
+    await store.commit(
+        {
+            **rows,
+            _FORMAT: bytes([FORMAT_VERSION]),
+            _BLOCK + height: bcs.encode(row),
+            _HEAD: height,
+            _OLDEST: bcs.u64_be(head.header.height + 1),
+            _IMPORTING: None,
+        }
+    )
 
 
 def _read_block_row(view: View, height: int) -> BlockRow | None:

@@ -17,13 +17,15 @@ from collections.abc import AsyncIterator
 from dataclasses import fields
 
 from haulout.chain.block import Block, BlockHeader
+from haulout.chain.verify import BrokenChain, check_block
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DeadlineExceeded, HauloutError, Unavailable
 from haulout.ledger.apply import BlockOut, apply_block
 from haulout.ledger.genesis import Genesis
+from haulout.ledger.refusals import UpgradeRequired
 from haulout.ledger.state import View
 from haulout.ports import Clock, Ledger, Store, Workers
-from haulout.replica.errors import LedgerDiverged, UpgradeRequired, WrongLedger
+from haulout.replica.errors import LedgerDiverged, WrongLedger
 from haulout.replica.ledger_store import AppliedBlock, LedgerStore
 
 MAX_BLOCKS_AHEAD = 8
@@ -186,7 +188,7 @@ class Replica:
     async def _advance(self, block: Block) -> None:
         """Check, execute and commit one block."""
         parent = self.head
-        check_follows(block.header, parent)
+        check_follows(parent, block)
         out = await self._workers.run(
             apply_block, self.view, parent, block.header.time_ms, block.transactions, self._scheme
         )
@@ -202,23 +204,16 @@ class _LedgerAway(Exception):
         self.cause = cause
 
 
-def check_follows(header: BlockHeader, parent: BlockHeader) -> None:
-    """A block's header continues its parent, as far as that can be seen without executing it.
+def check_follows(parent: BlockHeader, block: Block) -> None:
+    """A block continues its parent, as far as that can be seen without executing it.
 
     Raises:
-        LedgerDiverged: another height, chain or predecessor, or an earlier time.
+        LedgerDiverged: another height, chain or predecessor, an earlier time, or transactions of another root.
     """
-    problem = None
-    if header.height != parent.height + 1:
-        problem = f"height {header.height} where {parent.height + 1} belongs"
-    elif header.chain_id != parent.chain_id:
-        problem = f"it is of chain {header.chain_id.hex()}"
-    elif header.previous_digest != parent.digest():
-        problem = f"it names {header.previous_digest.hex()} as its predecessor, which is {parent.digest().hex()}"
-    elif header.time_ms < parent.time_ms:
-        problem = f"its time {header.time_ms} is before {parent.time_ms}"
-    if problem is not None:
-        raise LedgerDiverged(height=parent.height + 1, problem=problem)
+    try:
+        check_block(parent, block)
+    except BrokenChain as e:
+        raise LedgerDiverged(height=parent.height + 1, problem=e.problem) from e
 
 
 def check_agrees(header: BlockHeader, out: BlockOut) -> None:

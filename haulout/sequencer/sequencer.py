@@ -15,6 +15,7 @@ block or nowhere, and the same bytes may be sent again, because the ledger remem
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -22,11 +23,12 @@ from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.chain.proof import prove
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError, InvalidField
-from haulout.ledger.admission import check_admissible
+from haulout.ledger.admission import check_envelope
 from haulout.ledger.apply import BlockOut, apply_block
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis
 from haulout.ledger.state import FIRST_DERIVED
+from haulout.ledger.transactions import digest_of_bytes
 from haulout.ports import Clock, LedgerStatus, StateEntry, StateRead, Store, Workers
 from haulout.primitives import Digest
 from haulout.replica.ledger_store import FIRST_OWN, LedgerStore
@@ -64,7 +66,9 @@ class Sequencer:
         self._engine = engine
         self._queue: list[_Pending] = []
         self._queue_bytes = 0
-        self._waiting: dict[bytes, _Pending] = {}  # by digest: queued, or in the block being made
+        # Queued, or in the block being made. By their bytes, not their digest: a copy with a forged signature must not
+        # stand in the way of the real one.
+        self._waiting: dict[bytes, _Pending] = {}
         self._arrived = asyncio.Event()
         self._is_stopping = False
         self._counts = {"blocks": 0, "transactions": 0, "refused": 0, "inadmissible": 0, "busy": 0, "replays": 0}
@@ -103,31 +107,27 @@ class Sequencer:
         if self._is_stopping:
             raise LedgerStopping
         now_ms = max(self._clock.now_ms(), self.head.time_ms)
-        signed = check_admissible(self.store.view, transaction, now_ms, self.head.chain_id)
-        digest = signed.transaction.digest()
+        raw = bytes(transaction)
+        check_envelope(raw, now_ms=now_ms, chain_id=self.head.chain_id)  # the signature is verified once, in the block
+        digest = digest_of_bytes(raw)
         recorded = self.store.result(digest)
         if recorded is not None:
             self._counts["replays"] += 1
             return recorded
-        pending = self._waiting.get(digest) or self._enqueue(digest, transaction)
+        pending = self._waiting.get(raw) or self._enqueue(digest, raw)
         return await _wait(pending.done, wait_ms)
 
     async def result(self, digest: Digest, *, wait_ms: int = 0) -> TransactionResult | None:
-        """What became of a transaction, waiting up to `wait_ms` for one that is under way or arrives meanwhile."""
+        """What became of a transaction, waiting up to `wait_ms` for it."""
         deadline_us = self._clock.monotonic_us() + 1000 * wait_ms
         while True:
             recorded = self.store.result(digest)
-            left_ms = (deadline_us - self._clock.monotonic_us()) // 1000
-            if recorded is not None or left_ms <= 0:
+            left_us = deadline_us - self._clock.monotonic_us()
+            if recorded is not None or left_us <= 0:
                 return recorded
-            pending = self._waiting.get(digest)
-            if pending is not None:
-                return await _wait(pending.done, left_ms)
-            try:
-                async with asyncio.timeout(left_ms / 1000):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_us / 1_000_000):
                     await self.store.wait_beyond(self.head.height)
-            except TimeoutError:
-                return self.store.result(digest)
 
     def _enqueue(self, digest: Digest, raw: bytes) -> _Pending:
         if len(self._queue) >= MAX_PENDING_TRANSACTIONS or self._queue_bytes + len(raw) > MAX_PENDING_BYTES:
@@ -135,8 +135,8 @@ class Sequencer:
             raise LedgerBusy(pending=len(self._queue), retry_after_ms=RETRY_AFTER_MS)
         done: asyncio.Future[TransactionResult] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_look_at_outcome)
-        pending = _Pending(digest, bytes(raw), done)
-        self._waiting[digest] = pending
+        pending = _Pending(digest, raw, done)
+        self._waiting[raw] = pending
         self._queue.append(pending)
         self._queue_bytes += len(pending.raw)
         self._arrived.set()
@@ -223,7 +223,7 @@ class Sequencer:
         return await self._workers.run(apply_block, self.store.view, parent, time_ms, transactions, self._scheme)
 
     def _finish(self, pending: _Pending, outcome: TransactionResult | HauloutError) -> None:
-        self._waiting.pop(pending.digest, None)
+        self._waiting.pop(pending.raw, None)
         if pending.done.done():
             return
         if isinstance(outcome, HauloutError):
