@@ -1,0 +1,109 @@
+"""Accounts and the storage they own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graphql_api.connections import After, Before, Connection, First, Last, Paging
+from graphql_api.context import Info
+from graphql_api.ids import Node, global_id
+from graphql_api.read_model import queries
+from graphql_api.read_model.queries import Row
+from graphql_api.scalars import Address, BigInt, ObjectID
+
+if TYPE_CHECKING:
+    from graphql_api.blobs import BlobObject
+    from graphql_api.stakes import Stake
+
+
+@strawberry.interface(description="Something on the ledger that has an owner.")
+class ChainObject:
+    object_id: ObjectID = strawberry.field(description="The object's id on the ledger.")
+
+    @strawberry.field(description="Who owns it.")
+    async def owner(self, info: Info) -> Account | None:
+        raise NotImplementedError("every type that implements ChainObject tells its owner")
+
+
+@strawberry.type(description="An account: an Ed25519 key that owns tokens, storage, blobs and stake.")
+class Account(Node):
+    address: Address = strawberry.field(description="The account's address.")
+    wal_balance: BigInt = strawberry.field(description="Free tokens in FROST (1 WAL = 10^9 FROST), stake not included.")
+
+    @strawberry.field(description="Blob objects that the account owns, oldest first.")
+    async def blob_objects(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")]]:
+        from graphql_api.blobs import objects_of_parent
+
+        return await objects_of_parent(
+            info, "owner", self.address, queries.ObjectQuery(), first=first, after=after, last=last, before=before
+        )
+
+    @strawberry.field(description="Storage resources that the account owns and no blob uses, oldest first.")
+    async def reservations(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[StorageReservation]:
+        name = f"reservations {self.address.hex()}"
+        paging = Paging(
+            info, name, queries.STORAGE_ORDER, "CREATED_AT", first=first, after=after, last=last, before=before
+        )
+        return await paging.fetch_of("storage", "owner", self.address, None, StorageReservation.of)
+
+    @strawberry.field(description="Stakes of the account, oldest first.")
+    async def stakes(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Annotated[Stake, strawberry.lazy("graphql_api.stakes")]]:
+        from graphql_api.stakes import stakes_of_parent
+
+        return await stakes_of_parent(info, "owner", self.address, first=first, after=after, last=last, before=before)
+
+    @classmethod
+    def of(cls, address: bytes, row: Row | None) -> Account:
+        """An account that holds nothing has no row."""
+        return cls(
+            id=global_id("Account", address),
+            address=Address(address),
+            wal_balance=BigInt(row["balance_frost"] if row else 0),
+        )
+
+
+async def load_account(info: Info, address: bytes) -> Account:
+    """An account by its address, known or not."""
+    return Account.of(address, await info.context.loaders.account.load(address))
+
+
+@strawberry.type(description="Encoded bytes bought for a span of epochs: free, or bound to one blob object.")
+class StorageReservation(Node, ChainObject):
+    start_epoch: int = strawberry.field(description="First epoch that is paid for.")
+    end_epoch: int = strawberry.field(description="First epoch that is not paid for any more.")
+    size_bytes: BigInt = strawberry.field(description="Encoded bytes that fit in.")
+    owner_address: strawberry.Private[bytes]
+    blob_object_id: strawberry.Private[bytes | None]
+
+    @strawberry.field(description="Who owns it.")
+    async def owner(self, info: Info) -> Account | None:
+        return await load_account(info, self.owner_address)
+
+    @strawberry.field(description="The blob object that uses it; null while it is free.")
+    async def bound_to(self, info: Info) -> Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")] | None:
+        from graphql_api.blobs import BlobObject
+
+        if self.blob_object_id is None:
+            return None
+        row = await info.context.loaders.blob_object.load(self.blob_object_id)
+        return None if row is None else BlobObject.of(row)
+
+    @classmethod
+    def of(cls, row: Row) -> StorageReservation:
+        return cls(
+            id=global_id("StorageReservation", row["object_id"]),
+            object_id=ObjectID(row["object_id"]),
+            start_epoch=row["start_epoch"],
+            end_epoch=row["end_epoch"],
+            size_bytes=BigInt(row["size_bytes"]),
+            owner_address=row["owner"],
+            blob_object_id=row["blob_object_id"],
+        )

@@ -1,0 +1,371 @@
+"""Blobs: what is stored under one id, and the objects that keep it there."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graphql_api.accounts import Account, ChainObject, StorageReservation, load_account
+from graphql_api.connections import After, Before, Connection, First, Last, Paging
+from graphql_api.context import Context, Info
+from graphql_api.ids import Node, global_id
+from graphql_api.proofs import AvailabilityCertificate, Persistence
+from graphql_api.read_model import queries
+from graphql_api.read_model.paging import Order
+from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery, Row
+from graphql_api.scalars import Address, Base64, BigInt, BlobID, ObjectID, at
+from haulout.errors import InvalidField
+from haulout.primitives import EncodingType, blob_id_text
+
+if TYPE_CHECKING:
+    from graphql_api.events import Event
+
+
+@strawberry.enum(description="What has become of a blob, as of the current epoch.")
+class BlobState(enum.Enum):
+    REGISTERED = strawberry.enum_value("REGISTERED", description="Paid for, not yet proven to be stored.")
+    CERTIFIED = strawberry.enum_value("CERTIFIED", description="A quorum of shards has signed that it is stored.")
+    EXPIRED = strawberry.enum_value("EXPIRED", description="No epoch of it is paid for any more.")
+    DELETED = strawberry.enum_value("DELETED", description="All its objects were deleted before their end.")
+    INCONSISTENT = strawberry.enum_value("INCONSISTENT", description="Proven to be wrongly encoded: nobody serves it.")
+
+
+@strawberry.enum(description="What a list of blobs can be ordered by.")
+class BlobOrderField(enum.Enum):
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="Order of first registration.")
+    SIZE = strawberry.enum_value("SIZE", description="Size before encoding.")
+    END_EPOCH = strawberry.enum_value("END_EPOCH", description="The epoch in which the blob is gone.")
+
+
+@strawberry.enum(description="Up or down.")
+class OrderDirection(enum.Enum):
+    ASC = strawberry.enum_value("ASC", description="Smallest or oldest first.")
+    DESC = strawberry.enum_value("DESC", description="Largest or newest first.")
+
+
+@strawberry.input(description="Order of a list of blobs.")
+class BlobOrder:
+    field: BlobOrderField = strawberry.field(default=BlobOrderField.CREATED_AT, description="What to order by.")
+    direction: OrderDirection = strawberry.field(default=OrderDirection.DESC, description="Up or down.")
+
+
+@strawberry.input(description="A span of epochs; bounds are exclusive, all that are given hold.")
+class EpochWindow:
+    after: int | None = strawberry.field(default=None, description="Later than this epoch.")
+    before: int | None = strawberry.field(default=None, description="Earlier than this epoch.")
+    at: int | None = strawberry.field(default=None, description="Exactly this epoch.")
+
+
+@strawberry.input(description="A span of sizes or numbers; bounds are inclusive.")
+class IntRange:
+    min: BigInt | None = strawberry.field(default=None, description="At least this.")
+    max: BigInt | None = strawberry.field(default=None, description="At most this.")
+
+
+@strawberry.input(description="A condition on one attribute.")
+class AttributeMatch:
+    key: str = strawberry.field(description="The attribute's key; it must be there.")
+    value: str | None = strawberry.field(default=None, description="Its value; any if left out.")
+    any_of: list[str] | None = strawberry.field(default=None, description="Values it may have; not with `value`.")
+
+
+@strawberry.input(description="Which blobs: lists mean any of their values, all fields that are given hold.")
+class BlobFilter:
+    state: list[BlobState] | None = strawberry.field(default=None, description="States it may be in.")
+    persistence: Persistence | None = strawberry.field(default=None, description="It has such an undeleted object.")
+    owner: Address | None = strawberry.field(default=None, description="This account owns an object of it.")
+    certified: EpochWindow | None = strawberry.field(default=None, description="Epoch of its first certification.")
+    expires: EpochWindow | None = strawberry.field(default=None, description="Epoch in which it is gone.")
+    size: IntRange | None = strawberry.field(default=None, description="Size before encoding, in bytes.")
+    attributes: list[AttributeMatch] | None = strawberry.field(
+        default=None, description="Attributes that one of its objects has, all of them; at most 8."
+    )
+
+
+@strawberry.input(description="Which blob objects: all fields that are given hold.")
+class BlobObjectFilter:
+    owner: Address | None = strawberry.field(default=None, description="This account owns it.")
+    blob_id: BlobID | None = strawberry.field(default=None, description="It is of this blob.")
+    certified: bool | None = strawberry.field(default=None, description="Whether it has been certified.")
+    persistence: Persistence | None = strawberry.field(default=None, description="Whether it can be deleted.")
+    expires: EpochWindow | None = strawberry.field(default=None, description="Epoch in which it ends.")
+    attributes: list[AttributeMatch] | None = strawberry.field(
+        default=None, description="Attributes it has, all of them; at most 8."
+    )
+
+
+@strawberry.type(description="A pair that the owner attached to a blob object.")
+class Attribute:
+    key: str = strawberry.field(description="The key.")
+    value: str = strawberry.field(description="The value.")
+
+
+@strawberry.type(description="Some bytes, named by their content: everything registered under one blob id.")
+class Blob(Node):
+    blob_id: BlobID = strawberry.field(description="The id, computed from the content.")
+    decimal_id: BigInt = strawberry.field(description="The id as the number that Walrus's explorers show.")
+    state: BlobState = strawberry.field(description="What has become of it, as of the current epoch.")
+    encoding_type: str = strawberry.field(description="How it is encoded: `RS2` or `RS8`.")
+    unencoded_size: BigInt = strawberry.field(description="Size of the content, in bytes.")
+    encoded_size: BigInt = strawberry.field(description="Size over all shards, metadata included, in bytes.")
+    symbol_size: int = strawberry.field(description="Size of one symbol, in bytes.")
+    first_certified_epoch: int | None = strawberry.field(
+        description="Epoch of the first certification; null before it."
+    )
+    end_epoch: int | None = strawberry.field(description="First epoch in which it is gone.")
+    created_at: datetime = strawberry.field(description="When it was first registered, by the ledger's clock.")
+    permanent_count: int = strawberry.field(description="Undeleted objects that cannot be deleted before their end.")
+    deletable_count: int = strawberry.field(description="Undeleted objects that can be deleted.")
+    certified_deletable_count: int = strawberry.field(description="Those of the deletable ones that are certified.")
+    content_url: str = strawberry.field(description="Where the content can be read by HTTP.")
+    metadata_root: Base64 = strawberry.field(description="Merkle root over its slivers' hashes.")
+    certificate_sequence: strawberry.Private[int | None]
+
+    @strawberry.field(description="Proof that a quorum of shards stores it: the newest one; null before certification.")
+    async def certificate(self, info: Info) -> AvailabilityCertificate | None:
+        if self.certificate_sequence is None:
+            return None
+        row = await info.context.loaders.certificate.load(self.certificate_sequence)
+        return None if row is None else AvailabilityCertificate.of(row, info.context.services.params.n_shards)
+
+    @strawberry.field(description="Undeleted objects with this blob id, oldest first.")
+    async def objects(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[BlobObjectFilter | None, strawberry.argument(description="Which objects.")] = None,
+    ) -> Connection[BlobObject]:
+        query = object_query(filter)
+        return await objects_of_parent(
+            info, "blob_id", self.blob_id, query, first=first, after=after, last=last, before=before
+        )
+
+    @strawberry.field(description="What happened to it, oldest first.")
+    async def events(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Annotated[Event, strawberry.lazy("graphql_api.events")]]:
+        from graphql_api.events import build_event
+
+        name = f"blob.events {self.blob_id.hex()}"
+        paging = Paging(
+            info, name, queries.EVENTS_ORDER, "SEQUENCE", first=first, after=after, last=last, before=before
+        )
+        return await paging.fetch_of("events", "blob_id", self.blob_id, queries.EventQuery(), build_event)
+
+    @classmethod
+    def of(cls, row: Row, context: Context, epoch: int) -> Blob:
+        """A blob as of an epoch."""
+        blob_id = row["blob_id"]
+        return cls(
+            id=global_id("Blob", blob_id),
+            blob_id=BlobID(blob_id),
+            decimal_id=BigInt(int.from_bytes(blob_id, "little")),
+            state=BlobState[queries.state_of_blob(row, epoch)],
+            encoding_type=EncodingType(row["encoding_type"]).name,
+            unencoded_size=BigInt(row["size_bytes"]),
+            encoded_size=BigInt(row["encoded_size_bytes"]),
+            symbol_size=row["symbol_size_bytes"],
+            first_certified_epoch=row["first_certified_epoch"],
+            end_epoch=row["end_epoch"],
+            created_at=at(row["registered_time_ms"]),
+            permanent_count=row["permanent_count"],
+            deletable_count=row["deletable_count"],
+            certified_deletable_count=row["certified_deletable_count"],
+            content_url=f"{context.services.gateway_url}/v1/blobs/{blob_id_text(blob_id)}",
+            metadata_root=Base64(row["root_hash"]),
+            certificate_sequence=row["certificate_sequence"],
+        )
+
+
+@strawberry.type(description="One registration of a blob by an owner, with the storage bound to it.")
+class BlobObject(Node, ChainObject):
+    registered_epoch: int = strawberry.field(description="Epoch of its registration.")
+    certified_epoch: int | None = strawberry.field(description="Epoch of its certification; null before it.")
+    end_epoch: int = strawberry.field(description="First epoch that is not paid for any more.")
+    persistence: Persistence = strawberry.field(description="Whether its owner may delete it before its end.")
+    deleted: bool = strawberry.field(description="Whether it has been deleted or burned.")
+    cost: BigInt = strawberry.field(
+        description="What registration and extensions cost, in FROST; its storage excluded."
+    )
+    created_at: datetime = strawberry.field(description="When it was registered, by the ledger's clock.")
+    owner_address: strawberry.Private[bytes]
+    blob_id_: strawberry.Private[bytes]
+    storage_id: strawberry.Private[bytes]
+
+    @strawberry.field(description="Who owns it.")
+    async def owner(self, info: Info) -> Account | None:
+        return await load_account(info, self.owner_address)
+
+    @strawberry.field(description="The blob it registers.")
+    async def blob(self, info: Info) -> Blob:
+        blob = await load_blob(info, self.blob_id_)
+        if blob is None:
+            raise AssertionError(f"object {self.object_id.hex()} is of a blob without a row")
+        return blob
+
+    @strawberry.field(description="The storage bound to it; null once it is deleted.")
+    async def storage(self, info: Info) -> StorageReservation | None:
+        row = await info.context.loaders.storage.load(self.storage_id)
+        if row is None or row["blob_object_id"] != self.object_id:
+            return None
+        return StorageReservation.of(row)
+
+    @strawberry.field(description="What its owner attached to it, by key.")
+    async def attributes(self, info: Info) -> list[Attribute]:
+        pairs = await info.context.loaders.attributes.load(self.object_id)
+        return [Attribute(key=key, value=value) for key, value in pairs]
+
+    @classmethod
+    def of(cls, row: Row) -> BlobObject:
+        return cls(
+            id=global_id("BlobObject", row["object_id"]),
+            object_id=ObjectID(row["object_id"]),
+            registered_epoch=row["registered_epoch"],
+            certified_epoch=row["certified_epoch"],
+            end_epoch=row["end_epoch"],
+            persistence=Persistence.DELETABLE if row["deletable"] else Persistence.PERMANENT,
+            deleted=row["deleted_height"] is not None,
+            cost=BigInt(row["cost_frost"]),
+            created_at=at(row["registered_time_ms"]),
+            owner_address=row["owner"],
+            blob_id_=row["blob_id"],
+            storage_id=row["storage_id"],
+        )
+
+
+async def load_blob(info: Info, blob_id: bytes) -> Blob | None:
+    """A blob by its id, or None when nobody registered it."""
+    row = await info.context.loaders.blob.load(blob_id)
+    return None if row is None else Blob.of(row, info.context, await info.context.epoch())
+
+
+async def load_blob_object(info: Info, object_id: bytes) -> BlobObject | None:
+    """A blob object by its id, deleted ones included."""
+    row = await info.context.loaders.blob_object.load(object_id)
+    return None if row is None else BlobObject.of(row)
+
+
+async def blobs_connection(
+    info: Info,
+    filter: BlobFilter | None,
+    order_by: BlobOrder | None,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> Connection[Blob]:
+    """Blobs of the whole network."""
+    chosen = order_by or BlobOrder()
+    order = Order(queries.BLOB_ORDERS[chosen.field.value], chosen.direction is OrderDirection.DESC)
+    query = blob_query(filter)
+    paging = Paging(
+        info, "blobs", order, chosen.field.value, first=first, after=after, last=last, before=before, query=repr(query)
+    )
+    epoch = await info.context.epoch()
+    return await paging.fetch(queries.blobs_statement(query, epoch), lambda row: Blob.of(row, info.context, epoch))
+
+
+async def objects_connection(
+    info: Info,
+    filter: BlobObjectFilter | None,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> Connection[BlobObject]:
+    """Undeleted blob objects of the whole network."""
+    query = object_query(filter)
+    order = queries.OBJECTS_ORDER
+    paging = Paging(
+        info, "blobObjects", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=repr(query)
+    )
+    return await paging.fetch(queries.objects_statement(query, await info.context.epoch()), BlobObject.of)
+
+
+async def objects_of_parent(
+    info: Info,
+    column: str,
+    parent: bytes,
+    query: ObjectQuery,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> Connection[BlobObject]:
+    """Undeleted objects of one blob or one owner; many parents of one answer are read together."""
+    name = f"objects {column} {parent.hex()}"
+    order = queries.OBJECTS_ORDER
+    paging = Paging(
+        info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before, query=repr(query)
+    )
+    return await paging.fetch_of("objects", column, parent, query, BlobObject.of)
+
+
+# --- filters ------------------------------------------------------------------------------------------------
+
+ATTRIBUTES_MAX = 8
+VALUES_MAX = 50
+
+
+def blob_query(filter: BlobFilter | None) -> BlobQuery:
+    """A filter, checked and put into the read model's words."""
+    if filter is None:
+        return BlobQuery()
+    return BlobQuery(
+        states=tuple(sorted({state.value for state in filter.state or ()})),
+        deletable=_deletable(filter.persistence),
+        owner=filter.owner,
+        certified=epoch_range(filter.certified),
+        ends=epoch_range(filter.expires),
+        size_min=filter.size.min if filter.size else None,
+        size_max=filter.size.max if filter.size else None,
+        attributes=_attributes(filter.attributes),
+    )
+
+
+def object_query(filter: BlobObjectFilter | None) -> ObjectQuery:
+    """A filter, checked and put into the read model's words."""
+    if filter is None:
+        return ObjectQuery()
+    return ObjectQuery(
+        owner=filter.owner,
+        blob_id=filter.blob_id,
+        certified=filter.certified,
+        deletable=_deletable(filter.persistence),
+        ends=epoch_range(filter.expires),
+        attributes=_attributes(filter.attributes),
+    )
+
+
+def epoch_range(window: EpochWindow | None) -> EpochRange:
+    """An input window in the read model's words."""
+    return EpochRange() if window is None else EpochRange(window.after, window.before, window.at)
+
+
+def _deletable(persistence: Persistence | None) -> bool | None:
+    return None if persistence is None else persistence is Persistence.DELETABLE
+
+
+def _attributes(matches: list[AttributeMatch] | None) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if matches is None:
+        return ()
+    if len(matches) > ATTRIBUTES_MAX:
+        raise InvalidField(field="filter.attributes", problem=f"at most {ATTRIBUTES_MAX} conditions")
+    found = []
+    for match in matches:
+        if match.value is not None and match.any_of is not None:
+            raise InvalidField(field="filter.attributes", problem="pass value or anyOf, not both")
+        if match.any_of is not None and not 0 < len(match.any_of) <= VALUES_MAX:
+            raise InvalidField(field="filter.attributes", problem=f"anyOf takes 1 to {VALUES_MAX} values")
+        values = (match.value,) if match.value is not None else tuple(match.any_of or ())
+        found.append((match.key, values))
+    return tuple(found)

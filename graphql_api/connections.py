@@ -1,0 +1,135 @@
+"""Relay connections over keyset pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Generic, TypeVar
+
+import strawberry
+from sqlalchemy import Select
+
+from graphql_api.context import Info
+from graphql_api.loaders import PageOf
+from graphql_api.read_model.paging import CursorCodec, Order, Page, bind, count_up_to, fetch_page, read_window
+from graphql_api.scalars import BigInt
+
+T = TypeVar("T")
+
+First = Annotated[
+    int | None,
+    strawberry.argument(
+        description="How many rows from the front, 20 if neither `first` nor `last` is given, at most 100."
+    ),
+]
+After = Annotated[
+    str | None, strawberry.argument(description="Only rows behind this cursor; take it from `pageInfo.endCursor`.")
+]
+Last = Annotated[
+    int | None, strawberry.argument(description="How many rows from the back, at most 100; not together with `first`.")
+]
+Before = Annotated[
+    str | None,
+    strawberry.argument(description="Only rows in front of this cursor; take it from `pageInfo.startCursor`."),
+]
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    has_next_page: bool = strawberry.field(description="Whether there are rows behind this page.")
+    has_previous_page: bool = strawberry.field(description="Whether there are rows in front of this page.")
+    start_cursor: str | None = strawberry.field(description="Cursor of the first row; null on an empty page.")
+    end_cursor: str | None = strawberry.field(description="Cursor of the last row; null on an empty page.")
+
+
+@strawberry.type(description="A row of a list, with its cursor.")
+class Edge(Generic[T]):
+    cursor: str = strawberry.field(
+        description="Stands on this row for as long as filter and order stay the same; opaque and signed."
+    )
+    node: T = strawberry.field(description="The row itself.")
+
+
+@strawberry.type(description="A page of a list.")
+class Connection(Generic[T]):
+    edges: list[Edge[T]] = strawberry.field(description="The rows with their cursors.")
+    nodes: list[T] = strawberry.field(description="The rows alone.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+    count: strawberry.Private[Callable[[], Awaitable[int | None]]]
+
+    @strawberry.field(description="Rows in the whole list; null when there are more than 10,000.")
+    async def total_count(self) -> BigInt | None:
+        count = await self.count()
+        return None if count is None else BigInt(count)
+
+
+class Paging:
+    """A connection's arguments, understood; makes the connection once the rows are there."""
+
+    def __init__(
+        self,
+        info: Info,
+        name: str,
+        order: Order,
+        order_name: str,
+        *,
+        first: int | None,
+        after: str | None,
+        last: int | None,
+        before: str | None,
+        **filters: Any,
+    ) -> None:
+        """`name` is the list with its parent's key; `filters` are all values that choose the rows.
+
+        Raises:
+            BadPage, PageTooLarge, BadCursor: as `read_window`.
+        """
+        self.info = info
+        self.order = order
+        binding = bind(name, f"{order_name} {'DESC' if order.descending else 'ASC'}", **filters)
+        self.cursors = CursorCodec(info.context.services.cursor_key, binding)
+        self.window = read_window(self.cursors, first=first, after=after, last=last, before=before)
+
+    async def fetch(self, statement: Select[Any], build: Callable[[Mapping[str, Any]], T]) -> Connection[T]:
+        """The connection of a statement's rows."""
+        page = await self.info.context.reading.run(fetch_page, statement, self.order, self.window)
+        return self._connect(page, build, statement)
+
+    async def fetch_of(
+        self,
+        list_name: str,
+        column: str,
+        parent: bytes | int,
+        query: Any,
+        build: Callable[[Mapping[str, Any]], T],
+    ) -> Connection[T]:
+        """The connection of a parent's rows in one of `queries.LISTS`, read together with those of its siblings."""
+        context = self.info.context
+        wanted = PageOf(list_name, column, parent, query, await context.epoch(), self.window)
+        return self._connect(await context.loaders.page.load(wanted), build, wanted.statement())
+
+    def _connect(
+        self, page: Page[Mapping[str, Any]], build: Callable[[Mapping[str, Any]], T], statement: Select[Any]
+    ) -> Connection[T]:
+        names = [column.name for column in self.order.columns]  # type: ignore[attr-defined]
+
+        async def count() -> int | None:
+            return await self.info.context.reading.run(count_up_to, statement)
+
+        return assemble(page, build, lambda row: self.cursors.encode(tuple(row[name] for name in names)), count)
+
+
+def assemble(
+    page: Page[Any],
+    build: Callable[[Any], T],
+    cursor_of: Callable[[Any], str],
+    count: Callable[[], Awaitable[int | None]],
+) -> Connection[T]:
+    """A connection from a page, wherever its rows are from."""
+    edges = [Edge(cursor=cursor_of(row), node=build(row)) for row in page.rows]
+    info = PageInfo(
+        has_next_page=page.has_next,
+        has_previous_page=page.has_previous,
+        start_cursor=edges[0].cursor if edges else None,
+        end_cursor=edges[-1].cursor if edges else None,
+    )
+    return Connection(edges=edges, nodes=[edge.node for edge in edges], page_info=info, count=count)

@@ -1,0 +1,185 @@
+"""Limits: what a document may ask for, measured before anything of it is executed.
+
+Cost is an upper bound of field resolutions: `{ blobs(first: 50) { nodes { blobId objects { nodes { cost } } } } }`
+costs 1 + 50 * (1 + 1 + 1 + 20 * (1 + 1)) — every list multiplies what stands inside of it by the rows it may have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    IntValueNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    VariableNode,
+)
+from strawberry.extensions import SchemaExtension, ValidationCache
+
+from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
+
+COST_SHOWN_MAX = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of one document."""
+
+    query_bytes: int = 10_000
+    tokens: int = 2_000
+    depth: int = 12
+    introspection_depth: int = 16
+    aliases: int = 20
+    spreads: int = 50
+    cost: int = 10_000
+    timeout_ms: int = 10_000
+
+
+DEFAULT_BOUNDS = Bounds()
+
+# Lists without page arguments, and fields that cost more than their resolution.
+LIST_SIZES: Mapping[str, int] = {"shardMap": 50, "attributes": 4}
+WEIGHTS: Mapping[str, int] = {"totalCount": 10, "health": 5, "phase": 5}
+CONNECTIONS = frozenset(
+    {"blobs", "blobObjects", "objects", "events", "members", "storageNodes", "stakes", "reservations", "epochs"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a selection amounts to."""
+
+    depth: int = 0
+    aliases: int = 0
+    spreads: int = 0
+    cost: int = 0
+
+
+class Measure:
+    """Walks a document once; every fragment is measured once, however often it is spread."""
+
+    def __init__(self, document: DocumentNode, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+        self._seen: dict[str, Measured] = {}
+        self._fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+
+    def of(self, selections: SelectionSetNode | None) -> Measured:
+        """Depth, aliases, spreads and cost below a selection set."""
+        depth = aliases = spreads = cost = 0
+        names: set[str] = set()
+        for node in selections.selections if selections else ():
+            if isinstance(node, FieldNode):
+                inner = self.of(node.selection_set)
+                name = node.name.value
+                # A repeated field makes validation quadratic: it counts as an alias.
+                aliases += inner.aliases + (node.alias is not None or name in names)
+                names.add(name)
+                depth = max(depth, inner.depth + 1)
+                spreads += inner.spreads
+                cost += WEIGHTS.get(name, 1) + inner.cost * self._rows_of(node)
+            else:
+                inner = self._of_fragment(node) if isinstance(node, FragmentSpreadNode) else self.of(node.selection_set)
+                depth, aliases = max(depth, inner.depth), aliases + inner.aliases
+                spreads += inner.spreads + isinstance(node, FragmentSpreadNode)
+                cost += inner.cost
+        return Measured(depth, aliases, spreads, cost)
+
+    def _of_fragment(self, node: FragmentSpreadNode) -> Measured:
+        name = node.name.value
+        if name not in self._seen:
+            self._seen[name] = Measured()  # cycles and unknown fragments: validation refuses them
+            definition = self._fragments.get(name)
+            if definition is not None:
+                self._seen[name] = self.of(definition.selection_set)
+        return self._seen[name]
+
+    def _rows_of(self, node: FieldNode) -> int:
+        name = node.name.value
+        for argument in node.arguments or ():
+            if argument.name.value in ("first", "last"):
+                value = argument.value
+                if isinstance(value, IntValueNode):
+                    return _clamp(int(value.value))
+                if isinstance(value, VariableNode):
+                    given = self._variables.get(value.name.value, PAGE_MAX)
+                    return _clamp(given) if isinstance(given, int) else DEFAULT_PAGE
+        return DEFAULT_PAGE if name in CONNECTIONS else LIST_SIZES.get(name, 1)
+
+
+def _clamp(rows: int) -> int:
+    return max(1, min(rows, 10 * PAGE_MAX))  # an oversized page is refused by its list, with a better message
+
+
+def refusal(code: str, message: str, **details: Any) -> GraphQLError:
+    """An error that is shown as it is."""
+    return GraphQLError(message, extensions={"code": code, **details})
+
+
+def check_document(
+    document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any], bounds: Bounds
+) -> tuple[int, GraphQLError | None]:
+    """The cost of an operation, and why it is refused, if it is."""
+    measure = Measure(document, variables)
+    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    chosen = [o for o in operations if operation_name is None or (o.name and o.name.value == operation_name)]
+    cost = 0
+    for operation in chosen or operations:
+        if operation.operation is OperationType.SUBSCRIPTION:
+            return cost, refusal("INVALID_ARGUMENT", "there are no subscriptions")
+        found = measure.of(operation.selection_set)
+        introspects = all(
+            isinstance(node, FieldNode) and node.name.value.startswith("__")
+            for node in operation.selection_set.selections
+        )
+        depth_max = bounds.introspection_depth if introspects else bounds.depth
+        cost = max(cost, min(found.cost, COST_SHOWN_MAX))
+        checks = (
+            ("QUERY_TOO_DEEP", "is {0} levels deep, at most {1} are allowed", found.depth, depth_max),
+            (
+                "QUERY_TOO_COMPLEX",
+                "has {0} aliases and repeated fields, at most {1} are allowed",
+                found.aliases,
+                bounds.aliases,
+            ),
+            ("QUERY_TOO_COMPLEX", "spreads {0} fragments, at most {1} are allowed", found.spreads, bounds.spreads),
+            ("QUERY_TOO_COMPLEX", "may cost {0}, at most {1} is allowed; ask for smaller pages", cost, bounds.cost),
+        )
+        for code, text, got, limit in checks:
+            if got > limit:
+                return cost, refusal(code, f"the query {text.format(got, limit)}", cost=cost, limit=limit)
+    return cost, None
+
+
+class Limits(SchemaExtension):
+    """Refuses a document before validation looks at it; errors must be set before the `yield`."""
+
+    def on_validate(self) -> Iterator[None]:
+        context = self.execution_context
+        document = context.graphql_document
+        if document is not None:
+            services = context.context.services
+            cost, error = check_document(
+                document, context.provided_operation_name, context.variables or {}, services.bounds
+            )
+            context.context.cost = cost
+            if error is not None:
+                context.pre_execution_errors = [error]
+        yield
+
+
+class CachedValidation(ValidationCache):
+    """The shipped cache overwrites errors that are there already; this one leaves them alone."""
+
+    def on_validate(self) -> Iterator[None]:
+        if self.execution_context.pre_execution_errors:
+            yield
+        else:
+            yield from super().on_validate()

@@ -1,0 +1,158 @@
+"""The database of the read model: made, opened, refused, emptied; one writer, separate readers.
+
+SQLAlchemy is used without its async layer: every call runs on a worker thread, so the event loop never waits for SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, insert, select
+
+from graphql_api.read_model import schema
+from graphql_api.read_model.project import NOTHING, BlockEvents, Progress, Projector
+from haulout.errors import Rejected
+
+READERS_MAX = 8
+CURSOR_KEY_BYTES = 32
+
+
+@dataclass(eq=False)
+class ForeignReadModel(Rejected):
+    """The database was written by another version of the schema, or it is none of ours."""
+
+    code = "READ_MODEL_FOREIGN"
+    template = "the read model at {url} has {found}, this program wants schema version {wanted}"
+    hint = "start once with --rebuild: everything in it is made again from the ledger"
+    url: str
+    found: str
+    wanted: int
+
+
+@dataclass(eq=False)
+class ReadModelOfOtherChain(Rejected):
+    """The database belongs to another network."""
+
+    code = "READ_MODEL_OTHER_CHAIN"
+    template = "the read model at {url} belongs to chain {found}, this network is {wanted}"
+    hint = "use another --dir, or start once with --rebuild"
+    url: str
+    found: str
+    wanted: str
+
+
+class Database:
+    """One read model. Blocking: call it on a worker thread."""
+
+    def __init__(self, url: str) -> None:
+        """`url` as SQLAlchemy reads it, such as `sqlite:////var/lib/haulout/read_model.sqlite`."""
+        self.url = sa.make_url(url)
+        self.writer = _build_engine(self.url, pool_size=1)
+        self.readers = _build_engine(self.url, pool_size=READERS_MAX)
+        self.cursor_key = b""
+
+    def open(self, *, chain_id: bytes, fresh_key: bytes, rebuild: bool = False) -> Progress:
+        """Make the tables or check that they are ours; returns how far they are.
+
+        Args:
+            chain_id: 32 bytes; the network that this database must belong to.
+            fresh_key: 32 random bytes; becomes the key that signs page cursors when the database is made.
+            rebuild: drop what is there and start from genesis.
+
+        Raises:
+            ForeignReadModel: tables of another version, or of another program.
+            ReadModelOfOtherChain: made for another network.
+        """
+        with self.writer.begin() as connection:
+            if rebuild:
+                found = sa.MetaData()
+                found.reflect(connection)
+                found.drop_all(connection)
+            names = set(sa.inspect(connection).get_table_names())
+            if not names:
+                self._create(connection, chain_id, fresh_key)
+            elif schema.meta.name not in names:
+                raise ForeignReadModel(
+                    url=self._safe_url(), found="tables of something else", wanted=schema.SCHEMA_VERSION
+                )
+            facts = self._facts(connection)
+            version = facts.get("schema_version", "none")
+            if version != str(schema.SCHEMA_VERSION):
+                raise ForeignReadModel(url=self._safe_url(), found=f"version {version}", wanted=schema.SCHEMA_VERSION)
+            if facts["chain_id"] != chain_id.hex():
+                raise ReadModelOfOtherChain(url=self._safe_url(), found=facts["chain_id"], wanted=chain_id.hex())
+            self.cursor_key = bytes.fromhex(facts["cursor_key"])
+            return read_progress(connection)
+
+    def apply(self, projector: Projector, progress: Progress, blocks: Sequence[BlockEvents]) -> Progress:
+        """Apply a batch in one SQL transaction, cursor included.
+
+        Raises:
+            EventGap, OtherHistory: nothing was applied.
+        """
+        with self.writer.begin() as connection:
+            return projector.apply_blocks(connection, progress, blocks)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.readers.dispose()
+        self.writer.dispose()
+
+    def _create(self, connection: Connection, chain_id: bytes, fresh_key: bytes) -> None:
+        schema.metadata.create_all(connection)
+        facts = {
+            "schema_version": str(schema.SCHEMA_VERSION),
+            "chain_id": chain_id.hex(),
+            "cursor_key": fresh_key.hex(),
+        }
+        connection.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in facts.items()])
+
+    @staticmethod
+    def _facts(connection: Connection) -> dict[str, str]:
+        try:
+            return {name: value for name, value in connection.execute(select(schema.meta.c.name, schema.meta.c.value))}
+        except sa.exc.SQLAlchemyError:  # a table `meta` of someone else
+            return {}
+
+    def _safe_url(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+
+def read_progress(connection: Connection) -> Progress:
+    """How far the database is, as of this connection's snapshot."""
+    row = connection.execute(select(schema.progress)).mappings().first()
+    if row is None:
+        return NOTHING
+    return Progress(**{name: row[name] for name in Progress.__slots__})
+
+
+def _build_engine(url: sa.URL, *, pool_size: int) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        isolation = "REPEATABLE READ" if pool_size > 1 else "READ COMMITTED"
+        return sa.create_engine(url, pool_size=pool_size, max_overflow=0, isolation_level=isolation)
+    engine = sa.create_engine(
+        url,
+        poolclass=sa.pool.QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "timeout": 30},
+    )
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    """Readers beside one writer. NORMAL may lose the last commits in a power cut: they are applied again."""
+    connection.isolation_level = None  # SQLAlchemy's BEGIN below, so that reads have a snapshot too
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384", "temp_store = MEMORY"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,550 @@
+"""The projection: ledger events into rows.
+
+A batch of blocks is applied in one SQL transaction together with the cursor, so a crash leaves all of it or nothing.
+What a row says follows from the events alone and not from how they were cut into batches: running sums are made by
+difference, summaries are recomputed from the rows they sum up. So a database that was interrupted anywhere equals
+one that was not, and one that is built again from genesis.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, delete, insert, select, update
+
+from graphql_api.read_model import schema as t
+from graphql_api.read_model.summary import is_certificate, summarize_blob
+from haulout import bcs
+from haulout.crypto.certificate import Signer
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import Corrupt
+from haulout.ledger import events as e
+from haulout.ledger.state import Phase
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEvents:
+    """A block as the projection sees it: verified elsewhere, events in order."""
+
+    height: int
+    time_ms: int
+    digest: bytes
+    previous_digest: bytes
+    events: tuple[e.Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a database is; `sequence` is the last event applied, -1 before the first."""
+
+    height: int
+    sequence: int
+    epoch: int
+    time_ms: int
+    block_digest: bytes
+    n_accounts: int
+    n_blobs: int
+    n_nodes: int
+
+
+NOTHING = Progress(
+    height=-1, sequence=-1, epoch=0, time_ms=0, block_digest=bytes(32), n_accounts=0, n_blobs=0, n_nodes=0
+)
+
+
+@dataclass(eq=False)
+class EventGap(Corrupt):
+    """The feed skipped or repeated something: nothing of the batch was applied."""
+
+    code = "READ_MODEL_GAP"
+    template = "the read model stands at height {height}, sequence {sequence}, and was handed {got}"
+    hint = "restart; when it happens again, rebuild the read model"
+    height: int
+    sequence: int
+    got: str
+
+
+@dataclass(eq=False)
+class OtherHistory(Corrupt):
+    """The database was filled from a history that is not the ledger's: it lost blocks that were seen here."""
+
+    code = "READ_MODEL_OTHER_HISTORY"
+    template = "block {height} of the ledger does not follow the block that the read model holds below it"
+    hint = "start once with --rebuild: everything in it is made again from the ledger"
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """Applies blocks to a database; `scheme` checks certificates again, whoever handed them over."""
+
+    n_shards: int
+    scheme: SignatureScheme
+
+    def apply_blocks(self, connection: Connection, progress: Progress, blocks: Sequence[BlockEvents]) -> Progress:
+        """Apply blocks that follow `progress` without a gap; the caller holds the SQL transaction.
+
+        Returns:
+            The new progress, which is in the database too.
+
+        Raises:
+            EventGap: a height or a sequence number is not the next one.
+            OtherHistory: a block that does not continue the one before.
+        """
+        batch = _Batch(self, connection, progress)
+        for block in blocks:
+            batch.apply(block)
+        return batch.finish()
+
+
+class _Batch:
+    """Work on one SQL transaction: rows written as events come, summaries once at its end."""
+
+    def __init__(self, projector: Projector, connection: Connection, progress: Progress) -> None:
+        self.n_shards = projector.n_shards
+        self.scheme = projector.scheme
+        self.sql = connection
+        self.height = progress.height
+        self.sequence = progress.sequence
+        self.epoch = progress.epoch
+        self.time_ms = progress.time_ms
+        self.digest = progress.block_digest
+        self.n_accounts = progress.n_accounts
+        self.n_blobs = progress.n_blobs
+        self.n_nodes = progress.n_nodes
+        self.is_first = progress.height < 0
+        self.event: e.Event
+        self.event_rows: list[Row] = []
+        self.stale_blobs: dict[bytes, None] = {}
+        self.stale_pools: dict[bytes, None] = {}
+        self.started_epochs: dict[int, None] = {}
+
+    # --- blocks -------------------------------------------------------------------------------------------
+
+    def apply(self, block: BlockEvents) -> None:
+        if block.height != self.height + 1:
+            raise EventGap(height=self.height, sequence=self.sequence, got=f"height {block.height}")
+        if block.height > 0 and block.previous_digest != self.digest:
+            raise OtherHistory(height=block.height)
+        self.height, self.time_ms, self.digest = block.height, block.time_ms, block.digest
+        for event in block.events:
+            if event.sequence != self.sequence + 1 or event.height != block.height:
+                got = f"sequence {event.sequence} of height {event.height}"
+                raise EventGap(height=self.height, sequence=self.sequence, got=got)
+            self.sequence = event.sequence
+            self.event = event
+            HANDLERS[type(event.body)](self, event.body)
+        self._refresh_pools()  # before the next block may start an epoch
+        self._snapshot_epochs()
+
+    def finish(self) -> Progress:
+        if self.event_rows:
+            self.sql.execute(insert(t.events), self.event_rows)
+        self._refresh_blobs()
+        progress = Progress(
+            height=self.height,
+            sequence=self.sequence,
+            epoch=self.epoch,
+            time_ms=self.time_ms,
+            block_digest=self.digest,
+            n_accounts=self.n_accounts,
+            n_blobs=self.n_blobs,
+            n_nodes=self.n_nodes,
+        )
+        values = {name: getattr(progress, name) for name in Progress.__slots__}
+        if self.is_first:
+            self.sql.execute(insert(t.progress).values(id=1, **values))
+        else:
+            self.sql.execute(update(t.progress).where(t.progress.c.id == 1).values(**values))
+        return progress
+
+    # --- small verbs --------------------------------------------------------------------------------------
+
+    def _record(
+        self,
+        *,
+        blob: bytes | None = None,
+        obj: bytes | None = None,
+        account: bytes | None = None,
+        node: bytes | None = None,
+    ) -> None:
+        """Put the current event into the log, with what it can be found by."""
+        event = self.event
+        self.event_rows.append(
+            {
+                "sequence": event.sequence,
+                "height": event.height,
+                "tx_index": event.tx_index,
+                "time_ms": event.time_ms,
+                "epoch": event.epoch,
+                "kind": type(event.body).__name__,
+                "payload": bcs.encode(event.body, e.EventBody),
+                "blob_id": blob,
+                "object_id": obj,
+                "account": account,
+                "node_id": node,
+            }
+        )
+
+    def _born(self) -> Row:
+        return {"registered_height": self.event.height, "registered_sequence": self.event.sequence}
+
+    def _put(self, table: Table, key: Row, values: Row, *, born: bool = False) -> bool:
+        """Update a row or make it; says whether it was made. `born` adds the registration to a new row."""
+        where = and_(*(table.c[name] == value for name, value in key.items()))
+        if self.sql.execute(update(table).where(where).values(**values)).rowcount:
+            return False
+        self.sql.execute(insert(table).values(**key, **values, **(self._born() if born else {})))
+        return True
+
+    def _set(self, table: Table, key: bytes, **values: Any) -> None:
+        column = next(iter(table.primary_key.columns))
+        if not self.sql.execute(update(table).where(column == key).values(**values)).rowcount:
+            raise AssertionError(f"{type(self.event.body).__name__} speaks of {key.hex()}, which {table.name} lacks")
+
+    def _object(self, object_id: bytes) -> Mapping[str, Any]:
+        row = self.sql.execute(select(t.blob_objects).where(t.blob_objects.c.object_id == object_id)).mappings().one()
+        return dict(row)
+
+    # --- accounts and storage -----------------------------------------------------------------------------
+
+    def _balance_changed(self, body: e.BalanceChanged) -> None:
+        made = self._put(t.accounts, {"address": body.address}, {"balance_frost": body.balance_frost}, born=True)
+        self.n_accounts += made
+        self._record(account=body.address)
+
+    def _storage_reserved(self, body: e.StorageReserved) -> None:
+        self._storage_is(body)
+
+    def _storage_changed(self, body: e.StorageChanged) -> None:
+        self._storage_is(body)
+
+    def _storage_is(self, body: e.StorageReserved | e.StorageChanged) -> None:
+        values = {
+            "owner": body.owner,
+            "start_epoch": body.start_epoch,
+            "end_epoch": body.end_epoch,
+            "size_bytes": body.size_bytes,
+            "blob_object_id": None,
+            "deleted_height": None,
+        }
+        self._put(t.storage, {"object_id": body.object_id}, values, born=True)
+        self._record(obj=body.object_id, account=body.owner)
+
+    def _storage_destroyed(self, body: e.StorageDestroyed) -> None:
+        owner = self.sql.execute(select(t.storage.c.owner).where(t.storage.c.object_id == body.object_id)).scalar()
+        self._set(t.storage, body.object_id, deleted_height=self.event.height)
+        self._record(obj=body.object_id, account=owner)
+
+    # --- blobs --------------------------------------------------------------------------------------------
+
+    def _blob_registered(self, body: e.BlobRegistered) -> None:
+        row = {
+            "object_id": body.object_id,
+            "blob_id": body.blob_id,
+            "owner": body.owner,
+            "root_hash": body.root_hash,
+            "size_bytes": body.size_bytes,
+            "encoding_type": body.encoding_type,
+            "deletable": body.deletable,
+            "storage_id": body.storage_id,
+            "storage_size_bytes": body.storage_size_bytes,
+            "start_epoch": body.start_epoch,
+            "end_epoch": body.end_epoch,
+            "cost_frost": body.cost_frost,
+            "registered_epoch": body.registered_epoch,
+            "registered_time_ms": self.event.time_ms,
+            "burned": False,
+            **self._born(),
+        }
+        self.sql.execute(insert(t.blob_objects).values(**row))
+        bound = {
+            "owner": body.owner,
+            "start_epoch": body.start_epoch,
+            "end_epoch": body.end_epoch,
+            "size_bytes": body.storage_size_bytes,
+            "blob_object_id": body.object_id,
+            "deleted_height": None,
+        }
+        self._put(t.storage, {"object_id": body.storage_id}, bound, born=True)
+        self.stale_blobs[body.blob_id] = None
+        self._record(blob=body.blob_id, obj=body.object_id, account=body.owner)
+
+    def _blob_certified(self, body: e.BlobCertified) -> None:
+        before = self._object(body.object_id)
+        values: Row = {"end_epoch": body.end_epoch, "storage_size_bytes": body.storage_size_bytes}
+        values["cost_frost"] = before["cost_frost"] + body.cost_frost
+        if not body.is_extension:
+            values["certified_epoch"] = body.certified_epoch
+            values["certified_height"] = self.event.height
+            values["certified_sequence"] = self.event.sequence
+            self._add_certificate(body)
+        self._set(t.blob_objects, body.object_id, **values)
+        self._set(t.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
+        self.stale_blobs[body.blob_id] = None
+        self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
+
+    def _add_certificate(self, body: e.BlobCertified) -> None:
+        row = {
+            "sequence": self.event.sequence,
+            "height": self.event.height,
+            "blob_id": body.blob_id,
+            "object_id": body.object_id,
+            "epoch": body.certified_epoch,
+            "deletable": body.deletable,
+            "message": body.message,
+            "signature": body.signature,
+            "signers": body.signers,
+            "weight": body.weight,
+            "verified": self._is_certified(body),
+        }
+        self.sql.execute(insert(t.certificates).values(**row))
+
+    def _is_certified(self, body: e.BlobCertified) -> bool:
+        """Check the certificate again, with the keys of the committee in this database."""
+        c = t.committee_members.c
+        rows = select(c.public_key, c.weight).where(c.epoch == body.certified_epoch).order_by(c.position)
+        members = [Signer(public_key, weight) for public_key, weight in self.sql.execute(rows)]
+        return is_certificate(body, members, self.scheme)
+
+    def _blob_deleted(self, body: e.BlobDeleted) -> None:
+        owner = self._object(body.object_id)["owner"]
+        self._set(t.blob_objects, body.object_id, deleted_height=self.event.height)
+        self._unbind(body.storage_id, body.object_id)
+        self.stale_blobs[body.blob_id] = None
+        self._record(blob=body.blob_id, obj=body.object_id, account=owner)
+
+    def _unbind(self, storage_id: bytes, object_id: bytes) -> None:
+        """The storage is the blob's no more; when its own event says so before this one, nothing is left to do."""
+        bound = and_(t.storage.c.object_id == storage_id, t.storage.c.blob_object_id == object_id)
+        self.sql.execute(update(t.storage).where(bound).values(blob_object_id=None))
+
+    def _blob_burned(self, body: e.BlobBurned) -> None:
+        before = self._object(body.object_id)
+        self._set(t.blob_objects, body.object_id, deleted_height=self.event.height, burned=True)
+        bound = and_(t.storage.c.object_id == before["storage_id"], t.storage.c.blob_object_id == body.object_id)
+        self.sql.execute(update(t.storage).where(bound).values(deleted_height=self.event.height))
+        self.stale_blobs[body.blob_id] = None
+        self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
+
+    def _blob_transferred(self, body: e.BlobTransferred) -> None:
+        self._set(t.blob_objects, body.object_id, owner=body.owner)
+        bound = t.storage.c.blob_object_id == body.object_id
+        storage_id = self._object(body.object_id)["storage_id"]
+        self.sql.execute(update(t.storage).where(t.storage.c.object_id == storage_id, bound).values(owner=body.owner))
+        self._record(blob=body.blob_id, obj=body.object_id, account=body.owner)
+
+    def _blob_attributes_changed(self, body: e.BlobAttributesChanged) -> None:
+        before = self._object(body.object_id)
+        self.sql.execute(delete(t.blob_attributes).where(t.blob_attributes.c.object_id == body.object_id))
+        rows = [{"object_id": body.object_id, "key": key, "value": value} for key, value in body.attributes.items()]
+        if rows:
+            self.sql.execute(insert(t.blob_attributes), rows)
+        self._record(blob=before["blob_id"], obj=body.object_id, account=before["owner"])
+
+    def _blob_invalidated(self, body: e.BlobInvalidated) -> None:
+        row = {"epoch": body.epoch, "height": self.event.height}
+        self._put(t.invalid_blobs, {"blob_id": body.blob_id}, row)
+        self.stale_blobs[body.blob_id] = None
+        self._record(blob=body.blob_id)
+
+    # --- nodes and stake ----------------------------------------------------------------------------------
+
+    def _node_registered(self, body: e.NodeRegistered) -> None:
+        row = {
+            "node_id": body.node_id,
+            "name": body.name,
+            "addresses": json.dumps(body.addresses),
+            "governance": body.governance,
+            "capability": body.capability,
+            "public_key": body.public_key,
+            "network_public_key": body.network_public_key,
+            "commission_rate_bps": body.commission_rate_bps,
+            "storage_price_frost": body.storage_price_frost,
+            "write_price_frost": body.write_price_frost,
+            "node_capacity_bytes": body.node_capacity_bytes,
+            "registered_epoch": self.event.epoch,
+            "activation_epoch": body.activation_epoch,
+            "stake_frost": 0,
+            "next_stake_frost": 0,
+            "weight": 0,
+            **self._born(),
+        }
+        self.sql.execute(insert(t.nodes).values(**row))
+        self.n_nodes += 1
+        self._record(node=body.node_id, account=body.governance)
+
+    def _node_addresses_changed(self, body: e.NodeAddressesChanged) -> None:
+        self._set(t.nodes, body.node_id, addresses=json.dumps(body.addresses))
+        self._record(node=body.node_id)
+
+    def _stake_changed(self, body: e.StakeChanged) -> None:
+        values = {
+            "owner": body.owner,
+            "node_id": body.node_id,
+            "principal_frost": body.principal_frost,
+            "activation_epoch": body.activation_epoch,
+            "withdraw_epoch": body.withdraw_epoch,
+            "deleted_height": None if body.principal_frost else self.event.height,
+        }
+        self._put(t.stakes, {"object_id": body.object_id}, values, born=True)
+        self.stale_pools[body.node_id] = None
+        self._record(obj=body.object_id, account=body.owner, node=body.node_id)
+
+    # --- epochs -------------------------------------------------------------------------------------------
+
+    def _epoch_started(self, body: e.EpochStarted) -> None:
+        self.epoch = body.epoch
+        values = {
+            "phase": Phase.SYNC.name,
+            "forced": False,
+            "started_height": self.event.height,
+            "started_sequence": self.event.sequence,
+            "started_time_ms": self.event.time_ms,
+            "total_capacity_bytes": body.total_capacity_bytes,
+            "storage_price_frost": body.storage_price_frost,
+            "write_price_frost": body.write_price_frost,
+            "total_stake_frost": 0,
+        }
+        self.sql.execute(insert(t.epochs).values(epoch=body.epoch, **values))
+        rows = [
+            {
+                "epoch": body.epoch,
+                "node_id": member.node_id,
+                "position": position,
+                "public_key": member.public_key,
+                "shards": json.dumps(member.shards),
+                "weight": len(member.shards),
+                "stake_frost": 0,
+            }
+            for position, member in enumerate(body.members)
+        ]
+        self.sql.execute(update(t.nodes).where(t.nodes.c.weight > 0).values(weight=0))
+        if rows:
+            self.sql.execute(insert(t.committee_members), rows)
+        for row in rows:
+            self._set(t.nodes, row["node_id"], weight=row["weight"])
+        self.started_epochs[body.epoch] = None
+        self._record()
+
+    def _epoch_done(self, body: e.EpochDone) -> None:
+        values = {"done_height": self.event.height, "done_time_ms": self.event.time_ms}
+        self._set(t.epochs, body.epoch, phase=Phase.DONE.name, forced=body.forced, **values)  # type: ignore[arg-type]
+        self._record()
+
+    def _ring_changed(self, body: e.RingChanged) -> None:
+        values = {"used_bytes": body.used_bytes, "rewards_frost": body.rewards_frost}
+        self._put(t.ring, {"epoch": body.epoch}, values)
+        self._record()
+
+    # --- summaries ----------------------------------------------------------------------------------------
+
+    def _refresh_pools(self) -> None:
+        """Stake of pools that changed; of all of them when an epoch started, since stake became active."""
+        if self.started_epochs:
+            for (node_id,) in self.sql.execute(select(t.nodes.c.node_id)):
+                self.stale_pools[node_id] = None
+        for node_id in self.stale_pools:
+            active, coming = self._stake_of(node_id)
+            self._set(t.nodes, node_id, stake_frost=active, next_stake_frost=coming)
+        self.stale_pools.clear()
+
+    def _stake_of(self, node_id: bytes) -> tuple[int, int]:
+        live = and_(t.stakes.c.node_id == node_id, t.stakes.c.deleted_height.is_(None))
+        columns = (t.stakes.c.principal_frost, t.stakes.c.activation_epoch, t.stakes.c.withdraw_epoch)
+        active = coming = 0
+        for principal, activation, withdraw in self.sql.execute(select(*columns).where(live)):
+            active += principal if activation <= self.epoch and (withdraw is None or withdraw > self.epoch) else 0
+            following = self.epoch + 1
+            coming += principal if activation <= following and (withdraw is None or withdraw > following) else 0
+        return active, coming
+
+    def _snapshot_epochs(self) -> None:
+        """Keep the stake that epochs of this block started with, once all its events are applied."""
+        for epoch in self.started_epochs:
+            columns = (t.nodes.c.node_id, t.nodes.c.stake_frost)
+            stake = {node_id: frost for node_id, frost in self.sql.execute(select(*columns)) if frost}
+            if stake:
+                rows = [{"epoch": epoch, "node_id": node_id, "stake_frost": frost} for node_id, frost in stake.items()]
+                self.sql.execute(insert(t.epoch_stakes), rows)
+            total = 0
+            c = t.committee_members.c
+            for (node_id,) in self.sql.execute(select(c.node_id).where(c.epoch == epoch)).all():
+                frost = stake.get(node_id, 0)
+                total += frost
+                member = and_(c.epoch == epoch, c.node_id == node_id)
+                self.sql.execute(update(t.committee_members).where(member).values(stake_frost=frost))
+            self.sql.execute(update(t.epochs).where(t.epochs.c.epoch == epoch).values(total_stake_frost=total))
+        self.started_epochs.clear()
+
+    def _refresh_blobs(self) -> None:
+        for blob_id in self.stale_blobs:
+            self._refresh_blob(blob_id)
+        self.stale_blobs.clear()
+
+    def _refresh_blob(self, blob_id: bytes) -> None:
+        objects = self.sql.execute(
+            select(t.blob_objects)
+            .where(t.blob_objects.c.blob_id == blob_id)
+            .order_by(t.blob_objects.c.registered_sequence)
+        )
+        rows = [dict(row) for row in objects.mappings()]
+        if not rows:
+            return  # an id that was invalidated before anyone registered it
+        invalid = (
+            self.sql.execute(select(t.invalid_blobs).where(t.invalid_blobs.c.blob_id == blob_id)).mappings().first()
+        )
+        before = self.sql.execute(select(t.blobs).where(t.blobs.c.blob_id == blob_id)).mappings().first()
+        after = summarize_blob(rows, self.n_shards)
+        after["invalid_epoch"] = invalid["epoch"] if invalid else None
+        after["invalid_height"] = invalid["height"] if invalid else None
+        if before is None:
+            self.n_blobs += 1
+            self.sql.execute(insert(t.blobs).values(blob_id=blob_id, **after))
+        else:
+            self.sql.execute(update(t.blobs).where(t.blobs.c.blob_id == blob_id).values(**after))
+        self._count(before, -1)
+        self._count(after, 1)
+
+    def _count(self, blob: Mapping[str, Any] | None, sign: int) -> None:
+        """Add a certified blob to the totals of its end, or take it out."""
+        if blob is None or blob["certified_end_epoch"] is None or blob["invalid_height"] is not None:
+            return
+        end = blob["certified_end_epoch"]
+        row = self.sql.execute(select(t.blob_totals).where(t.blob_totals.c.end_epoch == end)).mappings().first()
+        values = {
+            "n_blobs": (row["n_blobs"] if row else 0) + sign,
+            "size_bytes": (row["size_bytes"] if row else 0) + sign * blob["size_bytes"],
+            "encoded_size_bytes": (row["encoded_size_bytes"] if row else 0) + sign * blob["encoded_size_bytes"],
+        }
+        if values["n_blobs"]:
+            self._put(t.blob_totals, {"end_epoch": end}, values)
+        else:
+            self.sql.execute(delete(t.blob_totals).where(t.blob_totals.c.end_epoch == end))
+
+
+# One handler per kind of event; a test holds this to the ledger's list.
+HANDLERS: Mapping[type, Callable[[_Batch, Any], None]] = {
+    e.BalanceChanged: _Batch._balance_changed,
+    e.StorageReserved: _Batch._storage_reserved,
+    e.StorageChanged: _Batch._storage_changed,
+    e.StorageDestroyed: _Batch._storage_destroyed,
+    e.BlobRegistered: _Batch._blob_registered,
+    e.BlobCertified: _Batch._blob_certified,
+    e.BlobDeleted: _Batch._blob_deleted,
+    e.BlobBurned: _Batch._blob_burned,
+    e.BlobTransferred: _Batch._blob_transferred,
+    e.BlobAttributesChanged: _Batch._blob_attributes_changed,
+    e.BlobInvalidated: _Batch._blob_invalidated,
+    e.NodeRegistered: _Batch._node_registered,
+    e.NodeAddressesChanged: _Batch._node_addresses_changed,
+    e.StakeChanged: _Batch._stake_changed,
+    e.EpochStarted: _Batch._epoch_started,
+    e.EpochDone: _Batch._epoch_done,
+    e.RingChanged: _Batch._ring_changed,
+}

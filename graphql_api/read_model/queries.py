@@ -1,0 +1,325 @@
+"""Every question the API asks the tables, as functions of a connection. Nothing here knows GraphQL.
+
+Single rows and pages come back as the mappings that SQL gave; batches as dictionaries by key, for the loaders. Lists
+are paged by keyset, with the orders named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, or_, select
+
+from graphql_api.read_model import schema as t
+from graphql_api.read_model.paging import Order, Page, Window, fetch_first_pages
+
+Row = Mapping[str, Any]
+
+BLOB_ORDERS: Mapping[str, tuple[ColumnElement[Any], ...]] = {
+    "CREATED_AT": (t.blobs.c.registered_sequence,),
+    "SIZE": (t.blobs.c.size_bytes, t.blobs.c.blob_id),
+    "END_EPOCH": (t.blobs.c.end_epoch, t.blobs.c.blob_id),
+}
+NODE_ORDERS: Mapping[str, tuple[ColumnElement[Any], ...]] = {
+    "STAKE": (t.nodes.c.stake_frost, t.nodes.c.node_id),
+    "WEIGHT": (t.nodes.c.weight, t.nodes.c.node_id),
+    "NAME": (t.nodes.c.name, t.nodes.c.node_id),
+}
+OBJECTS_ORDER = Order((t.blob_objects.c.registered_sequence,))
+STORAGE_ORDER = Order((t.storage.c.registered_sequence, t.storage.c.object_id))
+STAKES_ORDER = Order((t.stakes.c.registered_sequence,))
+EVENTS_ORDER = Order((t.events.c.sequence,))
+EPOCHS_ORDER = Order((t.epochs.c.epoch,), descending=True)
+
+
+def rows_by(connection: Connection, column: ColumnElement[Any], keys: Sequence[Any]) -> dict[Any, Row]:
+    """Rows of the column's table by a unique column; keys that are not there are left out."""
+    table: Table = column.table  # type: ignore[attr-defined]
+    found = connection.execute(select(table).where(column.in_(keys))).mappings()
+    return {row[column.name]: dict(row) for row in found}  # type: ignore[attr-defined]
+
+
+# --- blobs --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRange:
+    """Epochs strictly between two bounds, or one epoch."""
+
+    after: int | None = None
+    before: int | None = None
+    at: int | None = None
+
+    def of(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        bounds = ((self.after, column.__gt__), (self.before, column.__lt__), (self.at, column.__eq__))
+        return [compare(bound) for bound, compare in bounds if bound is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobQuery:
+    """Which blobs; all conditions hold. `attributes`: per condition a key and the values it may have (any if empty)."""
+
+    states: tuple[str, ...] = ()
+    deletable: bool | None = None
+    owner: bytes | None = None
+    certified: EpochRange = EpochRange()
+    ends: EpochRange = EpochRange()
+    size_min: int | None = None
+    size_max: int | None = None
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    id_from: bytes | None = None
+    id_below: bytes | None = None
+
+
+def blob_state(epoch: int) -> Mapping[str, ColumnElement[bool]]:
+    """The states of a blob in an epoch; exactly one holds. `state_of_blob` says the same of a row."""
+    c = t.blobs.c
+    valid = c.invalid_height.is_(None)
+    held = and_(valid, c.deleted_height.is_(None))
+    certified = and_(c.certified_end_epoch.is_not(None), c.certified_end_epoch > epoch)
+    return {
+        "INCONSISTENT": c.invalid_height.is_not(None),
+        "DELETED": and_(valid, c.deleted_height.is_not(None)),
+        "CERTIFIED": and_(held, certified),
+        "REGISTERED": and_(held, or_(c.certified_end_epoch.is_(None), c.certified_end_epoch <= epoch))
+        & (c.registered_end_epoch > epoch),
+        "EXPIRED": and_(held, or_(c.certified_end_epoch.is_(None), c.certified_end_epoch <= epoch))
+        & (c.registered_end_epoch <= epoch),
+    }
+
+
+def state_of_blob(blob: Row, epoch: int) -> str:
+    """The state of a row of `blobs` in an epoch."""
+    if blob["invalid_height"] is not None:
+        return "INCONSISTENT"
+    if blob["deleted_height"] is not None:
+        return "DELETED"
+    if blob["certified_end_epoch"] is not None and blob["certified_end_epoch"] > epoch:
+        return "CERTIFIED"
+    return "REGISTERED" if blob["registered_end_epoch"] > epoch else "EXPIRED"
+
+
+def blobs_statement(query: BlobQuery, epoch: int) -> Select[Any]:
+    """All blobs that a query asks for, without order."""
+    c = t.blobs.c
+    statement = select(t.blobs)
+    if query.states:
+        states = blob_state(epoch)
+        statement = statement.where(or_(*(states[name] for name in query.states)))
+    for condition in (*query.certified.of(c.first_certified_epoch), *query.ends.of(c.end_epoch)):
+        statement = statement.where(condition)
+    if query.size_min is not None:
+        statement = statement.where(c.size_bytes >= query.size_min)
+    if query.size_max is not None:
+        statement = statement.where(c.size_bytes <= query.size_max)
+    if query.id_from is not None:
+        statement = statement.where(c.blob_id >= query.id_from)
+    if query.id_below is not None:
+        statement = statement.where(c.blob_id < query.id_below)
+    if query.owner is not None or query.deletable is not None or query.attributes:
+        objects = ObjectQuery(owner=query.owner, deletable=query.deletable, attributes=query.attributes)
+        found = objects_statement(objects, epoch).with_only_columns(t.blob_objects.c.blob_id)
+        statement = statement.where(c.blob_id.in_(found))
+    return statement
+
+
+# --- objects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectQuery:
+    """Which undeleted blob objects; all conditions hold."""
+
+    owner: bytes | None = None
+    blob_id: bytes | None = None
+    certified: bool | None = None
+    deletable: bool | None = None
+    ends: EpochRange = EpochRange()
+    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+def objects_statement(query: ObjectQuery, epoch: int) -> Select[Any]:
+    """All undeleted blob objects that a query asks for, without order."""
+    c = t.blob_objects.c
+    statement = select(t.blob_objects).where(c.deleted_height.is_(None))
+    if query.owner is not None:
+        statement = statement.where(c.owner == query.owner)
+    if query.blob_id is not None:
+        statement = statement.where(c.blob_id == query.blob_id)
+    if query.certified is not None:
+        statement = statement.where(c.certified_epoch.is_not(None) if query.certified else c.certified_epoch.is_(None))
+    if query.deletable is not None:
+        statement = statement.where(c.deletable.is_(query.deletable))
+    for condition in query.ends.of(c.end_epoch):
+        statement = statement.where(condition)
+    a = t.blob_attributes.c
+    for key, values in query.attributes:
+        pairs = select(a.object_id).where(a.key == key)
+        statement = statement.where(c.object_id.in_(pairs.where(a.value.in_(values)) if values else pairs))
+    return statement
+
+
+def attributes_by_object(connection: Connection, object_ids: Sequence[bytes]) -> dict[bytes, list[tuple[str, str]]]:
+    """Attributes of many objects, by key."""
+    a = t.blob_attributes.c
+    found: dict[bytes, list[tuple[str, str]]] = {}
+    statement = select(a.object_id, a.key, a.value).where(a.object_id.in_(object_ids)).order_by(a.object_id, a.key)
+    for object_id, key, value in connection.execute(statement):
+        found.setdefault(object_id, []).append((key, value))
+    return found
+
+
+def newest_certificate(connection: Connection, blob_id: bytes, epoch: int | None) -> Row | None:
+    """The newest certificate of a blob, in an epoch if one is named."""
+    c = t.certificates.c
+    statement = select(t.certificates).where(c.blob_id == blob_id).order_by(c.sequence.desc()).limit(1)
+    if epoch is not None:
+        statement = statement.where(c.epoch == epoch)
+    row = connection.execute(statement).mappings().first()
+    return dict(row) if row else None
+
+
+# --- epochs, nodes, stake -----------------------------------------------------------------------------------
+
+
+def members_by_epoch(connection: Connection, epochs: Sequence[int]) -> dict[int, list[Row]]:
+    """The committees of many epochs, members in committee order."""
+    c = t.committee_members.c
+    found: dict[int, list[Row]] = {}
+    statement = select(t.committee_members).where(c.epoch.in_(epochs)).order_by(c.epoch, c.position)
+    for row in connection.execute(statement).mappings():
+        found.setdefault(row["epoch"], []).append(dict(row))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class NodeQuery:
+    """Which nodes; all conditions hold."""
+
+    in_committee: bool | None = None
+
+
+def nodes_statement(query: NodeQuery) -> Select[Any]:
+    """All nodes that a query asks for, without order."""
+    c = t.nodes.c
+    statement = select(t.nodes).where(c.deleted_height.is_(None))
+    if query.in_committee is not None:
+        statement = statement.where(c.weight > 0 if query.in_committee else c.weight == 0)
+    return statement
+
+
+@dataclass(frozen=True, slots=True)
+class StakeQuery:
+    """Which live stakes; all conditions hold."""
+
+    owner: bytes | None = None
+    node_id: bytes | None = None
+
+
+def stakes_statement(query: StakeQuery) -> Select[Any]:
+    """All live stakes that a query asks for, without order."""
+    c = t.stakes.c
+    statement = select(t.stakes).where(c.deleted_height.is_(None))
+    if query.owner is not None:
+        statement = statement.where(c.owner == query.owner)
+    if query.node_id is not None:
+        statement = statement.where(c.node_id == query.node_id)
+    return statement
+
+
+def free_storage_statement() -> Select[Any]:
+    """Storage resources that are neither bound to a blob nor gone."""
+    c = t.storage.c
+    return select(t.storage).where(c.deleted_height.is_(None), c.blob_object_id.is_(None))
+
+
+def system_totals(connection: Connection, epoch: int) -> Row:
+    """Sums over what is stored in an epoch."""
+    c = t.blob_totals.c
+    totals = {"n_blobs": 0, "size_bytes": 0, "encoded_size_bytes": 0}
+    for row in connection.execute(select(t.blob_totals).where(c.end_epoch > epoch)).mappings():
+        for name in totals:
+            totals[name] += row[name]
+    stake = 0
+    n_members = 0
+    members = select(t.committee_members.c.stake_frost).where(t.committee_members.c.epoch == epoch)
+    for (frost,) in connection.execute(members):
+        stake += frost
+        n_members += 1
+    return {**totals, "total_stake_frost": stake, "n_members": n_members}
+
+
+# --- events -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events; all conditions hold. `kinds` None means all, empty means none."""
+
+    kinds: tuple[str, ...] | None = None
+    blob_id: bytes | None = None
+    object_id: bytes | None = None
+    account: bytes | None = None
+    node_id: bytes | None = None
+    epochs: EpochRange = EpochRange()
+    after_sequence: int | None = None
+
+
+def events_statement(query: EventQuery) -> Select[Any]:
+    """All events that a query asks for, without order."""
+    c = t.events.c
+    statement = select(t.events)
+    if query.kinds is not None:
+        statement = statement.where(c.kind.in_(query.kinds) if query.kinds else false())
+    pairs = (
+        (c.blob_id, query.blob_id),
+        (c.object_id, query.object_id),
+        (c.account, query.account),
+        (c.node_id, query.node_id),
+    )
+    for column, value in pairs:
+        if value is not None:
+            statement = statement.where(column == value)
+    for condition in query.epochs.of(c.epoch):
+        statement = statement.where(condition)
+    if query.after_sequence is not None:
+        statement = statement.where(c.sequence > query.after_sequence)
+    return statement
+
+
+# --- lists that belong to a parent --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list that is read for many parents at once."""
+
+    table: Table
+    order: Order
+    statement: Callable[[Any, int], Select[Any]]
+
+
+LISTS: Mapping[str, Listing] = {
+    "objects": Listing(t.blob_objects, OBJECTS_ORDER, objects_statement),
+    "storage": Listing(t.storage, STORAGE_ORDER, lambda _query, _epoch: free_storage_statement()),
+    "stakes": Listing(t.stakes, STAKES_ORDER, lambda query, _epoch: stakes_statement(query)),
+    "events": Listing(t.events, EVENTS_ORDER, lambda query, _epoch: events_statement(query)),
+}
+
+
+def pages_by_parent(
+    connection: Connection,
+    list_name: str,
+    column_name: str,
+    parents: Sequence[Any],
+    query: Any,
+    epoch: int,
+    window: Window,
+) -> dict[Any, Page[Row]]:
+    """The first page of a list for each of many parents, in one query."""
+    listing = LISTS[list_name]
+    column = listing.table.c[column_name]
+    statement = listing.statement(query, epoch).where(column.in_(parents))
+    return fetch_first_pages(connection, statement, listing.order, column, window)

@@ -1,0 +1,114 @@
+"""Reads: one snapshot per request, on worker threads, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from graphql_api.read_model.database import READERS_MAX, Database, read_progress
+from graphql_api.read_model.project import Progress
+from haulout.ports import Workers
+
+T = TypeVar("T")
+
+
+class Reading:
+    """All queries of one request see the same snapshot; it is taken at the first of them."""
+
+    def __init__(self, database: Database, workers: Workers, places: asyncio.Semaphore) -> None:
+        self._database = database
+        self._workers = workers
+        self._places = places
+        self._turn = asyncio.Lock()  # a connection serves one thread at a time
+        self._connection: Connection | None = None
+        self._progress: Progress | None = None
+        self.n_queries = 0
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the snapshot is; None before the first query."""
+        return self._progress
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call `function(connection, *args)` on a worker thread."""
+        async with self._turn:
+            if self._connection is None:
+                await self._places.acquire()
+                try:
+                    self._connection, self._progress = await self._shielded(self._open)
+                except BaseException:
+                    self._places.release()
+                    raise
+            self.n_queries += 1
+            return await self._shielded(function, self._connection, *args)
+
+    async def snapshot(self) -> Progress:
+        """How far the snapshot is; takes it when there is none yet."""
+        if self._progress is None:
+            return await self.run(read_progress)
+        return self._progress
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        async with self._turn:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                try:
+                    await self._shielded(connection.close)
+                finally:
+                    self._places.release()
+
+    def _open(self) -> tuple[Connection, Progress]:
+        connection = self._database.readers.connect()
+        try:
+            return connection, read_progress(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _shielded(self, function: Callable[..., T], *args: Any) -> T:
+        """A thread cannot be cancelled: interrupt its statement and wait, so that nobody closes under its hands."""
+        call = asyncio.ensure_future(self._workers.run(function, *args))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            if self._connection is not None:
+                _interrupt(self._connection)
+            await asyncio.wait([call])
+            if not call.cancelled():
+                call.exception()
+            raise
+
+
+def _interrupt(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    for name in ("interrupt", "cancel"):  # sqlite3, psycopg
+        if hasattr(driver, name):
+            getattr(driver, name)()
+            return
+
+
+class ReadModel:
+    """What resolvers read from."""
+
+    def __init__(self, database: Database, workers: Workers) -> None:
+        self.database = database
+        self._workers = workers
+        self._places = asyncio.Semaphore(READERS_MAX)
+
+    @property
+    def cursor_key(self) -> bytes:
+        return self.database.cursor_key
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reading]:
+        """A reading for one request."""
+        reading = Reading(self.database, self._workers, self._places)
+        try:
+            yield reading
+        finally:
+            await reading.close()

@@ -1,0 +1,309 @@
+"""The root of the schema, put together from its domains, and how errors leave it.
+
+`python -m graphql_api.schema` prints the SDL that `schema.graphql` holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Annotated, Any, cast
+
+import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    Undefined,
+    build_schema,
+    lexicographic_sort_schema,
+    print_schema,
+)
+from strawberry.extensions import MaxTokensLimiter, ParserCache
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from graphql_api import accounts, blobs, epochs, events, nodes, proofs, stakes, system
+from graphql_api.connections import After, Before, Connection, First, Last
+from graphql_api.context import Info
+from graphql_api.ids import Node, bytes_key, int_key, read_global_id
+from graphql_api.limits import DEFAULT_BOUNDS, CachedValidation, Limits
+from graphql_api.read_model import queries
+from graphql_api.scalars import SCALARS, Address, BlobID, ObjectID
+from haulout.errors import HauloutError, InvalidField
+from haulout.observability.logs import get_logger
+
+log = get_logger("graphql")
+
+EpochArgument = Annotated[
+    int | None, strawberry.argument(description="Number of the epoch; the current one if left out.")
+]
+
+
+@strawberry.type(description="Everything that can be read. Each answer is as of one block: `extensions.watermark`.")
+class Query:
+    @strawberry.field(description="Anything by its global id; null when it is not there.")
+    async def node(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="An `id` that this API gave out.")],
+    ) -> Node | None:
+        type_name, key = read_global_id(id)
+        find = FINDERS.get(type_name)
+        if find is None:
+            raise InvalidField(field="id", problem="is not an id of this API")
+        return await find(info, key)
+
+    @strawberry.field(description="The network in numbers; null until genesis has been read.")
+    async def system(self, info: Info) -> system.SystemStats | None:
+        return await system.load_system(info)
+
+    @strawberry.field(description="Limits that every request is held to.")
+    async def service_config(self, info: Info) -> system.ServiceConfig:
+        return system.load_service_config(info)
+
+    @strawberry.field(description="A blob by its id; null when nobody registered it.")
+    async def blob(
+        self, info: Info, blob_id: Annotated[BlobID, strawberry.argument(description="The blob's id.")]
+    ) -> blobs.Blob | None:
+        return await blobs.load_blob(info, blob_id)
+
+    @strawberry.field(description="Blobs of the whole network, registered but uncertified ones included.")
+    async def blobs(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[blobs.BlobFilter | None, strawberry.argument(description="Which blobs.")] = None,
+        order_by: Annotated[
+            blobs.BlobOrder | None, strawberry.argument(description="Order; by registration, newest first.")
+        ] = None,
+    ) -> Connection[blobs.Blob]:
+        return await blobs.blobs_connection(info, filter, order_by, first=first, after=after, last=last, before=before)
+
+    @strawberry.field(
+        description="A blob object by its id on the ledger, deleted ones included; null when it never was."
+    )
+    async def blob_object(
+        self, info: Info, object_id: Annotated[ObjectID, strawberry.argument(description="The object's id.")]
+    ) -> blobs.BlobObject | None:
+        return await blobs.load_blob_object(info, object_id)
+
+    @strawberry.field(description="Undeleted blob objects of the whole network, oldest first.")
+    async def blob_objects(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[blobs.BlobObjectFilter | None, strawberry.argument(description="Which objects.")] = None,
+    ) -> Connection[blobs.BlobObject]:
+        return await blobs.objects_connection(info, filter, first=first, after=after, last=last, before=before)
+
+    @strawberry.field(description="The newest certificate of a blob; null when there is none.")
+    async def certificate(
+        self,
+        info: Info,
+        blob_id: Annotated[BlobID, strawberry.argument(description="The blob's id.")],
+        epoch: Annotated[
+            int | None, strawberry.argument(description="Only one signed in this epoch; any if left out.")
+        ] = None,
+    ) -> proofs.AvailabilityCertificate | None:
+        row = await info.context.reading.run(queries.newest_certificate, blob_id, epoch)
+        n_shards = info.context.services.params.n_shards
+        return None if row is None else proofs.AvailabilityCertificate.of(row, n_shards)
+
+    @strawberry.field(description="An epoch; null when it has not begun.")
+    async def epoch(self, info: Info, number: EpochArgument = None) -> epochs.Epoch | None:
+        return await epochs.load_epoch(info, number)
+
+    @strawberry.field(description="All epochs, newest first.")
+    async def epochs(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[epochs.Epoch]:
+        return await epochs.epochs_connection(info, first=first, after=after, last=last, before=before)
+
+    @strawberry.field(description="The committee of an epoch; null when it has not begun.")
+    async def committee(self, info: Info, epoch: EpochArgument = None) -> epochs.Committee | None:
+        return await epochs.load_committee(info, epoch)
+
+    @strawberry.field(description="Who owns which shards: all members of a committee at once, in committee order.")
+    async def shard_map(self, info: Info, epoch: EpochArgument = None) -> list[epochs.CommitteeMember]:
+        return await epochs.load_members(info, epoch)
+
+    @strawberry.field(description="A storage node by its id or its name; null when there is none.")
+    async def storage_node(
+        self,
+        info: Info,
+        node_id: Annotated[ObjectID | None, strawberry.argument(description="The node's id on the ledger.")] = None,
+        name: Annotated[str | None, strawberry.argument(description="The node's name.")] = None,
+    ) -> nodes.StorageNode | None:
+        return await nodes.find_node(info, node_id, name)
+
+    @strawberry.field(description="All registered storage nodes.")
+    async def storage_nodes(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[nodes.NodeFilter | None, strawberry.argument(description="Which nodes.")] = None,
+        order_by: Annotated[
+            nodes.NodeOrder | None, strawberry.argument(description="Order; by stake, largest first.")
+        ] = None,
+    ) -> Connection[nodes.StorageNode]:
+        return await nodes.nodes_connection(info, filter, order_by, first=first, after=after, last=last, before=before)
+
+    @strawberry.field(description="An account by its address; one that never held anything has a balance of 0.")
+    async def account(
+        self, info: Info, address: Annotated[Address, strawberry.argument(description="The account's address.")]
+    ) -> accounts.Account | None:
+        return await accounts.load_account(info, address)
+
+    @strawberry.field(description="Live stakes of the whole network, oldest first.")
+    async def stakes(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[stakes.StakeFilter | None, strawberry.argument(description="Which stakes.")] = None,
+    ) -> Connection[stakes.Stake]:
+        query = queries.StakeQuery() if filter is None else queries.StakeQuery(filter.account, filter.node)
+        return await stakes.stakes_connection(info, query, first=first, after=after, last=last, before=before)
+
+    @strawberry.field(description="Events of the whole network in the ledger's order, oldest first.")
+    async def events(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[events.EventFilter | None, strawberry.argument(description="Which events.")] = None,
+    ) -> Connection[events.Event]:
+        return await events.events_connection(info, filter, first=first, after=after, last=last, before=before)
+
+
+# --- global ids ---------------------------------------------------------------------------------------------
+
+Finder = Callable[[Info, str], Awaitable[Node | None]]
+
+
+async def _find_certificate(info: Info, key: str) -> Node | None:
+    row = await info.context.loaders.certificate.load(int_key(key))
+    n_shards = info.context.services.params.n_shards
+    return None if row is None else proofs.AvailabilityCertificate.of(row, n_shards)
+
+
+async def _find_pool(info: Info, key: str) -> Node | None:
+    row = await info.context.loaders.node.load(bytes_key(key))
+    return None if row is None else stakes.StakingPool.of(row)
+
+
+async def _find_stake(info: Info, key: str) -> Node | None:
+    row = await info.context.loaders.stake.load(bytes_key(key))
+    return None if row is None else stakes.Stake.of(row, await info.context.epoch())
+
+
+FINDERS: Mapping[str, Finder] = {
+    "Account": lambda info, key: accounts.load_account(info, bytes_key(key)),
+    "AvailabilityCertificate": _find_certificate,
+    "Blob": lambda info, key: blobs.load_blob(info, bytes_key(key)),
+    "BlobObject": lambda info, key: blobs.load_blob_object(info, bytes_key(key)),
+    "Committee": lambda info, key: epochs.load_committee(info, int_key(key)),
+    "Epoch": lambda info, key: epochs.load_epoch(info, int_key(key)),
+    "Event": lambda info, key: events.load_event(info, int_key(key)),
+    "Stake": _find_stake,
+    "StakingPool": _find_pool,
+    "StorageNode": lambda info, key: nodes.load_node(info, bytes_key(key)),
+    "StorageReservation": lambda info, key: events.load_reservation(info, bytes_key(key)),
+}
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+class Schema(strawberry.Schema):
+    """A schema whose errors carry a code; what was not meant for clients is logged once and masked."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        for type_ in self._schema.type_map.values():
+            if isinstance(type_, GraphQLInputObjectType):
+                _forget_null_defaults(type_.fields.values())
+            elif isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+                for field in type_.fields.values():
+                    _forget_null_defaults(field.args.values())
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        trace_id = getattr(execution_context and execution_context.context, "trace_id", "")
+        for error in errors:
+            label_error(error, trace_id)
+
+
+def _forget_null_defaults(arguments: Iterable[GraphQLArgument | GraphQLInputField]) -> None:
+    """An argument that may be left out is no argument with the default null: `= null` says nothing."""
+    for argument in arguments:
+        if argument.default_value is None:
+            argument.default_value = Undefined
+
+
+def label_error(error: GraphQLError, trace_id: str) -> None:
+    """Give an error its code, or mask it; in place, since every path of Strawberry hands out the same objects."""
+    extensions: dict[str, Any] = dict(error.extensions or {})
+    cause = _cause_of(error)
+    if isinstance(cause, HauloutError) and cause.kind != "INTERNAL":
+        error.message = str(cause)
+        extensions.update(code=cause.code if cause.code != "MALFORMED_REQUEST" else "INVALID_ARGUMENT")
+    elif "code" in extensions:
+        pass  # one of ours already
+    elif cause is not None:
+        error.message = "Internal error."
+        extensions.update(code="INTERNAL", traceId=trace_id)
+        log.error("a resolver failed", trace_id=trace_id, path=error.path, exc_info=cause)
+    elif error.message.startswith("Syntax Error"):
+        extensions.update(code="GRAPHQL_PARSE_FAILED")
+    else:
+        extensions.update(code="GRAPHQL_VALIDATION_FAILED")
+    error.extensions = extensions
+
+
+def _cause_of(error: GraphQLError) -> BaseException | None:
+    """What a resolver raised, below the errors that graphql-core wraps it in."""
+    cause: BaseException | None = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause
+
+
+EVENT_CLASSES = tuple(dict.fromkeys(cast(type, cls) for cls in events.TYPES.values()))
+
+# One per process: Strawberry applies resolvers of shared types in place.
+schema = Schema(
+    query=Query,
+    types=EVENT_CLASSES,
+    config=StrawberryConfig(scalar_map=SCALARS),
+    extensions=[
+        lambda: MaxTokensLimiter(max_token_count=DEFAULT_BOUNDS.tokens),
+        lambda: ParserCache(maxsize=500),
+        Limits,
+        lambda: CachedValidation(maxsize=500),
+    ],
+)
+
+
+def sdl() -> str:
+    """The schema as a document, sorted, so that a change is a small diff."""
+    return print_schema(lexicographic_sort_schema(build_schema(schema.as_str()))) + "\n"
+
+
+if __name__ == "__main__":
+    print(sdl(), end="")

@@ -1,0 +1,146 @@
+"""Stake: pools of nodes, and what accounts have locked in them."""
+
+from __future__ import annotations
+
+import enum
+
+import strawberry
+
+from graphql_api.accounts import Account, load_account
+from graphql_api.connections import After, Before, Connection, First, Last, Paging
+from graphql_api.context import Info
+from graphql_api.ids import Node, global_id
+from graphql_api.nodes import StorageNode
+from graphql_api.read_model import queries
+from graphql_api.read_model.queries import Row, StakeQuery
+from graphql_api.scalars import Address, BigInt, ObjectID
+
+
+@strawberry.enum(description="Where a stake stands.")
+class StakeState(enum.Enum):
+    PENDING = strawberry.enum_value("PENDING", description="Counts from its activation epoch on.")
+    ACTIVE = strawberry.enum_value("ACTIVE", description="Counts.")
+    WITHDRAWING = strawberry.enum_value("WITHDRAWING", description="Withdrawal was asked for and is not due yet.")
+    WITHDRAWABLE = strawberry.enum_value("WITHDRAWABLE", description="Can be taken out.")
+
+
+@strawberry.input(description="Which stakes: all fields that are given hold.")
+class StakeFilter:
+    account: Address | None = strawberry.field(default=None, description="This account owns it.")
+    node: ObjectID | None = strawberry.field(default=None, description="It is in this node's pool; the node's id.")
+
+
+@strawberry.type(description="What a node asks for and offers.")
+class ParameterVotes:
+    storage_price: BigInt = strawberry.field(description="FROST per started MiB of encoded size and epoch.")
+    write_price: BigInt = strawberry.field(description="FROST per started MiB of encoded size, once.")
+    capacity_bytes: BigInt = strawberry.field(description="Encoded bytes that the node offers.")
+
+
+@strawberry.type(description="A node's pool of stake.")
+class StakingPool(Node):
+    stake: BigInt = strawberry.field(description="Stake that counts in the current epoch, in FROST.")
+    next_epoch_stake: BigInt = strawberry.field(description="Stake that will count in the next, in FROST.")
+    commission_bps: int = strawberry.field(description="The node's share of rewards, in basis points.")
+    votes: ParameterVotes = strawberry.field(description="What the node asks for and offers.")
+    row: strawberry.Private[Row]
+
+    @strawberry.field(description="The node.")
+    async def node(self) -> StorageNode:
+        return StorageNode.of(self.row)
+
+    @strawberry.field(description="Stakes in the pool, oldest first.")
+    async def stakes(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Stake]:
+        node_id = self.row["node_id"]
+        return await stakes_of_parent(info, "node_id", node_id, first=first, after=after, last=last, before=before)
+
+    @classmethod
+    def of(cls, row: Row) -> StakingPool:
+        """The pool of a row of `nodes`."""
+        return cls(
+            id=global_id("StakingPool", row["node_id"]),
+            stake=BigInt(row["stake_frost"]),
+            next_epoch_stake=BigInt(row["next_stake_frost"]),
+            commission_bps=row["commission_rate_bps"],
+            votes=ParameterVotes(
+                storage_price=BigInt(row["storage_price_frost"]),
+                write_price=BigInt(row["write_price_frost"]),
+                capacity_bytes=BigInt(row["node_capacity_bytes"]),
+            ),
+            row=row,
+        )
+
+
+@strawberry.type(description="Principal that an account has locked in a pool.")
+class Stake(Node):
+    object_id: ObjectID = strawberry.field(description="The stake's id on the ledger.")
+    principal: BigInt = strawberry.field(description="What was locked, in FROST.")
+    state: StakeState = strawberry.field(description="Where it stands, as of the current epoch.")
+    activation_epoch: int = strawberry.field(description="First epoch in which it counts.")
+    withdraw_epoch: int | None = strawberry.field(
+        description="First epoch in which it can be taken out, once asked for."
+    )
+    owner: strawberry.Private[bytes]
+    node_id: strawberry.Private[bytes]
+
+    @strawberry.field(description="Who owns it.")
+    async def account(self, info: Info) -> Account:
+        return await load_account(info, self.owner)
+
+    @strawberry.field(description="The pool it is in.")
+    async def pool(self, info: Info) -> StakingPool:
+        row = await info.context.loaders.node.load(self.node_id)
+        if row is None:
+            raise AssertionError(f"stake {self.object_id.hex()} is with a node that is not registered")
+        return StakingPool.of(row)
+
+    @classmethod
+    def of(cls, row: Row, epoch: int) -> Stake:
+        return cls(
+            id=global_id("Stake", row["object_id"]),
+            object_id=ObjectID(row["object_id"]),
+            principal=BigInt(row["principal_frost"]),
+            state=stake_state(row["activation_epoch"], row["withdraw_epoch"], epoch),
+            activation_epoch=row["activation_epoch"],
+            withdraw_epoch=row["withdraw_epoch"],
+            owner=row["owner"],
+            node_id=row["node_id"],
+        )
+
+
+def stake_state(activation_epoch: int, withdraw_epoch: int | None, epoch: int) -> StakeState:
+    """Where a stake stands in an epoch."""
+    if withdraw_epoch is not None:
+        return StakeState.WITHDRAWABLE if withdraw_epoch <= epoch else StakeState.WITHDRAWING
+    return StakeState.ACTIVE if activation_epoch <= epoch else StakeState.PENDING
+
+
+async def stakes_connection(
+    info: Info, query: StakeQuery, *, first: int | None, after: str | None, last: int | None, before: str | None
+) -> Connection[Stake]:
+    """Live stakes."""
+    order = queries.STAKES_ORDER
+    paging = Paging(
+        info, "stakes", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=repr(query)
+    )
+    epoch = await info.context.epoch()
+    return await paging.fetch(queries.stakes_statement(query), lambda row: Stake.of(row, epoch))
+
+
+async def stakes_of_parent(
+    info: Info,
+    column: str,
+    parent: bytes,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> Connection[Stake]:
+    """Live stakes of one owner or one pool; many parents of one answer are read together."""
+    name = f"stakes {column} {parent.hex()}"
+    paging = Paging(info, name, queries.STAKES_ORDER, "CREATED_AT", first=first, after=after, last=last, before=before)
+    epoch = await info.context.epoch()
+    return await paging.fetch_of("stakes", column, parent, StakeQuery(), lambda row: Stake.of(row, epoch))

@@ -1,0 +1,88 @@
+"""The network as a whole, and the limits of this service."""
+
+from __future__ import annotations
+
+import strawberry
+
+from graphql_api.context import Info
+from graphql_api.epochs import Epoch, load_epoch
+from graphql_api.read_model import queries
+from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
+from graphql_api.scalars import Base64, BigInt
+
+
+@strawberry.type(description="The network in numbers, as of the answer's watermark.")
+class SystemStats:
+    chain_id: Base64 = strawberry.field(description="Which network this is, 32 bytes.")
+    blob_count: BigInt = strawberry.field(description="Blob ids that were ever registered.")
+    certified_blob_count: BigInt = strawberry.field(description="Blobs that are certified and not gone.")
+    certified_bytes: BigInt = strawberry.field(description="Size of their content.")
+    encoded_bytes: BigInt = strawberry.field(description="Their size over all shards.")
+    average_blob_size: BigInt = strawberry.field(description="Mean size of their content; 0 when there is none.")
+    capacity_bytes: BigInt = strawberry.field(description="Encoded bytes that can be sold for the current epoch.")
+    accounts: BigInt = strawberry.field(description="Accounts that ever held tokens.")
+    total_stake: BigInt = strawberry.field(description="Stake of the committee when its epoch started, in FROST.")
+    nodes_active: int = strawberry.field(description="Nodes in the committee.")
+    nodes_total: int = strawberry.field(description="Registered nodes.")
+
+    @strawberry.field(description="The current epoch.")
+    async def epoch(self, info: Info) -> Epoch:
+        epoch = await load_epoch(info, None)
+        if epoch is None:
+            raise AssertionError("the current epoch has no row")
+        return epoch
+
+
+async def load_system(info: Info) -> SystemStats | None:
+    """The numbers; None before genesis is in the read model."""
+    progress = await info.context.reading.snapshot()
+    epoch = await info.context.loaders.epoch.load(progress.epoch)
+    if epoch is None:
+        return None
+    totals = await info.context.reading.run(queries.system_totals, progress.epoch)
+    n_blobs = totals["n_blobs"]
+    return SystemStats(
+        chain_id=Base64(info.context.services.params.chain_id),
+        blob_count=BigInt(progress.n_blobs),
+        certified_blob_count=BigInt(n_blobs),
+        certified_bytes=BigInt(totals["size_bytes"]),
+        encoded_bytes=BigInt(totals["encoded_size_bytes"]),
+        average_blob_size=BigInt(totals["size_bytes"] // n_blobs if n_blobs else 0),
+        capacity_bytes=BigInt(epoch["total_capacity_bytes"]),
+        accounts=BigInt(progress.n_accounts),
+        total_stake=BigInt(totals["total_stake_frost"]),
+        nodes_active=totals["n_members"],
+        nodes_total=progress.n_nodes,
+    )
+
+
+@strawberry.type(description="Limits that every request is held to; all are checked before anything is executed.")
+class ServiceConfig:
+    version: str = strawberry.field(description="Version of this software.")
+    max_query_bytes: int = strawberry.field(description="Longest document, in bytes.")
+    max_tokens: int = strawberry.field(description="Most tokens in a document.")
+    max_depth: int = strawberry.field(description="Deepest selection.")
+    max_aliases: int = strawberry.field(description="Most aliases and repeated fields.")
+    max_cost: int = strawberry.field(
+        description="Most fields that a request may resolve at worst: a list counts its fields as many times as the "
+        "page that is asked for has rows, and inside of it so does the next."
+    )
+    default_page_size: int = strawberry.field(description="Rows of a page when neither `first` nor `last` is given.")
+    max_page_size: int = strawberry.field(description="Most rows of a page.")
+    timeout_ms: int = strawberry.field(description="Longest time that a query may take, in milliseconds.")
+
+
+def load_service_config(info: Info) -> ServiceConfig:
+    """The limits in force."""
+    bounds = info.context.services.bounds
+    return ServiceConfig(
+        version=info.context.services.version,
+        max_query_bytes=bounds.query_bytes,
+        max_tokens=bounds.tokens,
+        max_depth=bounds.depth,
+        max_aliases=bounds.aliases,
+        max_cost=bounds.cost,
+        default_page_size=DEFAULT_PAGE,
+        max_page_size=PAGE_MAX,
+        timeout_ms=bounds.timeout_ms,
+    )

@@ -1,0 +1,233 @@
+"""GraphQL over HTTP: one snapshot per request, negotiated media types, coded errors, a watermark on every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.schema import BaseSchema
+from strawberry.types import ExecutionResult
+
+from graphql_api.context import Context, Services
+from graphql_api.limits import refusal
+from graphql_api.loaders import Loaders
+from graphql_api.read_model.follow import Follower
+from graphql_api.read_model.reading import Reading, ReadModel
+from haulout.observability.metrics import LATENCY_BUCKETS_S
+from haulout.ports import Clock, Rng
+
+BODY_BYTES_MAX = 256 * 1024
+MIN_SEQUENCE_WAIT_MS = 5_000
+MEDIA_JSON = "application/json"
+MEDIA_GRAPHQL = "application/graphql-response+json"
+
+
+class View(GraphQL[Context, None]):
+    """`POST /graphql`."""
+
+    def __init__(
+        self,
+        schema: BaseSchema,
+        services: Services,
+        read_model: ReadModel,
+        follower: Follower,
+        *,
+        clock: Clock,
+        rng: Rng,
+        registry: CollectorRegistry,
+    ) -> None:
+        super().__init__(schema, graphql_ide=None, allow_queries_via_get=False, subscription_protocols=())
+        self._services = services
+        self._read_model = read_model
+        self._follower = follower
+        self._clock = clock
+        self._rng = rng
+        self._metrics = _Metrics(registry)
+
+    # --- one request ----------------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        started_us = self._clock.monotonic_us()
+        response = await self._answer(request)
+        self._metrics.seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if request.method != "POST":
+            text = "send the query by POST with Content-Type: application/json"
+            return self._error(405, "METHOD_NOT_ALLOWED", text, allow="POST")
+        try:
+            body = await read_body(request)
+            if body is None:
+                return self._error(413, "REQUEST_TOO_LARGE", f"a request body has at most {BODY_BYTES_MAX} bytes")
+            return await self.run(Request(request.scope, _replay(body)))
+        except HTTPException as e:
+            return self._error(e.status_code, "INVALID_ARGUMENT", e.reason)
+
+    def _error(self, status: int, code: str, message: str, **headers: str) -> Response:
+        self._metrics.rejections.labels(code=code).inc()
+        content = {"errors": [{"message": message, "extensions": {"code": code, "http": status}}]}
+        return JSONResponse(content, status, headers)
+
+    async def execute_single(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Response,
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        trace_id = trace_of(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
+        await self._wait_for_min_sequence(request)
+        async with self._read_model.reading() as reading:
+            context = Context(self._services, reading, Loaders(reading), trace_id)
+            bounds = self._services.bounds
+            size = len((request_data.query or "").encode("utf-8", "surrogatepass"))
+            if size > bounds.query_bytes:
+                error = refusal(
+                    "QUERY_TOO_COMPLEX", f"the query has {size} bytes, at most {bounds.query_bytes} are allowed"
+                )
+                result = ExecutionResult(data=None, errors=[error])
+            else:
+                try:
+                    async with asyncio.timeout(bounds.timeout_ms / 1000):
+                        result = await super().execute_single(
+                            request, request_adapter, sub_response, context, root_value, request_data
+                        )
+                except TimeoutError:
+                    error = refusal("TIMEOUT", f"the query took longer than {bounds.timeout_ms} ms")
+                    result = ExecutionResult(data=None, errors=[error])
+            self._metrics.queries.observe(reading.n_queries)
+            self._metrics.cost.observe(context.cost)
+            for error in result.errors or ():
+                self._metrics.rejections.labels(code=str((error.extensions or {}).get("code", "NONE"))).inc()
+            result.extensions = {**(result.extensions or {}), "watermark": self._watermark(reading)}
+            return result
+
+    async def _wait_for_min_sequence(self, request: Request) -> None:
+        """Let a client read what it has just written: `X-Min-Sequence: <event number>` waits up to 5 s for it."""
+        text = request.headers.get("x-min-sequence", "")
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            await self._follower.wait_for_sequence(int(text), timeout_ms=MIN_SEQUENCE_WAIT_MS)
+
+    def _watermark(self, reading: Reading) -> dict[str, Any]:
+        """How far the answer's snapshot is."""
+        progress = reading.progress or self._follower.progress
+        return {
+            "height": progress.height,
+            "attestedHeight": None,  # no checkpoints are signed yet
+            "sequence": progress.sequence,
+            "epoch": progress.epoch,
+        }
+
+    # --- transport ------------------------------------------------------------------------------------------
+
+    def should_render_graphql_ide(self, request: Any) -> bool:
+        return False
+
+    def decode_json(self, data: str | bytes) -> object:
+        try:
+            return super().decode_json(data)
+        except (UnicodeDecodeError, RecursionError) as e:
+            raise HTTPException(400, "Unable to parse request body as JSON") from e
+
+    def encode_json(self, data: object) -> str:
+        return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+
+    async def get_sub_response(self, request: Request | WebSocket) -> Response:
+        response = await super().get_sub_response(request)
+        response.media_type = negotiate(request.headers.get("accept", ""))
+        return response
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        answer = await super().process_result(request, result)
+        if result.data is None and result.errors and all(error.path is None for error in result.errors):
+            answer.pop("data", None)  # a request error: nothing was executed
+        return answer
+
+    def create_response(
+        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
+    ) -> Response:
+        media = sub_response.media_type or MEDIA_JSON
+        if isinstance(response_data, dict) and "data" not in response_data and media == MEDIA_GRAPHQL:
+            sub_response.status_code = 400
+        response = super().create_response(response_data, sub_response)
+        response.headers["content-type"] = f"{media}; charset=utf-8"
+        response.headers["cache-control"] = "no-store"
+        response.headers["vary"] = "Accept"
+        return response
+
+
+def negotiate(accept: str) -> str:
+    """The media type of the answer: the GraphQL one only when it is named and nothing is preferred to it."""
+    weights = {MEDIA_JSON: 0.0, MEDIA_GRAPHQL: 0.0}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        if name.lower() in weights:
+            weights[name.lower()] = weight
+    best = weights[MEDIA_GRAPHQL]
+    return MEDIA_GRAPHQL if best > 0 and best >= weights[MEDIA_JSON] else MEDIA_JSON
+
+
+def trace_of(traceparent: str) -> str | None:
+    """The trace id of a W3C `traceparent` header, or None."""
+    parts = traceparent.split("-")
+    is_hex = len(parts) == 4 and len(parts[1]) == 32 and all(c in "0123456789abcdef" for c in parts[1])
+    return parts[1] if is_hex and parts[1] != "0" * 32 else None
+
+
+async def read_body(request: Request) -> bytes | None:
+    """The whole body, or None when it is too large; never more than the limit in memory."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            return None
+    return bytes(body)
+
+
+def _replay(body: bytes) -> Receive:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+class _Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.seconds = Histogram(
+            "haulout_graphql_request_seconds", "Time to answer.", buckets=LATENCY_BUCKETS_S, registry=registry
+        )
+        self.queries = Histogram(
+            "haulout_graphql_sql_queries",
+            "SQL queries per request.",
+            buckets=(0, 1, 2, 4, 8, 16, 32, 64, 128),
+            registry=registry,
+        )
+        self.cost = Histogram(
+            "haulout_graphql_cost",
+            "Upper bound of field resolutions per request.",
+            buckets=(10, 100, 1_000, 5_000, 10_000, 100_000),
+            registry=registry,
+        )
+        self.rejections = Counter(
+            "haulout_graphql_rejections_total", "Errors in answers, by code.", ["code"], registry=registry
+        )

@@ -1,0 +1,209 @@
+"""What the API answers about a small network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulout.primitives import blob_id_text, hex_id_text
+
+
+async def test_lists_blobs_with_weight_and_threshold_of_their_certificates(net: Any, ids: Any) -> None:
+    data = await net.ask("{ blobs(first: 5) { nodes { blobId certificate { weight quorumThreshold } } } }")
+    assert data["blobs"]["nodes"] == [
+        {"blobId": blob_id_text(ids("blob", 3)), "certificate": {"weight": 8, "quorumThreshold": 7}},
+        {"blobId": blob_id_text(ids("blob", 2)), "certificate": None},
+        {"blobId": blob_id_text(ids("blob", 1)), "certificate": {"weight": 8, "quorumThreshold": 7}},
+    ]
+
+
+async def test_tells_everything_about_a_blob(net: Any, ids: Any) -> None:
+    text = blob_id_text(ids("blob", 1))
+    data = await net.ask(
+        """query ($id: BlobID!) { blob(blobId: $id) {
+             blobId decimalId state encodingType unencodedSize encodedSize symbolSize firstCertifiedEpoch endEpoch
+             createdAt permanentCount deletableCount certifiedDeletableCount contentUrl
+             objects { nodes { objectId persistence owner { address walBalance } storage { sizeBytes endEpoch boundTo { objectId } } } }
+             events { nodes { __typename sequence } } } }""",
+        id=text,
+    )
+    blob = data["blob"]
+    assert blob["decimalId"] == str(int.from_bytes(ids("blob", 1), "little"))
+    assert (blob["state"], blob["encodingType"], blob["unencodedSize"]) == ("CERTIFIED", "RS2", "1001")
+    assert (blob["symbolSize"], blob["encodedSize"]) == (36, "10680")  # 10 * ((4 + 7) * 36 + 64 * 10 + 32)
+    assert (blob["firstCertifiedEpoch"], blob["endEpoch"]) == (1, 6)
+    assert (blob["permanentCount"], blob["deletableCount"], blob["certifiedDeletableCount"]) == (1, 0, 0)
+    assert blob["contentUrl"] == f"http://127.0.0.1:31415/v1/blobs/{text}"
+    assert blob["createdAt"] == "2027-01-15T08:00:01+00:00"
+    assert blob["objects"]["nodes"] == [
+        {
+            "objectId": hex_id_text(ids("object", 1)),
+            "persistence": "PERMANENT",
+            "owner": {"address": hex_id_text(ids("account", 1)), "walBalance": "1900"},
+            "storage": {"sizeBytes": "1048576", "endEpoch": 6, "boundTo": {"objectId": hex_id_text(ids("object", 1))}},
+        }
+    ]
+    assert [event["__typename"] for event in blob["events"]["nodes"]] == ["BlobRegistered", "BlobCertified"]
+
+
+async def test_a_certificate_can_be_checked_alone(net: Any, ids: Any) -> None:
+    data = await net.ask(
+        """query ($id: BlobID!) { certificate(blobId: $id) {
+             epoch persistence message signature signers weight quorumThreshold verified blob { blobId } event { sequence } } }""",
+        id=blob_id_text(ids("blob", 1)),
+    )
+    certificate = data["certificate"]
+    assert certificate["signers"] == [0, 1, 2]
+    assert certificate["verified"] is True
+    assert certificate["persistence"] == "PERMANENT"
+    assert certificate["message"].startswith("AQADAQAAAGJsb2I")  # 01 00 03, epoch 1, "blob"
+    assert certificate["blob"]["blobId"] == blob_id_text(ids("blob", 1))
+
+
+async def test_unknown_things_are_null_and_no_error(net: Any, ids: Any) -> None:
+    missing, none = blob_id_text(ids("blob", 99)), hex_id_text(ids("node", 99))
+    data = await net.ask(
+        """query ($blob: BlobID!, $node: ObjectID!) { blob(blobId: $blob) { id } certificate(blobId: $blob) { id }
+             storageNode(nodeId: $node) { id } epoch(number: 9) { id } committee(epoch: 9) { id } shardMap(epoch: 9) { weight }
+             blobObject(objectId: $node) { id } }""",
+        blob=missing,
+        node=none,
+    )
+    assert data.pop("shardMap") == []
+    assert set(data.values()) == {None}
+
+
+async def test_filters_blobs_by_state_owner_attributes_and_size(net: Any, ids: Any) -> None:
+    query = "query ($f: BlobFilter) { blobs(filter: $f) { totalCount nodes { blobId } } }"
+
+    async def numbers(**wanted: Any) -> list[int]:
+        found = await net.ask(query, f=wanted)
+        assert found["blobs"]["totalCount"] == str(len(found["blobs"]["nodes"]))
+        known = {blob_id_text(ids("blob", i)): i for i in (1, 2, 3)}
+        return [known[node["blobId"]] for node in found["blobs"]["nodes"]]
+
+    assert await numbers(state=["CERTIFIED"]) == [1]
+    assert await numbers(state=["REGISTERED", "DELETED"]) == [3, 2]
+    assert await numbers(owner=hex_id_text(ids("account", 1))) == [2, 1]
+    assert await numbers(owner=hex_id_text(ids("account", 0))) == []
+    assert await numbers(attributes=[{"key": "type"}]) == [2]
+    assert await numbers(attributes=[{"key": "type", "value": "film"}, {"key": "year", "anyOf": ["1998", "1999"]}]) == [
+        2
+    ]
+    assert await numbers(attributes=[{"key": "type", "value": "song"}]) == []
+    assert await numbers(persistence="PERMANENT") == [1]
+    assert await numbers(size={"min": "1002", "max": 1002}) == [2]
+    assert await numbers(expires={"after": 5}, certified={"at": 1}) == [3, 1]
+
+
+async def test_counts_the_network(net: Any) -> None:
+    data = await net.ask(
+        """{ system { blobCount certifiedBlobCount certifiedBytes encodedBytes averageBlobSize capacityBytes accounts
+              totalStake nodesActive nodesTotal
+              epoch { number phase forced storageUsed rewards parameters { nShards storagePricePerUnit maxBlobSize } } } }"""
+    )
+    assert data["system"] == {
+        "blobCount": "3",
+        "certifiedBlobCount": "1",
+        "certifiedBytes": "1001",
+        "encodedBytes": "10680",
+        "averageBlobSize": "1001",
+        "capacityBytes": str(1 << 42),
+        "accounts": "2",
+        "totalStake": "1000",
+        "nodesActive": 4,
+        "nodesTotal": 4,
+        "epoch": {
+            "number": 1,
+            "phase": "DONE",
+            "forced": False,
+            "storageUsed": str(1 << 20),
+            "rewards": "110",
+            "parameters": {"nShards": 10, "storagePricePerUnit": "100", "maxBlobSize": str(1 << 30)},
+        },
+    }
+
+
+async def test_shows_who_owns_which_shards(net: Any) -> None:
+    data = await net.ask(
+        """{ shardMap { position weight stake shards node { name } }
+             committee { nShards totalStake maxFaultyShards quorumThreshold validityThreshold
+                         members(first: 2) { nodes { weight node { name } } pageInfo { hasNextPage endCursor } } } }"""
+    )
+    assert [(m["node"]["name"], m["weight"], m["stake"]) for m in data["shardMap"]] == [
+        ("node-0", 3, "300"),
+        ("node-1", 3, "300"),
+        ("node-2", 2, "200"),
+        ("node-3", 2, "200"),
+    ]
+    assert data["shardMap"][2]["shards"] == [6, 7]
+    committee = data["committee"]
+    thresholds = [committee[k] for k in ("nShards", "maxFaultyShards", "quorumThreshold", "validityThreshold")]
+    assert thresholds == [10, 3, 7, 4]
+    assert [m["node"]["name"] for m in committee["members"]["nodes"]] == ["node-1", "node-0"]
+    rest = await net.ask(
+        "query ($c: String) { committee { members(after: $c) { nodes { node { name } } pageInfo { hasNextPage } } } }",
+        c=committee["members"]["pageInfo"]["endCursor"],
+    )
+    assert [m["node"]["name"] for m in rest["committee"]["members"]["nodes"]] == ["node-3", "node-2"]
+
+
+async def test_amounts_of_64_bits_survive(net: Any) -> None:
+    data = await net.ask(
+        '{ storageNode(name: "node-0") { stakingPool { stake nextEpochStake votes { storagePrice } } } }'
+    )
+    pool = data["storageNode"]["stakingPool"]
+    assert pool == {"stake": "300", "nextEpochStake": "300", "votes": {"storagePrice": "18446744073709551615"}}
+
+
+async def test_everything_with_an_id_is_found_again_by_it(net: Any) -> None:
+    found = await net.ask(
+        """{ blobs { nodes { id certificate { id event { id } } objects { nodes { id owner { id } storage { id } } } } }
+             epoch { id } committee { id } storageNodes { nodes { id stakingPool { id } } } stakes { nodes { id } } }"""
+    )
+    ids: set[str] = set()
+
+    def collect(value: Any) -> None:
+        if isinstance(value, dict):
+            if "id" in value:
+                ids.add(value["id"])
+            for inner in value.values():
+                collect(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                collect(inner)
+
+    collect(found)
+    types = set()
+    for wanted in ids:
+        again = await net.ask("query ($id: ID!) { node(id: $id) { id __typename } }", id=wanted)
+        assert again["node"]["id"] == wanted
+        types.add(again["node"]["__typename"])
+    assert types == {
+        "Account", "AvailabilityCertificate", "Blob", "BlobCertified", "BlobObject", "Committee", "Epoch", "Stake",
+        "StakingPool", "StorageNode", "StorageReservation",
+    }  # fmt: skip
+    assert (await net.refused('{ node(id: "nonsense") { id } }'))[0] == "INVALID_ARGUMENT"
+
+
+async def test_events_come_in_order_and_by_filter(net: Any, ids: Any) -> None:
+    query = (
+        "query ($f: EventFilter) { events(filter: $f, first: 100) { nodes { __typename sequence epoch timestamp } } }"
+    )
+    everything = (await net.ask(query))["events"]["nodes"]
+    assert [int(event["sequence"]) for event in everything] == list(range(net.history.n_events))
+    phases = (await net.ask(query, f={"types": ["EpochPhaseChanged"]}))["events"]["nodes"]
+    assert [event["__typename"] for event in phases] == ["EpochPhaseChanged", "EpochPhaseChanged"]
+    of_blob = (await net.ask(query, f={"blob": blob_id_text(ids("blob", 3))}))["events"]["nodes"]
+    assert [event["__typename"] for event in of_blob] == ["BlobRegistered", "BlobCertified", "BlobDeleted"]
+    of_account = await net.ask(query, f={"account": hex_id_text(ids("account", 1)), "types": ["BalanceChanged"]})
+    assert len(of_account["events"]["nodes"]) == 2
+    late = (await net.ask(query, f={"afterSequence": str(net.history.n_events - 2)}))["events"]["nodes"]
+    assert [event["__typename"] for event in late] == ["StorageReserved"]
+    assert await net.refused(query, f={"types": ["Nonsense"]}) != ("", "")
+
+
+async def test_an_answer_says_how_far_it_is(net: Any) -> None:
+    body = (await net.post("{ system { blobCount } }")).json()
+    height = len(net.history.blocks) - 1
+    expected = {"height": height, "attestedHeight": None, "sequence": net.history.n_events - 1, "epoch": 1}
+    assert body["extensions"]["watermark"] == expected
