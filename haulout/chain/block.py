@@ -7,11 +7,13 @@ executes it again can tell at once whether they agree. Transactions are opaque b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from haulout import bcs
 from haulout.bcs import U8, U32, U64, Bytes32
 from haulout.crypto.hashing import blake2b256
+from haulout.crypto.merkle import compute_root, hash_leaf, hash_pair
 from haulout.primitives import Digest
 
 BLOCK_TAG = b"haulout/block/1"
@@ -65,3 +67,15 @@ class TransactionResult:
     @property
     def is_ok(self) -> bool:
         return not self.reason
+
+
+def compute_transactions_root(transactions: Sequence[bytes]) -> Digest:
+    """Merkle root over the canonical bytes of a block's signed transactions."""
+    return compute_root([hash_leaf(raw) for raw in transactions])
+
+
+def compute_outcomes_root(results: Sequence[bytes], events: Sequence[bytes]) -> Digest:
+    """Over the canonical bytes of all results and of all events: the pair of their Merkle roots."""
+    return hash_pair(
+        compute_root([hash_leaf(raw) for raw in results]), compute_root([hash_leaf(raw) for raw in events])
+    )

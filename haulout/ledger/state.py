@@ -20,7 +20,7 @@ speed and rebuilt at will.
     27 key                    unique node public keys
     28 name                   unique node names
     80 owner kind object id   what an account owns
-    81 blob id end object id  certified, undeleted objects of a blob id by their end
+    81 blob id certified end object id  undeleted, unburned objects of a blob id, by whether certified and by end
     82 end blob id            blob ids by the end of their certified life
 """
 
@@ -219,6 +219,8 @@ class BlobRecord:
     deletable_certified: U32
     certified_height: U64 | None  # block of the first certification
     certified_sequence: U64 | None  # event of the first certification
+    burned_end_epoch: U32 | None = None  # the latest end over burned objects: they have no row of their own any more
+    burned_certified_end_epoch: U32 | None = None  # the same over burned certified ones
 
 
 @dataclass(frozen=True, slots=True)
