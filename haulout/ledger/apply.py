@@ -80,7 +80,7 @@ class BlockOut:
     results: tuple[TransactionResult, ...]
     events: tuple[Event, ...]
     writes: Mapping[bytes, bytes | None]
-    inadmissible: tuple[tuple[int, InvalidInput], ...]  # position among the transactions given, and why
+    inadmissible: tuple[tuple[int, str], ...]  # position among the transactions given, and the code of the reason
 
     @property
     def block(self) -> Block:
@@ -115,7 +115,7 @@ def apply_block(
     admitted: list[bytes] = []
     results: list[TransactionResult] = []
     events: list[Event] = []
-    inadmissible: list[tuple[int, InvalidInput]] = []
+    inadmissible: list[tuple[int, str]] = []
     for position, raw in enumerate(transactions):
         try:
             signed = check_envelope(raw, now_ms=time_ms, chain_id=params.chain_id)
@@ -123,7 +123,7 @@ def apply_block(
             check_signature(signed, digest)
             check_not_ordered(draft, signed, digest)
         except InvalidInput as refusal:
-            inadmissible.append((position, refusal))
+            inadmissible.append((position, refusal.code))
             continue
         index = len(admitted)
         admitted.append(raw)
@@ -180,7 +180,7 @@ def finish_block(
     transactions: Sequence[bytes],
     results: Sequence[TransactionResult],
     events: Sequence[Event],
-    inadmissible: Sequence[tuple[int, InvalidInput]] = (),
+    inadmissible: Sequence[tuple[int, str]] = (),
 ) -> BlockOut:
     """Compute the roots over what a block did, and put its header together; `parent` is None for genesis."""
     changed = {key: value for key, value in draft.writes.items() if keys.is_committed(key)}

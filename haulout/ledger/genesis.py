@@ -1,8 +1,7 @@
-"""Genesis: the document from which a network starts, and the block of height 0 that it means.
+"""Genesis: the block of height 0 and the state that a genesis document means, and documents for development.
 
-The document is JSON for people and operators; its identity is BLAKE2b-256 over its canonical bytes, random field
-included, and that is the chain id. A network starts in epoch 1, phase Done: the committee is chosen by D'Hondt, prices
-and capacity are voted, the ring begins at epoch 1, so a blob can be stored in the first block.
+A network starts in epoch 1, phase Done: the committee is chosen by D'Hondt, prices and capacity are voted, the ring
+begins at epoch 1, so a blob can be stored in the first block.
 
 Proofs of possession in genesis are made for **epoch 0** and the node's governance account, since the chain id does not
 exist before the document is complete.
@@ -10,15 +9,13 @@ exist before the document is complete.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from haulout import bcs
-from haulout.bcs import U8, U16, U32, U64, Bytes32, Bytes48, Bytes96
 from haulout.crypto import ed25519, messages
-from haulout.crypto.hashing import TAG_GENESIS, TAG_OBJECT_ID, blake2b256
+from haulout.crypto.hashing import blake2b256
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import InvalidField
 from haulout.ledger import keys
@@ -28,6 +25,8 @@ from haulout.ledger.draft import Draft, EmptyView
 from haulout.ledger.economy import Vote, choose_capacity, choose_price, network_capacity
 from haulout.ledger.events import CommitteeMemberRecord, EpochDone, EpochStarted
 from haulout.ledger.execution import Execution
+from haulout.ledger.genesis_document import GENESIS_VERSION, GenesisAccount, GenesisNode
+from haulout.ledger.genesis_document import Genesis as Genesis  # part of this module's interface
 from haulout.ledger.staking import (
     check_possession,
     check_profile,
@@ -48,9 +47,8 @@ from haulout.ledger.state import (
     Staking,
     System,
 )
-from haulout.primitives import U32_MAX, U64_MAX, Address, Digest, ObjectId, hex_id_text
+from haulout.primitives import U32_MAX, U64_MAX, Address, ObjectId
 
-GENESIS_VERSION: Final = 1
 FIRST_EPOCH: Final = 1
 PROOF_EPOCH: Final = 0
 MIN_SHARDS, MAX_SHARDS = 4, 1000
@@ -62,91 +60,6 @@ DEFAULT_WRITE_PRICE_FROST: Final = 20_000
 DEFAULT_COMMISSION_BPS: Final = 6_000
 DEFAULT_NODE_CAPACITY_BYTES: Final = 250 << 40
 DEFAULT_DRIVER_GRACE_MS: Final = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class GenesisAccount:
-    """An account and what it holds from the start; addresses are distinct."""
-
-    address: Bytes32
-    balance_frost: U64
-
-
-@dataclass(frozen=True, slots=True)
-class GenesisNode:
-    """A node and the stake that its governance account has put into it."""
-
-    name: str
-    addresses: tuple[str, ...]
-    public_key: Bytes48
-    network_public_key: bytes
-    proof_of_possession: Bytes96
-    governance: Bytes32
-    capability: Bytes32
-    commission_rate_bps: U16
-    storage_price_frost: U64
-    write_price_frost: U64
-    node_capacity_bytes: U64
-    stake_frost: U64
-
-
-@dataclass(frozen=True, slots=True)
-class Genesis:
-    """The whole document."""
-
-    version: U8
-    random: Bytes32
-    protocol_version: U32
-    scheme: str
-    genesis_time_ms: U64
-    n_shards: U16
-    epoch_duration_ms: U64
-    max_epochs_ahead: U32
-    max_blob_bytes: U64
-    manual_epochs: bool
-    driver_grace_ms: U64
-    allow_unsafe: bool
-    hysteresis_bps: U16
-    accounts: tuple[GenesisAccount, ...]
-    nodes: tuple[GenesisNode, ...]
-
-    @property
-    def chain_id(self) -> Digest:
-        """The network's name: a digest of everything above."""
-        return blake2b256(TAG_GENESIS + bcs.encode(self))
-
-    def node_id(self, index: int) -> ObjectId:
-        """The id of the node at this place of the list."""
-        return _object_id(self.chain_id, index)
-
-    def to_json(self) -> str:
-        """The document as people read it; `from_json` gives the same genesis back."""
-        document = {"chainId": hex_id_text(self.chain_id), **_to_json(self)}
-        return json.dumps(document, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Genesis:
-        """Read a document strictly.
-
-        Raises:
-            InvalidField: with the field and what is wrong: not JSON, missing, unknown or of another type, or the
-                chain id is not the document's.
-        """
-        try:
-            document = json.loads(text)
-        except ValueError as e:
-            raise InvalidField(field="genesis", problem=f"not JSON: {e}") from e
-        if not isinstance(document, dict):
-            raise InvalidField(field="genesis", problem="not a JSON object")
-        claimed = document.pop("chainId", None)
-        genesis: Genesis = _from_json(cls, document, "genesis")
-        try:
-            chain_id = hex_id_text(genesis.chain_id)
-        except OverflowError as e:
-            raise InvalidField(field="genesis", problem=f"a number or key does not fit its field: {e}") from e
-        if claimed != chain_id:
-            raise InvalidField(field="genesis.chainId", problem=f"{claimed!r}, but the document's is {chain_id}")
-        return genesis
 
 
 def build_genesis(genesis: Genesis, scheme: SignatureScheme) -> BlockOut:
@@ -366,11 +279,6 @@ def _supply(genesis: Genesis) -> int:
     return sum(a.balance_frost for a in genesis.accounts) + sum(node.stake_frost for node in genesis.nodes)
 
 
-def _object_id(chain_id: bytes, index: int) -> ObjectId:
-    """As `Execution.new_object_id` gives them, the chain id standing in for a transaction's digest."""
-    return ObjectId(blake2b256(TAG_OBJECT_ID + chain_id + index.to_bytes(8, "little")))
-
-
 def _found_node(run: Execution, node_id: bytes, entry: GenesisNode) -> None:
     """Register a node whose stake is active from the first epoch on."""
     check_profile(
@@ -449,60 +357,3 @@ def _vote(genesis: Genesis, nodes: Mapping[ObjectId, GenesisNode], committee: Co
         burned_frost=0,
         next_sequence=0,
     )
-
-
-# --- the document as JSON -----------------------------------------------------------------------------------
-
-
-def _to_json(value: Any) -> Any:
-    """Fields in camel case, bytes as 0x hex, tuples as lists."""
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if isinstance(value, tuple):
-        return [_to_json(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {_camel(name): _to_json(getattr(value, name)) for name in value.__dataclass_fields__}
-    return value
-
-
-def _from_json(hint: Any, value: Any, path: str) -> Any:
-    """Read a value of an annotated type back; refuses what is missing, unknown or of another type."""
-    import typing
-
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hasattr(hint, "__dataclass_fields__"):
-        if not isinstance(value, dict):
-            raise InvalidField(field=path, problem="not an object")
-        hints = typing.get_type_hints(hint, include_extras=True)
-        names = {_camel(name): name for name in hint.__dataclass_fields__}
-        for key in value:
-            if key not in names:
-                raise InvalidField(field=f"{path}.{key}", problem="unknown field")
-        for key in names:
-            if key not in value:
-                raise InvalidField(field=f"{path}.{key}", problem="missing")
-        return hint(**{name: _from_json(hints[name], value[key], f"{path}.{key}") for key, name in names.items()})
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise InvalidField(field=path, problem="not a list")
-        return tuple(_from_json(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
-    plain = arguments[0] if origin is typing.Annotated else hint
-    if plain is bytes:
-        return _parse_bytes(value, path)
-    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        raise InvalidField(field=path, problem=f"not of type {plain.__name__}")
-    return value
-
-
-def _parse_bytes(value: Any, path: str) -> bytes:
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise InvalidField(field=path, problem="not 0x and hex digits")
-    try:
-        return bytes.fromhex(value[2:])
-    except ValueError as e:
-        raise InvalidField(field=path, problem="not 0x and hex digits") from e
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
