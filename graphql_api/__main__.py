@@ -13,6 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.transport import GrpcNodeTransport
+
 import haulout
 from graphql_api.app import build_app, why_not_ready
 from graphql_api.context import Services
@@ -23,16 +26,14 @@ from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
 from haulout.crypto.bls import Bls12381
-from haulout.errors import HauloutError
+from haulout.errors import HauloutError, InvalidField
+from haulout.ledger import queries as ledger_queries
 from haulout.ledger.genesis import Genesis
-from haulout.ledger.queries import read_params
 from haulout.observability.health_server import serve_health, serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
 from haulout.replica.replica import Replica
-from haulout.wire.ledger import GrpcLedger
-from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
@@ -66,13 +67,25 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def read_genesis(path: Path) -> Genesis:
+    """The genesis document of a file.
+
+    Raises:
+        InvalidField: no such file, or not a genesis document.
+    """
+    try:
+        return Genesis.from_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as e:
+        raise InvalidField(field="genesis", problem=f"{path} cannot be read: {e}") from e
+
+
 async def serve(options: argparse.Namespace) -> None:
     """Run the process until SIGTERM or SIGINT."""
     folder = Path(options.dir)
     folder.mkdir(parents=True, exist_ok=True)
     clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
     registry = build_registry("graphql")
-    genesis = Genesis.load(Path(options.genesis).read_bytes())
+    genesis = read_genesis(Path(options.genesis))
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         readers, writers = ThreadWorkers(READ_THREADS), ThreadWorkers(WRITE_THREADS)
@@ -87,7 +100,7 @@ async def serve(options: argparse.Namespace) -> None:
             store=store, ledger=ledger, genesis=genesis, scheme=scheme, clock=clock, workers=writers
         )
         stack.push_async_callback(replica.close)
-        params = read_params(replica.view)
+        params = ledger_queries.params(replica.view)
         database = Database(options.database or f"sqlite:///{folder.absolute() / 'read_model.sqlite'}")
         stack.callback(database.close)
         progress = database.open(
@@ -130,7 +143,7 @@ async def serve(options: argparse.Namespace) -> None:
 async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
     """Wait for the signal, or for a task to fail; one that returned has its reason shown by `/readyz`."""
     stopping = asyncio.create_task(stop.wait())
-    waiting: set[asyncio.Task[object]] = {stopping, *tasks}  # type: ignore[arg-type]
+    waiting: set[asyncio.Task[object]] = {stopping, *tasks}
     try:
         while not stopping.done():
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -8,6 +8,7 @@ import strawberry
 
 from graphql_api.connections import After, Before, Connection, First, Last, Paging
 from graphql_api.context import Info
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
 from graphql_api.read_model.queries import Row
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class ChainObject:
     object_id: ObjectID = strawberry.field(description="The object's id on the ledger.")
 
-    @strawberry.field(description="Who owns it.")
+    @resolved("Who owns it.")
     async def owner(self, info: Info) -> Account | None:
         raise NotImplementedError("every type that implements ChainObject tells its owner")
 
@@ -32,7 +33,7 @@ class Account(Node):
     address: Address = strawberry.field(description="The account's address.")
     wal_balance: BigInt = strawberry.field(description="Free tokens in FROST (1 WAL = 10^9 FROST), stake not included.")
 
-    @strawberry.field(description="Blob objects that the account owns, oldest first.")
+    @resolved("Blob objects that the account owns, oldest first.")
     async def blob_objects(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")]]:
@@ -42,7 +43,7 @@ class Account(Node):
             info, "owner", self.address, queries.ObjectQuery(), first=first, after=after, last=last, before=before
         )
 
-    @strawberry.field(description="Storage resources that the account owns and no blob uses, oldest first.")
+    @resolved("Storage resources that the account owns and no blob uses, oldest first.")
     async def reservations(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[StorageReservation]:
@@ -52,7 +53,7 @@ class Account(Node):
         )
         return await paging.fetch_of("storage", "owner", self.address, None, StorageReservation.of)
 
-    @strawberry.field(description="Stakes of the account, oldest first.")
+    @resolved("Stakes of the account, oldest first.")
     async def stakes(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Annotated[Stake, strawberry.lazy("graphql_api.stakes")]]:
@@ -83,11 +84,11 @@ class StorageReservation(Node, ChainObject):
     owner_address: strawberry.Private[bytes]
     blob_object_id: strawberry.Private[bytes | None]
 
-    @strawberry.field(description="Who owns it.")
+    @resolved("Who owns it.")
     async def owner(self, info: Info) -> Account | None:
         return await load_account(info, self.owner_address)
 
-    @strawberry.field(description="The blob object that uses it; null while it is free.")
+    @resolved("The blob object that uses it; null while it is free.")
     async def bound_to(self, info: Info) -> Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")] | None:
         from graphql_api.blobs import BlobObject
 

@@ -11,6 +11,7 @@ import strawberry
 from graphql_api.accounts import Account, ChainObject, StorageReservation, load_account
 from graphql_api.connections import After, Before, Connection, First, Last, Paging
 from graphql_api.context import Context, Info
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.proofs import AvailabilityCertificate, Persistence
 from graphql_api.read_model import queries
@@ -117,21 +118,23 @@ class Blob(Node):
     )
     end_epoch: int | None = strawberry.field(description="First epoch in which it is gone.")
     created_at: datetime = strawberry.field(description="When it was first registered, by the ledger's clock.")
-    permanent_count: int = strawberry.field(description="Undeleted objects that cannot be deleted before their end.")
-    deletable_count: int = strawberry.field(description="Undeleted objects that can be deleted.")
+    permanent_count: int = strawberry.field(
+        description="Its objects that cannot be deleted before their end; burned ones count, since their bytes stay."
+    )
+    deletable_count: int = strawberry.field(description="Its undeleted objects that can be deleted; burned ones count.")
     certified_deletable_count: int = strawberry.field(description="Those of the deletable ones that are certified.")
     content_url: str = strawberry.field(description="Where the content can be read by HTTP.")
     metadata_root: Base64 = strawberry.field(description="Merkle root over its slivers' hashes.")
     certificate_sequence: strawberry.Private[int | None]
 
-    @strawberry.field(description="Proof that a quorum of shards stores it: the newest one; null before certification.")
+    @resolved("Proof that a quorum of shards stores it: the newest one; null before certification.")
     async def certificate(self, info: Info) -> AvailabilityCertificate | None:
         if self.certificate_sequence is None:
             return None
         row = await info.context.loaders.certificate.load(self.certificate_sequence)
         return None if row is None else AvailabilityCertificate.of(row, info.context.services.params.n_shards)
 
-    @strawberry.field(description="Undeleted objects with this blob id, oldest first.")
+    @resolved("Undeleted objects with this blob id, oldest first.")
     async def objects(
         self,
         info: Info,
@@ -146,7 +149,7 @@ class Blob(Node):
             info, "blob_id", self.blob_id, query, first=first, after=after, last=last, before=before
         )
 
-    @strawberry.field(description="What happened to it, oldest first.")
+    @resolved("What happened to it, oldest first.")
     async def events(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Annotated[Event, strawberry.lazy("graphql_api.events")]]:
@@ -198,25 +201,25 @@ class BlobObject(Node, ChainObject):
     blob_id_: strawberry.Private[bytes]
     storage_id: strawberry.Private[bytes]
 
-    @strawberry.field(description="Who owns it.")
+    @resolved("Who owns it.")
     async def owner(self, info: Info) -> Account | None:
         return await load_account(info, self.owner_address)
 
-    @strawberry.field(description="The blob it registers.")
+    @resolved("The blob it registers.")
     async def blob(self, info: Info) -> Blob:
         blob = await load_blob(info, self.blob_id_)
         if blob is None:
             raise AssertionError(f"object {self.object_id.hex()} is of a blob without a row")
         return blob
 
-    @strawberry.field(description="The storage bound to it; null once it is deleted.")
+    @resolved("The storage bound to it; null once it is deleted.")
     async def storage(self, info: Info) -> StorageReservation | None:
         row = await info.context.loaders.storage.load(self.storage_id)
         if row is None or row["blob_object_id"] != self.object_id:
             return None
         return StorageReservation.of(row)
 
-    @strawberry.field(description="What its owner attached to it, by key.")
+    @resolved("What its owner attached to it, by key.")
     async def attributes(self, info: Info) -> list[Attribute]:
         pairs = await info.context.loaders.attributes.load(self.object_id)
         return [Attribute(key=key, value=value) for key, value in pairs]
@@ -263,10 +266,10 @@ async def blobs_connection(
 ) -> Connection[Blob]:
     """Blobs of the whole network."""
     chosen = order_by or BlobOrder()
-    order = Order(queries.BLOB_ORDERS[chosen.field.value], chosen.direction is OrderDirection.DESC)
+    order = Order(queries.BLOB_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
     query = blob_query(filter)
     paging = Paging(
-        info, "blobs", order, chosen.field.value, first=first, after=after, last=last, before=before, query=repr(query)
+        info, "blobs", order, chosen.field.name, first=first, after=after, last=last, before=before, query=repr(query)
     )
     epoch = await info.context.epoch()
     return await paging.fetch(queries.blobs_statement(query, epoch), lambda row: Blob.of(row, info.context, epoch))
@@ -321,7 +324,7 @@ def blob_query(filter: BlobFilter | None) -> BlobQuery:
     if filter is None:
         return BlobQuery()
     return BlobQuery(
-        states=tuple(sorted({state.value for state in filter.state or ()})),
+        states=tuple(sorted({state.name for state in filter.state or ()})),
         deletable=_deletable(filter.persistence),
         owner=filter.owner,
         certified=epoch_range(filter.certified),

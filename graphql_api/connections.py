@@ -9,6 +9,7 @@ import strawberry
 from sqlalchemy import Select
 
 from graphql_api.context import Info
+from graphql_api.fields import resolved
 from graphql_api.loaders import PageOf
 from graphql_api.read_model.paging import CursorCodec, Order, Page, bind, count_up_to, fetch_page, read_window
 from graphql_api.scalars import BigInt
@@ -56,7 +57,7 @@ class Connection(Generic[T]):
     page_info: PageInfo = strawberry.field(description="Where the page stands.")
     count: strawberry.Private[Callable[[], Awaitable[int | None]]]
 
-    @strawberry.field(description="Rows in the whole list; null when there are more than 10,000.")
+    @resolved("Rows in the whole list; null when there are more than 10,000.")
     async def total_count(self) -> BigInt | None:
         count = await self.count()
         return None if count is None else BigInt(count)
@@ -110,7 +111,7 @@ class Paging:
     def _connect(
         self, page: Page[Mapping[str, Any]], build: Callable[[Mapping[str, Any]], T], statement: Select[Any]
     ) -> Connection[T]:
-        names = [column.name for column in self.order.columns]  # type: ignore[attr-defined]
+        names = [column.name for column in self.order.columns]
 
         async def count() -> int | None:
             return await self.info.context.reading.run(count_up_to, statement)

@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
+from haulout.codec.sizes import max_blob_size_bytes
 
 from graphql_api.blobs import OrderDirection
 from graphql_api.connections import After, Before, Connection, First, Last, assemble
 from graphql_api.context import Context, Info
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import CursorCodec, bind, page_of, read_window
@@ -52,7 +54,7 @@ class CommitteeMember:
     shards: list[int] = strawberry.field(description="Shards it owns, in the order that the next transition uses.")
     node_id: strawberry.Private[bytes]
 
-    @strawberry.field(description="The node.")
+    @resolved("The node.")
     async def node(self, info: Info) -> Annotated[StorageNode, strawberry.lazy("graphql_api.nodes")]:
         from graphql_api.nodes import load_node
 
@@ -81,7 +83,7 @@ class Committee(Node):
     quorum_threshold: int = strawberry.field(description="Shards that certify a blob: n - f.")
     validity_threshold: int = strawberry.field(description="Shards among which one is correct: f + 1.")
 
-    @strawberry.field(description="Its members.")
+    @resolved("Its members.")
     async def members(
         self,
         info: Info,
@@ -94,11 +96,11 @@ class Committee(Node):
         ] = None,
     ) -> Connection[CommitteeMember]:
         chosen = order_by or MemberOrder()
-        binding = bind(f"members {self.epoch}", f"{chosen.field.value} {chosen.direction.value}")
+        binding = bind(f"members {self.epoch}", f"{chosen.field.name} {chosen.direction.name}")
         cursors = CursorCodec(info.context.services.cursor_key, binding)
         window = read_window(cursors, first=first, after=after, last=last, before=before)
         rows = await info.context.loaders.members.load(self.epoch)
-        column = {"WEIGHT": "weight", "STAKE": "stake_frost", "POSITION": "position"}[chosen.field.value]
+        column = {"WEIGHT": "weight", "STAKE": "stake_frost", "POSITION": "position"}[chosen.field.name]
 
         def key_of(row: Row) -> tuple[Any, ...]:
             return row[column], row["node_id"]
@@ -148,35 +150,35 @@ class Epoch(Node):
     storage_capacity: BigInt = strawberry.field(description="Encoded bytes that can be sold for it.")
     row: strawberry.Private[Any]
 
-    @strawberry.field(description="Who holds which shards.")
+    @resolved("Who holds which shards.")
     async def committee(self, info: Info) -> Committee:
         return Committee.of(self.row, info.context.services.params.n_shards)
 
-    @strawberry.field(description="Its rules and prices.")
+    @resolved("Its rules and prices.")
     async def parameters(self, info: Info) -> SystemParameters:
         params = info.context.services.params
         return SystemParameters(
             n_shards=params.n_shards,
             max_epochs_ahead=params.max_epochs_ahead,
             storage_unit_size=BigInt(STORAGE_UNIT_BYTES),
-            max_blob_size=BigInt(params.max_blob_bytes),
+            max_blob_size=BigInt(min(params.max_blob_bytes, max_blob_size_bytes(params.n_shards, EncodingType.RS2))),
             storage_price_per_unit=BigInt(self.row["storage_price_frost"]),
             write_price_per_unit=BigInt(self.row["write_price_frost"]),
             capacity_bytes=BigInt(self.row["total_capacity_bytes"]),
             encoding_types=[EncodingType.RS2.name],
         )
 
-    @strawberry.field(description="Encoded bytes sold for it so far.")
+    @resolved("Encoded bytes sold for it so far.")
     async def storage_used(self, info: Info) -> BigInt:
         booking = await info.context.loaders.ring.load(self.number)
         return BigInt(booking["used_bytes"] if booking else 0)
 
-    @strawberry.field(description="FROST collected for its committee so far.")
+    @resolved("FROST collected for its committee so far.")
     async def rewards(self, info: Info) -> BigInt:
         booking = await info.context.loaders.ring.load(self.number)
         return BigInt(booking["rewards_frost"] if booking else 0)
 
-    @strawberry.field(description="What happened in it, oldest first.")
+    @resolved("What happened in it, oldest first.")
     async def events(
         self,
         info: Info,

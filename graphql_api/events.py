@@ -16,6 +16,7 @@ from graphql_api.blobs import Attribute, Blob, BlobObject, EpochWindow, epoch_ra
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, EpochPhase, load_epoch
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.nodes import StorageNode, load_node
 from graphql_api.proofs import AvailabilityCertificate
@@ -58,34 +59,34 @@ class _OfBlob:
 
 @strawberry.type(description="A blob object came to be.")
 class BlobRegistered(Event, _OfBlob):
-    @strawberry.field(description="The blob.")
+    @resolved("The blob.")
     async def blob(self, info: Info) -> Blob:
         return await self._blob(info)
 
-    @strawberry.field(description="The new object.")
+    @resolved("The new object.")
     async def object(self, info: Info) -> BlobObject:
         return await self._object(info)
 
 
 @strawberry.type(description="A blob object was certified, or its certified life was extended.")
 class BlobCertified(Event, _OfBlob):
-    @strawberry.field(description="The blob.")
+    @resolved("The blob.")
     async def blob(self, info: Info) -> Blob:
         return await self._blob(info)
 
-    @strawberry.field(description="The object.")
+    @resolved("The object.")
     async def object(self, info: Info) -> BlobObject:
         return await self._object(info)
 
-    @strawberry.field(description="Whether it was certified before and lives longer now.")
+    @resolved("Whether it was certified before and lives longer now.")
     async def is_extension(self) -> bool:
         return bool(self.body.is_extension)
 
-    @strawberry.field(description="First epoch in which the object is gone, from this event on.")
+    @resolved("First epoch in which the object is gone, from this event on.")
     async def end_epoch(self) -> int:
         return int(self.body.end_epoch)
 
-    @strawberry.field(description="The certificate; null on an extension.")
+    @resolved("The certificate; null on an extension.")
     async def certificate(self, info: Info) -> AvailabilityCertificate | None:
         row = await info.context.loaders.certificate.load(self.row["sequence"])
         return None if row is None else AvailabilityCertificate.of(row, info.context.services.params.n_shards)
@@ -93,159 +94,159 @@ class BlobCertified(Event, _OfBlob):
 
 @strawberry.type(description="A deletable blob object was deleted by its owner; its storage is free again.")
 class BlobDeleted(Event, _OfBlob):
-    @strawberry.field(description="The blob.")
+    @resolved("The blob.")
     async def blob(self, info: Info) -> Blob:
         return await self._blob(info)
 
-    @strawberry.field(description="The deleted object.")
+    @resolved("The deleted object.")
     async def object(self, info: Info) -> BlobObject:
         return await self._object(info)
 
-    @strawberry.field(description="Whether it had been certified.")
+    @resolved("Whether it had been certified.")
     async def was_certified(self) -> bool:
         return bool(self.body.was_certified)
 
 
 @strawberry.type(description="A blob object was destroyed; the nodes keep its bytes until its end.")
 class BlobBurned(Event, _OfBlob):
-    @strawberry.field(description="The blob.")
+    @resolved("The blob.")
     async def blob(self, info: Info) -> Blob:
         return await self._blob(info)
 
-    @strawberry.field(description="The burned object.")
+    @resolved("The burned object.")
     async def object(self, info: Info) -> BlobObject:
         return await self._object(info)
 
 
 @strawberry.type(description="A blob object has a new owner.")
 class BlobTransferred(Event, _OfBlob):
-    @strawberry.field(description="The blob.")
+    @resolved("The blob.")
     async def blob(self, info: Info) -> Blob:
         return await self._blob(info)
 
-    @strawberry.field(description="The object.")
+    @resolved("The object.")
     async def object(self, info: Info) -> BlobObject:
         return await self._object(info)
 
-    @strawberry.field(description="Who owns it from this event on.")
+    @resolved("Who owns it from this event on.")
     async def new_owner(self, info: Info) -> Account:
         return await load_account(info, self.body.owner)
 
 
 @strawberry.type(description="The attributes of a blob object were changed.")
 class BlobAttributesChanged(Event, _OfBlob):
-    @strawberry.field(description="The object.")
+    @resolved("The object.")
     async def object(self, info: Info) -> BlobObject:
         return await self._object(info)
 
-    @strawberry.field(description="All its attributes from this event on.")
+    @resolved("All its attributes from this event on.")
     async def attributes(self) -> list[Attribute]:
         return [Attribute(key=key, value=value) for key, value in sorted(self.body.attributes.items())]
 
 
 @strawberry.type(description="A blob id was proven to be wrongly encoded: nobody stores or serves it any more.")
 class BlobMarkedInvalid(Event):
-    @strawberry.field(description="The id.")
+    @resolved("The id.")
     async def blob_id(self) -> BlobID:
         return BlobID(self.body.blob_id)
 
-    @strawberry.field(description="The blob; null when nobody had registered it.")
+    @resolved("The blob; null when nobody had registered it.")
     async def blob(self, info: Info) -> Blob | None:
         return await load_blob(info, self.body.blob_id)
 
 
 @strawberry.type(description="A storage resource came to be, by purchase, by a split, or because its blob was deleted.")
 class StorageReserved(Event):
-    @strawberry.field(description="The resource as it is now; null when it is gone.")
+    @resolved("The resource as it is now; null when it is gone.")
     async def reservation(self, info: Info) -> StorageReservation | None:
         return await load_reservation(info, self.body.object_id)
 
-    @strawberry.field(description="What it cost, in FROST.")
+    @resolved("What it cost, in FROST.")
     async def cost(self) -> BigInt:
         return BigInt(self.body.cost_frost)
 
 
 @strawberry.type(description="A storage resource has a new period, size or owner.")
 class StorageChanged(Event):
-    @strawberry.field(description="The resource as it is now; null when it is gone.")
+    @resolved("The resource as it is now; null when it is gone.")
     async def reservation(self, info: Info) -> StorageReservation | None:
         return await load_reservation(info, self.body.object_id)
 
 
 @strawberry.type(description="A storage resource is gone: destroyed, merged into another, or bound to a blob.")
 class StorageDestroyed(Event):
-    @strawberry.field(description="Its id.")
+    @resolved("Its id.")
     async def object_id(self) -> ObjectID:
         return ObjectID(self.body.object_id)
 
 
 @strawberry.type(description="An account's balance after a transaction.")
 class BalanceChanged(Event):
-    @strawberry.field(description="The account as it is now.")
+    @resolved("The account as it is now.")
     async def account(self, info: Info) -> Account:
         return await load_account(info, self.body.address)
 
-    @strawberry.field(description="The balance from this event on, in FROST.")
+    @resolved("The balance from this event on, in FROST.")
     async def balance(self) -> BigInt:
         return BigInt(self.body.balance_frost)
 
 
 @strawberry.type(description="A storage node and its pool came to be.")
 class NodeRegistered(Event):
-    @strawberry.field(description="The node.")
+    @resolved("The node.")
     async def node(self, info: Info) -> StorageNode | None:
         return await load_node(info, self.body.node_id)
 
 
 @strawberry.type(description="A storage node is reached elsewhere.")
 class NodeAddressesChanged(Event):
-    @strawberry.field(description="The node.")
+    @resolved("The node.")
     async def node(self, info: Info) -> StorageNode | None:
         return await load_node(info, self.body.node_id)
 
-    @strawberry.field(description="Where it is reached from this event on.")
+    @resolved("Where it is reached from this event on.")
     async def addresses(self) -> list[str]:
         return list(self.body.addresses)
 
 
 @strawberry.type(description="A stake came to be, changed, or is gone.")
 class StakeChanged(Event):
-    @strawberry.field(description="The stake as it is now.")
+    @resolved("The stake as it is now.")
     async def stake(self, info: Info) -> Stake | None:
         row = await info.context.loaders.stake.load(self.body.object_id)
         return None if row is None else Stake.of(row, await info.context.epoch())
 
-    @strawberry.field(description="Its principal from this event on, in FROST; 0 when it is gone.")
+    @resolved("Its principal from this event on, in FROST; 0 when it is gone.")
     async def principal(self) -> BigInt:
         return BigInt(self.body.principal_frost)
 
 
 @strawberry.type(description="An epoch entered a phase.")
 class EpochPhaseChanged(Event):
-    @strawberry.field(description="The phase.")
+    @resolved("The phase.")
     async def phase(self) -> EpochPhase:
         return EpochPhase.SYNC if isinstance(self.body, e.EpochStarted) else EpochPhase.DONE
 
-    @strawberry.field(description="Whether a deadline brought it about instead of a quorum.")
+    @resolved("Whether a deadline brought it about instead of a quorum.")
     async def forced(self) -> bool:
         return bool(getattr(self.body, "forced", False))
 
-    @strawberry.field(description="The epoch.")
+    @resolved("The epoch.")
     async def of_epoch(self, info: Info) -> Epoch | None:
         return await load_epoch(info, self.body.epoch)
 
 
 @strawberry.type(description="What is booked for an epoch after a transaction.")
 class EpochBookingChanged(Event):
-    @strawberry.field(description="The booked epoch.")
+    @resolved("The booked epoch.")
     async def booked_epoch(self) -> int:
         return int(self.body.epoch)
 
-    @strawberry.field(description="Encoded bytes sold for it, from this event on.")
+    @resolved("Encoded bytes sold for it, from this event on.")
     async def used_bytes(self) -> BigInt:
         return BigInt(self.body.used_bytes)
 
-    @strawberry.field(description="FROST collected for its committee, from this event on.")
+    @resolved("FROST collected for its committee, from this event on.")
     async def rewards(self) -> BigInt:
         return BigInt(self.body.rewards_frost)
 
@@ -305,12 +306,12 @@ def event_query(filter: EventFilter | None) -> EventQuery:
 
 
 def _kinds(types: list[str]) -> tuple[str, ...]:
-    known = {cls.__name__ for cls in TYPES.values()}  # type: ignore[attr-defined]
+    known = {cls.__name__ for cls in TYPES.values()}
     unknown = sorted(set(types) - known)
     if unknown:
         names = ", ".join(sorted(known))
         raise InvalidField(field="filter.types", problem=f"{unknown[0][:60]!r} is no type of event; there are {names}")
-    return tuple(kind for kind, cls in TYPES.items() if cls.__name__ in types)  # type: ignore[attr-defined]
+    return tuple(kind for kind, cls in TYPES.items() if cls.__name__ in types)
 
 
 def build_event(row: Row) -> Event:

@@ -16,6 +16,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
     OperationType,
@@ -85,11 +86,14 @@ class Measure:
                 depth = max(depth, inner.depth + 1)
                 spreads += inner.spreads
                 cost += WEIGHTS.get(name, 1) + inner.cost * self._rows_of(node)
+                continue
+            if isinstance(node, FragmentSpreadNode):
+                inner = self._of_fragment(node)
+                spreads += 1
             else:
-                inner = self._of_fragment(node) if isinstance(node, FragmentSpreadNode) else self.of(node.selection_set)
-                depth, aliases = max(depth, inner.depth), aliases + inner.aliases
-                spreads += inner.spreads + isinstance(node, FragmentSpreadNode)
-                cost += inner.cost
+                inner = self.of(node.selection_set) if isinstance(node, InlineFragmentNode) else Measured()
+            depth, aliases = max(depth, inner.depth), aliases + inner.aliases
+            spreads, cost = spreads + inner.spreads, cost + inner.cost
         return Measured(depth, aliases, spreads, cost)
 
     def _of_fragment(self, node: FragmentSpreadNode) -> Measured:
@@ -166,9 +170,7 @@ class Limits(SchemaExtension):
         document = context.graphql_document
         if document is not None:
             services = context.context.services
-            cost, error = check_document(
-                document, context.provided_operation_name, context.variables or {}, services.bounds
-            )
+            cost, error = check_document(document, context.operation_name, context.variables or {}, services.bounds)
             context.context.cost = cost
             if error is not None:
                 context.pre_execution_errors = [error]

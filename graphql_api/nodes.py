@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from graphql_api.blobs import OrderDirection
-from graphql_api.connections import After, Before, Connection, First, Last, Paging
+from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
+from graphql_api.fields import resolved
 from graphql_api.health import Checkup
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
@@ -100,28 +101,26 @@ class StorageNode(Node):
     registered_epoch: int = strawberry.field(description="Epoch in which it was registered.")
     row: strawberry.Private[Row]
 
-    @strawberry.field(description="What it is doing, by the ledger and by its own answer.")
+    @resolved("What it is doing, by the ledger and by its own answer.")
     async def phase(self, info: Info) -> NodePhase:
         checkup = await self._check(info)
         progress = await info.context.reading.snapshot()
         return node_phase(checkup, activation_epoch=self.row["activation_epoch"], epoch=progress.epoch)
 
-    @strawberry.field(description="What it says about itself; null when it did not answer in time.")
+    @resolved("What it says about itself; null when it did not answer in time.")
     async def health(self, info: Info) -> NodeHealth | None:
         return NodeHealth.of(await self._check(info))
 
-    @strawberry.field(description="Bytes of slivers that it stores; null when it did not answer in time.")
+    @resolved("Bytes of slivers that it stores; null when it did not answer in time.")
     async def used_bytes(self, info: Info) -> BigInt | None:
         health = (await self._check(info)).health
         return None if health is None else BigInt(health.stored_bytes)
 
-    @strawberry.field(description="Encoded bytes that it offers to the network.")
+    @resolved("Encoded bytes that it offers to the network.")
     async def capacity_bytes(self) -> BigInt:
         return BigInt(self.row["node_capacity_bytes"])
 
-    @strawberry.field(
-        description="Blocks of the ledger that it has not executed yet; null when it did not answer in time."
-    )
+    @resolved("Blocks of the ledger that it has not executed yet; null when it did not answer in time.")
     async def event_lag(self, info: Info) -> BigInt | None:
         health = (await self._check(info)).health
         if health is None:
@@ -129,7 +128,7 @@ class StorageNode(Node):
         head = max(health.head_height, (await info.context.reading.snapshot()).height)
         return BigInt(max(0, head - health.height))
 
-    @strawberry.field(description="Its stake, prices and commission.")
+    @resolved("Its stake, prices and commission.")
     async def staking_pool(self) -> Annotated[StakingPool, strawberry.lazy("graphql_api.stakes")]:
         from graphql_api.stakes import StakingPool
 
@@ -210,13 +209,13 @@ async def nodes_connection(
 ) -> Connection[StorageNode]:
     """All registered nodes."""
     chosen = order_by or NodeOrder()
-    order = Order(queries.NODE_ORDERS[chosen.field.value], chosen.direction is OrderDirection.DESC)
+    order = Order(queries.NODE_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
     query = NodeQuery() if filter is None else NodeQuery(in_committee=filter.in_committee)
     paging = Paging(
         info,
         "storageNodes",
         order,
-        chosen.field.value,
+        chosen.field.name,
         first=first,
         after=after,
         last=last,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from graphql_api.context import Info
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import Base64
@@ -45,7 +46,7 @@ class AvailabilityCertificate(Node):
     blob_id: strawberry.Private[bytes]
     object_id: strawberry.Private[bytes]
 
-    @strawberry.field(description="The blob that is stored.")
+    @resolved("The blob that is stored.")
     async def blob(self, info: Info) -> Annotated[Blob, strawberry.lazy("graphql_api.blobs")]:
         from graphql_api.blobs import load_blob
 
@@ -54,7 +55,7 @@ class AvailabilityCertificate(Node):
             raise AssertionError(f"certificate {self.sequence} is of a blob without a row")
         return blob
 
-    @strawberry.field(description="The blob object that was certified.")
+    @resolved("The blob object that was certified.")
     async def object(self, info: Info) -> Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")]:
         from graphql_api.blobs import load_blob_object
 
@@ -63,7 +64,7 @@ class AvailabilityCertificate(Node):
             raise AssertionError(f"certificate {self.sequence} is of an object without a row")
         return found
 
-    @strawberry.field(description="The event that carried it.")
+    @resolved("The event that carried it.")
     async def event(self, info: Info) -> Annotated[Event, strawberry.lazy("graphql_api.events")] | None:
         from graphql_api.events import load_event
 

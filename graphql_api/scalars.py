@@ -80,7 +80,7 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     ObjectID: strawberry.scalar(
         name="ObjectID",
-        description="The id of an object on the ledger: `0x` and 64 hex digits; leading zeros may be left out in input.",
+        description="The id of an object on the ledger: `0x` and 64 hex digits; leading zeros may be left out.",
         serialize=hex_id_text,
         parse_value=_parse_object_id,
     ),

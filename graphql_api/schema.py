@@ -25,13 +25,40 @@ from strawberry.extensions import MaxTokensLimiter, ParserCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from graphql_api import accounts, blobs, epochs, events, nodes, proofs, stakes, system
+from graphql_api.accounts import Account, load_account
+from graphql_api.blobs import (
+    Blob,
+    BlobFilter,
+    BlobObject,
+    BlobObjectFilter,
+    BlobOrder,
+    blobs_connection,
+    load_blob,
+    load_blob_object,
+    objects_connection,
+)
 from graphql_api.connections import After, Before, Connection, First, Last
 from graphql_api.context import Info
+from graphql_api.epochs import (
+    Committee,
+    CommitteeMember,
+    Epoch,
+    epochs_connection,
+    load_committee,
+    load_epoch,
+    load_members,
+)
+from graphql_api.events import TYPES as EVENT_TYPES
+from graphql_api.events import Event, EventFilter, events_connection, load_event, load_reservation
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, bytes_key, int_key, read_global_id
 from graphql_api.limits import DEFAULT_BOUNDS, CachedValidation, Limits
+from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, load_node, nodes_connection
+from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
 from graphql_api.scalars import SCALARS, Address, BlobID, ObjectID
+from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
+from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
 from haulout.errors import HauloutError, InvalidField
 from haulout.observability.logs import get_logger
 
@@ -44,7 +71,7 @@ EpochArgument = Annotated[
 
 @strawberry.type(description="Everything that can be read. Each answer is as of one block: `extensions.watermark`.")
 class Query:
-    @strawberry.field(description="Anything by its global id; null when it is not there.")
+    @resolved("Anything by its global id; null when it is not there.")
     async def node(
         self,
         info: Info,
@@ -56,21 +83,21 @@ class Query:
             raise InvalidField(field="id", problem="is not an id of this API")
         return await find(info, key)
 
-    @strawberry.field(description="The network in numbers; null until genesis has been read.")
-    async def system(self, info: Info) -> system.SystemStats | None:
-        return await system.load_system(info)
+    @resolved("The network in numbers; null until genesis has been read.")
+    async def system(self, info: Info) -> SystemStats | None:
+        return await load_system(info)
 
-    @strawberry.field(description="Limits that every request is held to.")
-    async def service_config(self, info: Info) -> system.ServiceConfig:
-        return system.load_service_config(info)
+    @resolved("Limits that every request is held to.")
+    async def service_config(self, info: Info) -> ServiceConfig:
+        return load_service_config(info)
 
-    @strawberry.field(description="A blob by its id; null when nobody registered it.")
+    @resolved("A blob by its id; null when nobody registered it.")
     async def blob(
         self, info: Info, blob_id: Annotated[BlobID, strawberry.argument(description="The blob's id.")]
-    ) -> blobs.Blob | None:
-        return await blobs.load_blob(info, blob_id)
+    ) -> Blob | None:
+        return await load_blob(info, blob_id)
 
-    @strawberry.field(description="Blobs of the whole network, registered but uncertified ones included.")
+    @resolved("Blobs of the whole network, registered but uncertified ones included.")
     async def blobs(
         self,
         info: Info,
@@ -78,22 +105,20 @@ class Query:
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[blobs.BlobFilter | None, strawberry.argument(description="Which blobs.")] = None,
+        filter: Annotated[BlobFilter | None, strawberry.argument(description="Which blobs.")] = None,
         order_by: Annotated[
-            blobs.BlobOrder | None, strawberry.argument(description="Order; by registration, newest first.")
+            BlobOrder | None, strawberry.argument(description="Order; by registration, newest first.")
         ] = None,
-    ) -> Connection[blobs.Blob]:
-        return await blobs.blobs_connection(info, filter, order_by, first=first, after=after, last=last, before=before)
+    ) -> Connection[Blob]:
+        return await blobs_connection(info, filter, order_by, first=first, after=after, last=last, before=before)
 
-    @strawberry.field(
-        description="A blob object by its id on the ledger, deleted ones included; null when it never was."
-    )
+    @resolved("A blob object by its id on the ledger, deleted ones included; null when it never was.")
     async def blob_object(
         self, info: Info, object_id: Annotated[ObjectID, strawberry.argument(description="The object's id.")]
-    ) -> blobs.BlobObject | None:
-        return await blobs.load_blob_object(info, object_id)
+    ) -> BlobObject | None:
+        return await load_blob_object(info, object_id)
 
-    @strawberry.field(description="Undeleted blob objects of the whole network, oldest first.")
+    @resolved("Undeleted blob objects of the whole network, oldest first.")
     async def blob_objects(
         self,
         info: Info,
@@ -101,11 +126,11 @@ class Query:
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[blobs.BlobObjectFilter | None, strawberry.argument(description="Which objects.")] = None,
-    ) -> Connection[blobs.BlobObject]:
-        return await blobs.objects_connection(info, filter, first=first, after=after, last=last, before=before)
+        filter: Annotated[BlobObjectFilter | None, strawberry.argument(description="Which objects.")] = None,
+    ) -> Connection[BlobObject]:
+        return await objects_connection(info, filter, first=first, after=after, last=last, before=before)
 
-    @strawberry.field(description="The newest certificate of a blob; null when there is none.")
+    @resolved("The newest certificate of a blob; null when there is none.")
     async def certificate(
         self,
         info: Info,
@@ -113,39 +138,39 @@ class Query:
         epoch: Annotated[
             int | None, strawberry.argument(description="Only one signed in this epoch; any if left out.")
         ] = None,
-    ) -> proofs.AvailabilityCertificate | None:
+    ) -> AvailabilityCertificate | None:
         row = await info.context.reading.run(queries.newest_certificate, blob_id, epoch)
         n_shards = info.context.services.params.n_shards
-        return None if row is None else proofs.AvailabilityCertificate.of(row, n_shards)
+        return None if row is None else AvailabilityCertificate.of(row, n_shards)
 
-    @strawberry.field(description="An epoch; null when it has not begun.")
-    async def epoch(self, info: Info, number: EpochArgument = None) -> epochs.Epoch | None:
-        return await epochs.load_epoch(info, number)
+    @resolved("An epoch; null when it has not begun.")
+    async def epoch(self, info: Info, number: EpochArgument = None) -> Epoch | None:
+        return await load_epoch(info, number)
 
-    @strawberry.field(description="All epochs, newest first.")
+    @resolved("All epochs, newest first.")
     async def epochs(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[epochs.Epoch]:
-        return await epochs.epochs_connection(info, first=first, after=after, last=last, before=before)
+    ) -> Connection[Epoch]:
+        return await epochs_connection(info, first=first, after=after, last=last, before=before)
 
-    @strawberry.field(description="The committee of an epoch; null when it has not begun.")
-    async def committee(self, info: Info, epoch: EpochArgument = None) -> epochs.Committee | None:
-        return await epochs.load_committee(info, epoch)
+    @resolved("The committee of an epoch; null when it has not begun.")
+    async def committee(self, info: Info, epoch: EpochArgument = None) -> Committee | None:
+        return await load_committee(info, epoch)
 
-    @strawberry.field(description="Who owns which shards: all members of a committee at once, in committee order.")
-    async def shard_map(self, info: Info, epoch: EpochArgument = None) -> list[epochs.CommitteeMember]:
-        return await epochs.load_members(info, epoch)
+    @resolved("Who owns which shards: all members of a committee at once, in committee order.")
+    async def shard_map(self, info: Info, epoch: EpochArgument = None) -> list[CommitteeMember]:
+        return await load_members(info, epoch)
 
-    @strawberry.field(description="A storage node by its id or its name; null when there is none.")
+    @resolved("A storage node by its id or its name; null when there is none.")
     async def storage_node(
         self,
         info: Info,
         node_id: Annotated[ObjectID | None, strawberry.argument(description="The node's id on the ledger.")] = None,
         name: Annotated[str | None, strawberry.argument(description="The node's name.")] = None,
-    ) -> nodes.StorageNode | None:
-        return await nodes.find_node(info, node_id, name)
+    ) -> StorageNode | None:
+        return await find_node(info, node_id, name)
 
-    @strawberry.field(description="All registered storage nodes.")
+    @resolved("All registered storage nodes.")
     async def storage_nodes(
         self,
         info: Info,
@@ -153,20 +178,20 @@ class Query:
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[nodes.NodeFilter | None, strawberry.argument(description="Which nodes.")] = None,
+        filter: Annotated[NodeFilter | None, strawberry.argument(description="Which nodes.")] = None,
         order_by: Annotated[
-            nodes.NodeOrder | None, strawberry.argument(description="Order; by stake, largest first.")
+            NodeOrder | None, strawberry.argument(description="Order; by stake, largest first.")
         ] = None,
-    ) -> Connection[nodes.StorageNode]:
-        return await nodes.nodes_connection(info, filter, order_by, first=first, after=after, last=last, before=before)
+    ) -> Connection[StorageNode]:
+        return await nodes_connection(info, filter, order_by, first=first, after=after, last=last, before=before)
 
-    @strawberry.field(description="An account by its address; one that never held anything has a balance of 0.")
+    @resolved("An account by its address; one that never held anything has a balance of 0.")
     async def account(
         self, info: Info, address: Annotated[Address, strawberry.argument(description="The account's address.")]
-    ) -> accounts.Account | None:
-        return await accounts.load_account(info, address)
+    ) -> Account | None:
+        return await load_account(info, address)
 
-    @strawberry.field(description="Live stakes of the whole network, oldest first.")
+    @resolved("Live stakes of the whole network, oldest first.")
     async def stakes(
         self,
         info: Info,
@@ -174,12 +199,12 @@ class Query:
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[stakes.StakeFilter | None, strawberry.argument(description="Which stakes.")] = None,
-    ) -> Connection[stakes.Stake]:
+        filter: Annotated[StakeFilter | None, strawberry.argument(description="Which stakes.")] = None,
+    ) -> Connection[Stake]:
         query = queries.StakeQuery() if filter is None else queries.StakeQuery(filter.account, filter.node)
-        return await stakes.stakes_connection(info, query, first=first, after=after, last=last, before=before)
+        return await stakes_connection(info, query, first=first, after=after, last=last, before=before)
 
-    @strawberry.field(description="Events of the whole network in the ledger's order, oldest first.")
+    @resolved("Events of the whole network in the ledger's order, oldest first.")
     async def events(
         self,
         info: Info,
@@ -187,9 +212,9 @@ class Query:
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[events.EventFilter | None, strawberry.argument(description="Which events.")] = None,
-    ) -> Connection[events.Event]:
-        return await events.events_connection(info, filter, first=first, after=after, last=last, before=before)
+        filter: Annotated[EventFilter | None, strawberry.argument(description="Which events.")] = None,
+    ) -> Connection[Event]:
+        return await events_connection(info, filter, first=first, after=after, last=last, before=before)
 
 
 # --- global ids ---------------------------------------------------------------------------------------------
@@ -200,31 +225,31 @@ Finder = Callable[[Info, str], Awaitable[Node | None]]
 async def _find_certificate(info: Info, key: str) -> Node | None:
     row = await info.context.loaders.certificate.load(int_key(key))
     n_shards = info.context.services.params.n_shards
-    return None if row is None else proofs.AvailabilityCertificate.of(row, n_shards)
+    return None if row is None else AvailabilityCertificate.of(row, n_shards)
 
 
 async def _find_pool(info: Info, key: str) -> Node | None:
     row = await info.context.loaders.node.load(bytes_key(key))
-    return None if row is None else stakes.StakingPool.of(row)
+    return None if row is None else StakingPool.of(row)
 
 
 async def _find_stake(info: Info, key: str) -> Node | None:
     row = await info.context.loaders.stake.load(bytes_key(key))
-    return None if row is None else stakes.Stake.of(row, await info.context.epoch())
+    return None if row is None else Stake.of(row, await info.context.epoch())
 
 
 FINDERS: Mapping[str, Finder] = {
-    "Account": lambda info, key: accounts.load_account(info, bytes_key(key)),
+    "Account": lambda info, key: load_account(info, bytes_key(key)),
     "AvailabilityCertificate": _find_certificate,
-    "Blob": lambda info, key: blobs.load_blob(info, bytes_key(key)),
-    "BlobObject": lambda info, key: blobs.load_blob_object(info, bytes_key(key)),
-    "Committee": lambda info, key: epochs.load_committee(info, int_key(key)),
-    "Epoch": lambda info, key: epochs.load_epoch(info, int_key(key)),
-    "Event": lambda info, key: events.load_event(info, int_key(key)),
+    "Blob": lambda info, key: load_blob(info, bytes_key(key)),
+    "BlobObject": lambda info, key: load_blob_object(info, bytes_key(key)),
+    "Committee": lambda info, key: load_committee(info, int_key(key)),
+    "Epoch": lambda info, key: load_epoch(info, int_key(key)),
+    "Event": lambda info, key: load_event(info, int_key(key)),
     "Stake": _find_stake,
     "StakingPool": _find_pool,
-    "StorageNode": lambda info, key: nodes.load_node(info, bytes_key(key)),
-    "StorageReservation": lambda info, key: events.load_reservation(info, bytes_key(key)),
+    "StorageNode": lambda info, key: load_node(info, bytes_key(key)),
+    "StorageReservation": lambda info, key: load_reservation(info, bytes_key(key)),
 }
 
 
@@ -284,7 +309,7 @@ def _cause_of(error: GraphQLError) -> BaseException | None:
     return cause
 
 
-EVENT_CLASSES = tuple(dict.fromkeys(cast(type, cls) for cls in events.TYPES.values()))
+EVENT_CLASSES = tuple(dict.fromkeys(cast(type, cls) for cls in EVENT_TYPES.values()))
 
 # One per process: Strawberry applies resolvers of shared types in place.
 schema = Schema(

@@ -9,6 +9,7 @@ import strawberry
 from graphql_api.accounts import Account, load_account
 from graphql_api.connections import After, Before, Connection, First, Last, Paging
 from graphql_api.context import Info
+from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.nodes import StorageNode
 from graphql_api.read_model import queries
@@ -45,11 +46,11 @@ class StakingPool(Node):
     votes: ParameterVotes = strawberry.field(description="What the node asks for and offers.")
     row: strawberry.Private[Row]
 
-    @strawberry.field(description="The node.")
+    @resolved("The node.")
     async def node(self) -> StorageNode:
         return StorageNode.of(self.row)
 
-    @strawberry.field(description="Stakes in the pool, oldest first.")
+    @resolved("Stakes in the pool, oldest first.")
     async def stakes(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Stake]:
@@ -85,11 +86,11 @@ class Stake(Node):
     owner: strawberry.Private[bytes]
     node_id: strawberry.Private[bytes]
 
-    @strawberry.field(description="Who owns it.")
+    @resolved("Who owns it.")
     async def account(self, info: Info) -> Account:
         return await load_account(info, self.owner)
 
-    @strawberry.field(description="The pool it is in.")
+    @resolved("The pool it is in.")
     async def pool(self, info: Info) -> StakingPool:
         row = await info.context.loaders.node.load(self.node_id)
         if row is None:

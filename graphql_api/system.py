@@ -6,6 +6,7 @@ import strawberry
 
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
+from graphql_api.fields import resolved
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
 from graphql_api.scalars import Base64, BigInt
@@ -25,7 +26,7 @@ class SystemStats:
     nodes_active: int = strawberry.field(description="Nodes in the committee.")
     nodes_total: int = strawberry.field(description="Registered nodes.")
 
-    @strawberry.field(description="The current epoch.")
+    @resolved("The current epoch.")
     async def epoch(self, info: Info) -> Epoch:
         epoch = await load_epoch(info, None)
         if epoch is None:

@@ -138,9 +138,11 @@ class View(GraphQL[Context, None]):
 
     def decode_json(self, data: str | bytes) -> object:
         try:
-            return super().decode_json(data)
-        except (UnicodeDecodeError, RecursionError) as e:
+            decoded = super().decode_json(data)
+            json.dumps(decoded, ensure_ascii=False).encode()  # JSON can name half of a character; nothing can store it
+        except (UnicodeError, RecursionError) as e:
             raise HTTPException(400, "Unable to parse request body as JSON") from e
+        return decoded
 
     def encode_json(self, data: object) -> str:
         return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

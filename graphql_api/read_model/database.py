@@ -113,7 +113,8 @@ class Database:
     @staticmethod
     def _facts(connection: Connection) -> dict[str, str]:
         try:
-            return {name: value for name, value in connection.execute(select(schema.meta.c.name, schema.meta.c.value))}
+            rows = connection.execute(select(schema.meta.c.name, schema.meta.c.value))
+            return {str(name): str(value) for name, value in rows}
         except sa.exc.SQLAlchemyError:  # a table `meta` of someone else
             return {}
 

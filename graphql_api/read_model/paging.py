@@ -219,7 +219,8 @@ def page_of(items: Sequence[T], key_of: Callable[[T], Any], window: Window, *, d
 
 def count_up_to(connection: Connection, statement: Select[Any]) -> int | None:
     """How many rows a statement has, or None when they are more than `COUNT_MAX`."""
-    some = statement.with_only_columns(literal(1)).order_by(None).limit(COUNT_MAX + 1).subquery()
+    ones = statement.with_only_columns(literal(1), maintain_column_froms=True)
+    some = ones.order_by(None).limit(COUNT_MAX + 1).subquery()
     count = connection.execute(select(func.count()).select_from(some)).scalar_one()
     return None if count > COUNT_MAX else int(count)
 

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, delete, insert, select, update
 
 from graphql_api.read_model import schema as t
-from graphql_api.read_model.summary import is_certificate, summarize_blob
+from graphql_api.read_model.summaries import Summaries, is_certificate
 from haulout import bcs
 from haulout.crypto.certificate import Signer
 from haulout.crypto.schemes import SignatureScheme
@@ -120,9 +120,7 @@ class _Batch:
         self.is_first = progress.height < 0
         self.event: e.Event
         self.event_rows: list[Row] = []
-        self.stale_blobs: dict[bytes, None] = {}
-        self.stale_pools: dict[bytes, None] = {}
-        self.started_epochs: dict[int, None] = {}
+        self.summaries = Summaries(connection, projector.n_shards)
 
     # --- blocks -------------------------------------------------------------------------------------------
 
@@ -139,13 +137,12 @@ class _Batch:
             self.sequence = event.sequence
             self.event = event
             HANDLERS[type(event.body)](self, event.body)
-        self._refresh_pools()  # before the next block may start an epoch
-        self._snapshot_epochs()
+        self.summaries.end_block(self.epoch)
 
     def finish(self) -> Progress:
         if self.event_rows:
             self.sql.execute(insert(t.events), self.event_rows)
-        self._refresh_blobs()
+        self.n_blobs += self.summaries.end_batch()
         progress = Progress(
             height=self.height,
             sequence=self.sequence,
@@ -202,10 +199,10 @@ class _Batch:
         self.sql.execute(insert(table).values(**key, **values, **(self._born() if born else {})))
         return True
 
-    def _set(self, table: Table, key: bytes, **values: Any) -> None:
+    def _set(self, table: Table, key: bytes | int, **values: Any) -> None:
         column = next(iter(table.primary_key.columns))
         if not self.sql.execute(update(table).where(column == key).values(**values)).rowcount:
-            raise AssertionError(f"{type(self.event.body).__name__} speaks of {key.hex()}, which {table.name} lacks")
+            raise AssertionError(f"{type(self.event.body).__name__} speaks of {key!r}, which {table.name} lacks")
 
     def _object(self, object_id: bytes) -> Mapping[str, Any]:
         row = self.sql.execute(select(t.blob_objects).where(t.blob_objects.c.object_id == object_id)).mappings().one()
@@ -272,7 +269,7 @@ class _Batch:
             "deleted_height": None,
         }
         self._put(t.storage, {"object_id": body.storage_id}, bound, born=True)
-        self.stale_blobs[body.blob_id] = None
+        self.summaries.stale_blobs[body.blob_id] = None
         self._record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
     def _blob_certified(self, body: e.BlobCertified) -> None:
@@ -286,7 +283,7 @@ class _Batch:
             self._add_certificate(body)
         self._set(t.blob_objects, body.object_id, **values)
         self._set(t.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
-        self.stale_blobs[body.blob_id] = None
+        self.summaries.stale_blobs[body.blob_id] = None
         self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
     def _add_certificate(self, body: e.BlobCertified) -> None:
@@ -316,7 +313,7 @@ class _Batch:
         owner = self._object(body.object_id)["owner"]
         self._set(t.blob_objects, body.object_id, deleted_height=self.event.height)
         self._unbind(body.storage_id, body.object_id)
-        self.stale_blobs[body.blob_id] = None
+        self.summaries.stale_blobs[body.blob_id] = None
         self._record(blob=body.blob_id, obj=body.object_id, account=owner)
 
     def _unbind(self, storage_id: bytes, object_id: bytes) -> None:
@@ -329,7 +326,7 @@ class _Batch:
         self._set(t.blob_objects, body.object_id, deleted_height=self.event.height, burned=True)
         bound = and_(t.storage.c.object_id == before["storage_id"], t.storage.c.blob_object_id == body.object_id)
         self.sql.execute(update(t.storage).where(bound).values(deleted_height=self.event.height))
-        self.stale_blobs[body.blob_id] = None
+        self.summaries.stale_blobs[body.blob_id] = None
         self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
     def _blob_transferred(self, body: e.BlobTransferred) -> None:
@@ -350,7 +347,7 @@ class _Batch:
     def _blob_invalidated(self, body: e.BlobInvalidated) -> None:
         row = {"epoch": body.epoch, "height": self.event.height}
         self._put(t.invalid_blobs, {"blob_id": body.blob_id}, row)
-        self.stale_blobs[body.blob_id] = None
+        self.summaries.stale_blobs[body.blob_id] = None
         self._record(blob=body.blob_id)
 
     # --- nodes and stake ----------------------------------------------------------------------------------
@@ -393,7 +390,7 @@ class _Batch:
             "deleted_height": None if body.principal_frost else self.event.height,
         }
         self._put(t.stakes, {"object_id": body.object_id}, values, born=True)
-        self.stale_pools[body.node_id] = None
+        self.summaries.stale_pools[body.node_id] = None
         self._record(obj=body.object_id, account=body.owner, node=body.node_id)
 
     # --- epochs -------------------------------------------------------------------------------------------
@@ -412,7 +409,7 @@ class _Batch:
             "total_stake_frost": 0,
         }
         self.sql.execute(insert(t.epochs).values(epoch=body.epoch, **values))
-        rows = [
+        rows: list[Row] = [
             {
                 "epoch": body.epoch,
                 "node_id": member.node_id,
@@ -429,103 +426,19 @@ class _Batch:
             self.sql.execute(insert(t.committee_members), rows)
         for row in rows:
             self._set(t.nodes, row["node_id"], weight=row["weight"])
-        self.started_epochs[body.epoch] = None
+        self.summaries.started_epochs[body.epoch] = None
         self._record()
 
     def _epoch_done(self, body: e.EpochDone) -> None:
-        values = {"done_height": self.event.height, "done_time_ms": self.event.time_ms}
-        self._set(t.epochs, body.epoch, phase=Phase.DONE.name, forced=body.forced, **values)  # type: ignore[arg-type]
+        values: Row = {"phase": Phase.DONE.name, "forced": body.forced}
+        values.update(done_height=self.event.height, done_time_ms=self.event.time_ms)
+        self._set(t.epochs, body.epoch, **values)
         self._record()
 
     def _ring_changed(self, body: e.RingChanged) -> None:
         values = {"used_bytes": body.used_bytes, "rewards_frost": body.rewards_frost}
         self._put(t.ring, {"epoch": body.epoch}, values)
         self._record()
-
-    # --- summaries ----------------------------------------------------------------------------------------
-
-    def _refresh_pools(self) -> None:
-        """Stake of pools that changed; of all of them when an epoch started, since stake became active."""
-        if self.started_epochs:
-            for (node_id,) in self.sql.execute(select(t.nodes.c.node_id)):
-                self.stale_pools[node_id] = None
-        for node_id in self.stale_pools:
-            active, coming = self._stake_of(node_id)
-            self._set(t.nodes, node_id, stake_frost=active, next_stake_frost=coming)
-        self.stale_pools.clear()
-
-    def _stake_of(self, node_id: bytes) -> tuple[int, int]:
-        live = and_(t.stakes.c.node_id == node_id, t.stakes.c.deleted_height.is_(None))
-        columns = (t.stakes.c.principal_frost, t.stakes.c.activation_epoch, t.stakes.c.withdraw_epoch)
-        active = coming = 0
-        for principal, activation, withdraw in self.sql.execute(select(*columns).where(live)):
-            active += principal if activation <= self.epoch and (withdraw is None or withdraw > self.epoch) else 0
-            following = self.epoch + 1
-            coming += principal if activation <= following and (withdraw is None or withdraw > following) else 0
-        return active, coming
-
-    def _snapshot_epochs(self) -> None:
-        """Keep the stake that epochs of this block started with, once all its events are applied."""
-        for epoch in self.started_epochs:
-            columns = (t.nodes.c.node_id, t.nodes.c.stake_frost)
-            stake = {node_id: frost for node_id, frost in self.sql.execute(select(*columns)) if frost}
-            if stake:
-                rows = [{"epoch": epoch, "node_id": node_id, "stake_frost": frost} for node_id, frost in stake.items()]
-                self.sql.execute(insert(t.epoch_stakes), rows)
-            total = 0
-            c = t.committee_members.c
-            for (node_id,) in self.sql.execute(select(c.node_id).where(c.epoch == epoch)).all():
-                frost = stake.get(node_id, 0)
-                total += frost
-                member = and_(c.epoch == epoch, c.node_id == node_id)
-                self.sql.execute(update(t.committee_members).where(member).values(stake_frost=frost))
-            self.sql.execute(update(t.epochs).where(t.epochs.c.epoch == epoch).values(total_stake_frost=total))
-        self.started_epochs.clear()
-
-    def _refresh_blobs(self) -> None:
-        for blob_id in self.stale_blobs:
-            self._refresh_blob(blob_id)
-        self.stale_blobs.clear()
-
-    def _refresh_blob(self, blob_id: bytes) -> None:
-        objects = self.sql.execute(
-            select(t.blob_objects)
-            .where(t.blob_objects.c.blob_id == blob_id)
-            .order_by(t.blob_objects.c.registered_sequence)
-        )
-        rows = [dict(row) for row in objects.mappings()]
-        if not rows:
-            return  # an id that was invalidated before anyone registered it
-        invalid = (
-            self.sql.execute(select(t.invalid_blobs).where(t.invalid_blobs.c.blob_id == blob_id)).mappings().first()
-        )
-        before = self.sql.execute(select(t.blobs).where(t.blobs.c.blob_id == blob_id)).mappings().first()
-        after = summarize_blob(rows, self.n_shards)
-        after["invalid_epoch"] = invalid["epoch"] if invalid else None
-        after["invalid_height"] = invalid["height"] if invalid else None
-        if before is None:
-            self.n_blobs += 1
-            self.sql.execute(insert(t.blobs).values(blob_id=blob_id, **after))
-        else:
-            self.sql.execute(update(t.blobs).where(t.blobs.c.blob_id == blob_id).values(**after))
-        self._count(before, -1)
-        self._count(after, 1)
-
-    def _count(self, blob: Mapping[str, Any] | None, sign: int) -> None:
-        """Add a certified blob to the totals of its end, or take it out."""
-        if blob is None or blob["certified_end_epoch"] is None or blob["invalid_height"] is not None:
-            return
-        end = blob["certified_end_epoch"]
-        row = self.sql.execute(select(t.blob_totals).where(t.blob_totals.c.end_epoch == end)).mappings().first()
-        values = {
-            "n_blobs": (row["n_blobs"] if row else 0) + sign,
-            "size_bytes": (row["size_bytes"] if row else 0) + sign * blob["size_bytes"],
-            "encoded_size_bytes": (row["encoded_size_bytes"] if row else 0) + sign * blob["encoded_size_bytes"],
-        }
-        if values["n_blobs"]:
-            self._put(t.blob_totals, {"end_epoch": end}, values)
-        else:
-            self.sql.execute(delete(t.blob_totals).where(t.blob_totals.c.end_epoch == end))
 
 
 # One handler per kind of event; a test holds this to the ledger's list.

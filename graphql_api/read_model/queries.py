@@ -36,9 +36,9 @@ EPOCHS_ORDER = Order((t.epochs.c.epoch,), descending=True)
 
 def rows_by(connection: Connection, column: ColumnElement[Any], keys: Sequence[Any]) -> dict[Any, Row]:
     """Rows of the column's table by a unique column; keys that are not there are left out."""
-    table: Table = column.table  # type: ignore[attr-defined]
+    table: Table = column.table
     found = connection.execute(select(table).where(column.in_(keys))).mappings()
-    return {row[column.name]: dict(row) for row in found}  # type: ignore[attr-defined]
+    return {row[column.name]: dict(row) for row in found}
 
 
 # --- blobs --------------------------------------------------------------------------------------------------

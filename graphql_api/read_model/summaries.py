@@ -1,0 +1,182 @@
+"""Rows that sum up others: blobs by id, pools, totals, what an epoch started with; and whether a certificate holds.
+
+A summary is recomputed from the rows it sums up, once per block or batch, and so does not depend on the order or the
+batches in which these came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+
+from graphql_api.read_model import schema as t
+from haulout.codec import sizes
+from haulout.crypto.certificate import Signer, check_certificate
+from haulout.crypto.messages import storage_confirmation
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import Rejected
+from haulout.ledger.events import BlobCertified
+from haulout.primitives import EncodingType, is_quorum
+
+
+class Summaries:
+    """What has to be summed up again; handlers of events mark it, `end_block` and `end_batch` do it."""
+
+    def __init__(self, connection: Connection, n_shards: int) -> None:
+        self.sql = connection
+        self.n_shards = n_shards
+        self.stale_blobs: dict[bytes, None] = {}
+        self.stale_pools: dict[bytes, None] = {}
+        self.started_epochs: dict[int, None] = {}
+
+    def end_block(self, epoch: int) -> None:
+        """All events of a block are in: pools first, then what the epochs that it started begin with."""
+        self._refresh_pools(epoch)
+        self._snapshot_epochs()
+
+    def end_batch(self) -> int:
+        """All blocks of a batch are in; returns how many blob ids are new."""
+        n_new = sum(self._refresh_blob(blob_id) for blob_id in self.stale_blobs)
+        self.stale_blobs.clear()
+        return n_new
+
+    def _refresh_pools(self, epoch: int) -> None:
+        """Stake of pools that changed; of all of them when an epoch started, since stake became active."""
+        if self.started_epochs:
+            for (node_id,) in self.sql.execute(select(t.nodes.c.node_id)):
+                self.stale_pools[node_id] = None
+        for node_id in self.stale_pools:
+            active, coming = self._stake_of(node_id, epoch)
+            values = {"stake_frost": active, "next_stake_frost": coming}
+            self.sql.execute(update(t.nodes).where(t.nodes.c.node_id == node_id).values(**values))
+        self.stale_pools.clear()
+
+    def _stake_of(self, node_id: bytes, epoch: int) -> tuple[int, int]:
+        live = and_(t.stakes.c.node_id == node_id, t.stakes.c.deleted_height.is_(None))
+        columns = (t.stakes.c.principal_frost, t.stakes.c.activation_epoch, t.stakes.c.withdraw_epoch)
+        active = coming = 0
+        for principal, activation, withdraw in self.sql.execute(select(*columns).where(live)):
+            active += principal if activation <= epoch and (withdraw is None or withdraw > epoch) else 0
+            following = epoch + 1
+            coming += principal if activation <= following and (withdraw is None or withdraw > following) else 0
+        return active, coming
+
+    def _snapshot_epochs(self) -> None:
+        """Keep the stake that epochs of this block started with, once all its events are applied."""
+        for epoch in self.started_epochs:
+            columns = (t.nodes.c.node_id, t.nodes.c.stake_frost)
+            stake = {node_id: frost for node_id, frost in self.sql.execute(select(*columns)) if frost}
+            if stake:
+                rows = [{"epoch": epoch, "node_id": node_id, "stake_frost": frost} for node_id, frost in stake.items()]
+                self.sql.execute(insert(t.epoch_stakes), rows)
+            total = 0
+            c = t.committee_members.c
+            for (node_id,) in self.sql.execute(select(c.node_id).where(c.epoch == epoch)).all():
+                frost = stake.get(node_id, 0)
+                total += frost
+                member = and_(c.epoch == epoch, c.node_id == node_id)
+                self.sql.execute(update(t.committee_members).where(member).values(stake_frost=frost))
+            self.sql.execute(update(t.epochs).where(t.epochs.c.epoch == epoch).values(total_stake_frost=total))
+        self.started_epochs.clear()
+
+    def _refresh_blob(self, blob_id: bytes) -> bool:
+        objects = self.sql.execute(
+            select(t.blob_objects)
+            .where(t.blob_objects.c.blob_id == blob_id)
+            .order_by(t.blob_objects.c.registered_sequence)
+        )
+        rows = [dict(row) for row in objects.mappings()]
+        if not rows:
+            return False  # an id that was invalidated before anyone registered it
+        invalid = (
+            self.sql.execute(select(t.invalid_blobs).where(t.invalid_blobs.c.blob_id == blob_id)).mappings().first()
+        )
+        before = self.sql.execute(select(t.blobs).where(t.blobs.c.blob_id == blob_id)).mappings().first()
+        after = summarize_blob(rows, self.n_shards)
+        after["invalid_epoch"] = invalid["epoch"] if invalid else None
+        after["invalid_height"] = invalid["height"] if invalid else None
+        if before is None:
+            self.sql.execute(insert(t.blobs).values(blob_id=blob_id, **after))
+        else:
+            self.sql.execute(update(t.blobs).where(t.blobs.c.blob_id == blob_id).values(**after))
+        self._count(None if before is None else dict(before), -1)
+        self._count(after, 1)
+        return before is None
+
+    def _count(self, blob: Mapping[str, Any] | None, sign: int) -> None:
+        """Add a certified blob to the totals of its end, or take it out."""
+        if blob is None or blob["certified_end_epoch"] is None or blob["invalid_height"] is not None:
+            return
+        end = blob["certified_end_epoch"]
+        row = self.sql.execute(select(t.blob_totals).where(t.blob_totals.c.end_epoch == end)).mappings().first()
+        values = {
+            "n_blobs": (row["n_blobs"] if row else 0) + sign,
+            "size_bytes": (row["size_bytes"] if row else 0) + sign * blob["size_bytes"],
+            "encoded_size_bytes": (row["encoded_size_bytes"] if row else 0) + sign * blob["encoded_size_bytes"],
+        }
+        if values["n_blobs"]:
+            where = t.blob_totals.c.end_epoch == end
+            if row:
+                self.sql.execute(update(t.blob_totals).where(where).values(**values))
+            else:
+                self.sql.execute(insert(t.blob_totals).values(end_epoch=end, **values))
+        else:
+            self.sql.execute(delete(t.blob_totals).where(t.blob_totals.c.end_epoch == end))
+
+
+def summarize_blob(objects: Sequence[Mapping[str, Any]], n_shards: int) -> dict[str, Any]:
+    """The row of `blobs` for all rows of `blob_objects` with its id, in order of their registration.
+
+    A burned object is gone, but the nodes keep its bytes until its end: it still counts and still holds the blob, as
+    in the ledger's own sum. A blob is deleted when nothing holds it; when one was registered anew, it is not.
+    """
+    first = objects[0]
+    holding = [o for o in objects if o["deleted_height"] is None or o["burned"]]
+    certified = [o for o in holding if o["certified_epoch"] is not None]
+    ever_certified = [o for o in objects if o["certified_epoch"] is not None]
+    certified_end = max((o["end_epoch"] for o in certified), default=None)
+    registered_end = max((o["end_epoch"] for o in holding), default=0)
+    encoding = EncodingType(first["encoding_type"])
+    return {
+        "root_hash": first["root_hash"],
+        "size_bytes": first["size_bytes"],
+        "encoding_type": first["encoding_type"],
+        "encoded_size_bytes": sizes.encoded_length(first["size_bytes"], n_shards, encoding),
+        "symbol_size_bytes": sizes.symbol_size_bytes(first["size_bytes"], n_shards, encoding),
+        "registered_epoch": first["registered_epoch"],
+        "registered_height": first["registered_height"],
+        "registered_sequence": first["registered_sequence"],
+        "registered_time_ms": first["registered_time_ms"],
+        "registered_end_epoch": registered_end,
+        "first_certified_epoch": min((o["certified_epoch"] for o in ever_certified), default=None),
+        "certified_height": min((o["certified_height"] for o in ever_certified), default=None),
+        "certified_sequence": min((o["certified_sequence"] for o in ever_certified), default=None),
+        "certified_end_epoch": certified_end,
+        "end_epoch": certified_end or registered_end or max(o["end_epoch"] for o in objects),
+        "certificate_sequence": max((o["certified_sequence"] for o in ever_certified), default=None),
+        "permanent_count": sum(not o["deletable"] for o in holding),
+        "deletable_count": sum(o["deletable"] for o in holding),
+        "certified_deletable_count": sum(o["deletable"] and o["certified_epoch"] is not None for o in holding),
+        "deleted_height": None if holding else max(o["deleted_height"] for o in objects),
+    }
+
+
+def is_certificate(body: BlobCertified, members: Sequence[Signer], scheme: SignatureScheme) -> bool:
+    """Whether the certificate carries a quorum's valid signature for exactly this blob; members in committee order."""
+    object_id = body.object_id if body.deletable else None
+    if body.message != storage_confirmation(body.certified_epoch, body.blob_id, object_id):
+        return False
+    try:
+        weight = check_certificate(
+            scheme,
+            members,
+            message=body.message,
+            signature=body.signature,
+            bitmap=body.signers,
+            is_enough=is_quorum,
+        )
+    except Rejected:
+        return False
+    return weight == body.weight

@@ -1,0 +1,63 @@
+"""The schema as a document: committed, sorted, and every member described."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    build_schema,
+    is_introspection_type,
+    is_specified_scalar_type,
+)
+
+from graphql_api.events import TYPES
+from graphql_api.limits import CONNECTIONS
+from graphql_api.read_model.project import HANDLERS
+from graphql_api.schema import FINDERS, sdl
+from haulout.ledger.events import EVENTS
+
+
+def test_the_committed_document_is_the_schema() -> None:
+    committed = resources.files("graphql_api").joinpath("schema.graphql").read_text()
+    assert sdl() == committed, "run: python -m graphql_api.schema > graphql_api/schema.graphql"
+
+
+def test_every_member_is_described() -> None:
+    undescribed = []
+    for type_ in build_schema(sdl()).type_map.values():
+        if is_introspection_type(type_) or is_specified_scalar_type(type_):
+            continue
+        members = {type_.name: type_.description}
+        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+            for name, field in type_.fields.items():
+                members[f"{type_.name}.{name}"] = field.description
+                members.update({f"{type_.name}.{name}({a})": arg.description for a, arg in field.args.items()})
+        elif isinstance(type_, GraphQLInputObjectType):
+            members.update({f"{type_.name}.{name}": field.description for name, field in type_.fields.items()})
+        elif isinstance(type_, GraphQLEnumType):
+            members.update({f"{type_.name}.{name}": value.description for name, value in type_.values.items()})
+        undescribed += [name for name, description in members.items() if not description]
+    assert undescribed == []
+
+
+def test_every_connection_is_known_to_the_cost_limit() -> None:
+    paged = set()
+    for type_ in build_schema(sdl()).type_map.values():
+        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+            paged |= {name for name, field in type_.fields.items() if "first" in field.args}
+    assert paged == CONNECTIONS
+
+
+def test_every_node_can_be_found_by_its_id() -> None:
+    schema = build_schema(sdl())
+    nodes = {type_.name for type_ in schema.get_implementations(schema.type_map["Node"]).objects}  # type: ignore[arg-type]
+    assert nodes - {cls.__name__ for cls in TYPES.values()} | {"Event"} == set(FINDERS)  # type: ignore[attr-defined]
+
+
+def test_every_event_of_the_ledger_is_projected_and_shown() -> None:
+    assert set(HANDLERS) == set(EVENTS.variants.values())
+    assert set(TYPES) == {cls.__name__ for cls in EVENTS.variants.values()}
