@@ -178,7 +178,8 @@ class BlobSync:
                 sliver = await self._rebuild_sliver(blob_id, metadata, pair_index, axis, duty)
                 await self._keep(blob_id, [SliverUpload(pair_index, axis, sliver)], duty)
 
-        results = await asyncio.gather(*(rebuild(*name) for name in missing), return_exceptions=True)
+        by_axis = sorted(missing, key=lambda name: name[1])  # so that peers can keep the slivers that give the symbols
+        results = await asyncio.gather(*(rebuild(*name) for name in by_axis), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

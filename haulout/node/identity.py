@@ -30,8 +30,9 @@ class NodeSettings:
     upload_idle_ms: int = 10_000  # an upload without confirmation is synced after this
     incomplete_page_max: int = 1_000
     reserve_bytes: int = 32 * 1024 * 1024  # free space below which uploads are refused
-    symbol_requests_max: int = 8
-    expanded_cache_bytes: int = 64 * 1024 * 1024
+    symbol_requests_at_once: int = 4
+    symbol_requests_waiting_max: int = 128
+    symbol_cache_bytes: int = 64 * 1024 * 1024
     repair_delay_ms: int = 15_000  # a live upload may still be going on: up to 100 MiB
     repair_delay_large_ms: int = 30_000
     repair_delay_large_from_bytes: int = 100 * 1024 * 1024

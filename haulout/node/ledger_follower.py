@@ -20,15 +20,16 @@ QUIET_BLOCKS = 64  # without work for us, between two commits of the cursor
 
 
 class LedgerFollower:
-    """Follows the node's replica and fills the lists of `WorkTables`."""
+    """Follows the node's replica and fills the lists of `WorkTables`. `height` is the last block it has followed."""
 
     def __init__(self, vault: Vault, settings: NodeSettings) -> None:
+        self.height = vault.tables.followed_height()
         self._vault = vault
         self._settings = settings
 
     async def run(self) -> None:
         """Follow until cancelled; returns when the replica may not go on."""
-        blocks = self._vault.replica.subscribe(self._vault.tables.followed_height() + 1)
+        blocks = self._vault.replica.subscribe(self.height + 1)
         try:
             async for block in blocks:
                 await self._follow(block)
@@ -62,6 +63,7 @@ class LedgerFollower:
         if incomplete or complete or garbage or epoch_began or height % QUIET_BLOCKS == 0:
             await self._vault.tables.advance(height=height, incomplete=incomplete, complete=complete, garbage=garbage)
             self._vault.work_arrived.set()
+        self.height = height
 
     def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
         return bool(duty.mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)

@@ -63,11 +63,11 @@ class StorageNode:
         settings: NodeSettings,
     ) -> None:
         self.identity = identity
-        self._vault = vault
+        self.vault = vault
         self._symbols = symbols
-        self._follower = follower
-        self._blob_sync = blob_sync
-        self._garbage = garbage
+        self.follower = follower
+        self.blob_sync = blob_sync
+        self.garbage = garbage
         self._scheme = scheme
         self._clock = clock
         self._workers = workers
@@ -86,14 +86,14 @@ class StorageNode:
             WrongEpoch, InvalidBlob, InvalidMetadata, UnsupportedEncodingType, NotRegistered, DiskFull, StorageFailed.
         """
         self._check_may_write()
-        rules.check_epoch(self._vault.duty(), epoch)
-        rules.check_not_invalid(self._vault.view, blob_id)
-        if await self._vault.metadata_bytes(blob_id) is not None:
+        rules.check_epoch(self.vault.duty(), epoch)
+        rules.check_not_invalid(self.vault.view, blob_id)
+        if await self.vault.metadata_bytes(blob_id) is not None:
             return Outcome.ALREADY_STORED
-        await self._vault.check_writable()
-        await self._workers.run(check_metadata, bytes(metadata), blob_id, self._vault.duty().n_shards)
+        await self.vault.check_writable()
+        await self._workers.run(check_metadata, bytes(metadata), blob_id, self.vault.duty().n_shards)
         await self._wait_until_allowed(lambda: self._check_registered(blob_id), self._settings.registration_wait_ms)
-        await self._vault.put_metadata(blob_id, bytes(metadata), lambda: self._check_registered(blob_id))
+        await self.vault.put_metadata(blob_id, bytes(metadata), lambda: self._check_registered(blob_id))
         self._metrics.metadata_stored.inc()
         return Outcome.STORED
 
@@ -110,7 +110,7 @@ class StorageNode:
             ShardNotAssigned, InvalidSliver, DiskFull, StorageFailed.
         """
         self._check_may_write()
-        rules.check_epoch(self._vault.duty(), epoch)
+        rules.check_epoch(self.vault.duty(), epoch)
         outcomes: list[Outcome] = []
         batch: list[SliverUpload] = []
         batch_bytes = 0
@@ -128,11 +128,11 @@ class StorageNode:
         if not batch:
             return []
         self._check_may_write()
-        duty = self._vault.duty()
+        duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
-        await self._vault.check_writable()
-        metadata = await self._vault.metadata(blob_id)
-        held = self._vault.held(blob_id)
+        await self.vault.check_writable()
+        metadata = await self.vault.metadata(blob_id)
+        held = self.vault.held(blob_id)
 
         refusal: HauloutError | None = None
         outcomes: list[Outcome] = []
@@ -165,10 +165,10 @@ class StorageNode:
             checked = [CheckedSliver(ShardIndex(shard), upload.axis, upload.bcs) for shard, upload in new[:n_good]]
 
             def check() -> None:
-                rules.check_epoch(self._vault.duty(), epoch)
+                rules.check_epoch(self.vault.duty(), epoch)
                 self._check_registered(blob_id)
 
-            await self._vault.put_slivers(blob_id, checked, check)
+            await self.vault.put_slivers(blob_id, checked, check)
             for sliver in checked:
                 self._metrics.slivers_stored.labels(sliver.axis.name.lower()).inc()
         if refusal is not None:
@@ -181,12 +181,12 @@ class StorageNode:
         Raises:
             WrongEpoch.
         """
-        duty = self._vault.duty()
+        duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
         return BlobHoldings(
-            is_registered=rules.is_live(self._vault.view, blob_id, duty.epoch),
-            has_metadata=await self._vault.metadata_bytes(blob_id) is not None,
-            missing=rules.missing_slivers(duty, blob_id, self._vault.held(blob_id)),
+            is_registered=rules.is_live(self.vault.view, blob_id, duty.epoch),
+            has_metadata=await self.vault.metadata_bytes(blob_id) is not None,
+            missing=rules.missing_slivers(duty, blob_id, self.vault.held(blob_id)),
         )
 
     # --- promising ------------------------------------------------------------------------------------------
@@ -204,29 +204,29 @@ class StorageNode:
             DiskFull.
         """
         self._check_may_write()
-        rules.check_epoch(self._vault.duty(), epoch)
+        rules.check_epoch(self.vault.duty(), epoch)
         wait_ms = min(wait_ms, self._settings.confirm_wait_ms_max)
         await self._wait_until_allowed(lambda: self._check_may_confirm(epoch, blob_id, object_id), wait_ms)
 
         async def confirm(keep: Keep) -> SignedMessage:
             self._check_may_confirm(epoch, blob_id, object_id)
-            has_metadata = self._vault.slivers.has_metadata(blob_id)
-            rules.check_complete(self._vault.duty(), blob_id, held=self._vault.held(blob_id), has_metadata=has_metadata)
-            await keep(Promise(epoch, object_id, self._vault.height))
+            has_metadata = self.vault.slivers.has_metadata(blob_id)
+            rules.check_complete(self.vault.duty(), blob_id, held=self.vault.held(blob_id), has_metadata=has_metadata)
+            await keep(Promise(epoch, object_id, self.vault.height))
             self._check_may_confirm(epoch, blob_id, object_id)  # the sync may have taken its time
             message = storage_confirmation(epoch, blob_id, object_id)
             signature = await self._workers.run(self._scheme.sign, self.identity.bls_secret, message)
             return SignedMessage(message, signature)
 
-        confirmation = await self._vault.promise(blob_id, confirm)
+        confirmation = await self.vault.promise(blob_id, confirm)
         self._metrics.confirmations.inc()
         return confirmation
 
     def _check_may_confirm(self, epoch: int, blob_id: BlobId, object_id: ObjectId | None) -> None:
         self._check_may_write()
-        duty = self._vault.duty()
+        duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
-        rules.check_may_confirm(self._vault.view, blob_id, object_id, duty=duty, height=self._vault.height)
+        rules.check_may_confirm(self.vault.view, blob_id, object_id, duty=duty, height=self.vault.height)
 
     # --- serving --------------------------------------------------------------------------------------------
 
@@ -236,10 +236,10 @@ class StorageNode:
         Raises:
             WrongEpoch, InvalidBlob, MetadataNotFound.
         """
-        duty = self._vault.duty()
+        duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
-        rules.check_may_read_metadata(self._vault.view, blob_id, duty=duty)
-        metadata = await self._vault.metadata_bytes(blob_id)
+        rules.check_may_read_metadata(self.vault.view, blob_id, duty=duty)
+        metadata = await self.vault.metadata_bytes(blob_id)
         if metadata is None:
             raise MetadataNotFound(blob_id=blob_id_text(blob_id))
         return blob_id + metadata
@@ -253,11 +253,11 @@ class StorageNode:
         Raises:
             WrongEpoch, TooManyTargets, IndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned.
         """
-        duty = self._vault.duty()
+        duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
-        owned = rules.check_may_read_slivers(self._vault.view, blob_id, targets, duty=duty)
+        owned = rules.check_may_read_slivers(self.vault.view, blob_id, targets, duty=duty)
         for pair_index, axis, shard_index in owned:
-            sliver = await self._vault.sliver(blob_id, shard_index, axis)
+            sliver = await self.vault.sliver(blob_id, shard_index, axis)
             if sliver is not None:
                 self._metrics.slivers_read.labels(axis.name.lower()).inc()
                 yield SliverUpload(pair_index, axis, sliver)
@@ -271,9 +271,9 @@ class StorageNode:
             WrongEpoch, IndexOutOfRange, InvalidBlob, SliverNotFound, MetadataNotFound, SymbolNotPresent,
             TooManyRequests.
         """
-        duty = self._vault.duty()
+        duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
-        rules.check_may_read_slivers(self._vault.view, blob_id, (), duty=duty)
+        rules.check_may_read_slivers(self.vault.view, blob_id, (), duty=duty)
         symbols = await self._symbols.make(
             blob_id, target=target, target_axis=target_axis, duty=duty, with_proofs=with_proofs
         )
@@ -282,7 +282,7 @@ class StorageNode:
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""
-        return self._vault.view.get(keys.blob_record(blob_id))
+        return self.vault.view.get(keys.blob_record(blob_id))
 
     async def list_incomplete(self, *, after: BlobId | None, limit: int) -> IncompletePage:
         """Certified blobs of which something is lacking, as of `height`; at most 1,000 per page.
@@ -290,16 +290,16 @@ class StorageNode:
         A page may hold fewer than `limit` although more follow: `next_after` says where to go on.
         """
         limit = max(1, min(limit, self._settings.incomplete_page_max))
-        duty = self._vault.duty()
-        height = self._vault.tables.followed_height()
+        duty = self.vault.duty()
+        height = self.follower.height
         found: list[IncompleteBlob] = []
-        rows = self._vault.tables.incomplete(after=after, limit=limit + MISSED)
+        rows = self.vault.tables.incomplete(after=after, limit=limit + MISSED)
         for blob_id, _ in rows:
             after = blob_id
-            if not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
+            if not rules.is_wanted(self.vault.view, blob_id, duty.epoch):
                 continue
-            lacks_metadata = await self._vault.metadata_bytes(blob_id) is None
-            missing = (duty.mask & ~self._vault.held(blob_id)).bit_count()
+            lacks_metadata = await self.vault.metadata_bytes(blob_id) is None
+            missing = (duty.mask & ~self.vault.held(blob_id)).bit_count()
             if missing or lacks_metadata:
                 found.append(IncompleteBlob(blob_id, lacks_metadata, missing))
             if len(found) == limit:
@@ -309,8 +309,8 @@ class StorageNode:
 
     async def health(self) -> NodeHealth:
         """How the node is; cheap, for probes."""
-        duty = self._vault.duty()
-        head = self._vault.replica.head
+        duty = self.vault.duty()
+        head = self.vault.replica.head
         return NodeHealth(
             node_id=self.identity.node_id,
             name=self.identity.name,
@@ -319,32 +319,32 @@ class StorageNode:
             uptime_ms=(self._clock.monotonic_us() - self._started_us) // 1000,
             height=head.height,
             block_digest=head.digest(),
-            head_height=max(head.height, self._vault.replica.heard_height),
+            head_height=max(head.height, self.vault.replica.heard_height),
             shards=duty.shards,
-            incomplete_blobs=self._vault.tables.n_incomplete,
-            corrupt_slivers=self._vault.corrupt_found,
-            stored_slivers=self._vault.slivers.stored_slivers,
-            stored_bytes=self._vault.slivers.stored_bytes,
+            incomplete_blobs=self.vault.tables.n_incomplete,
+            corrupt_slivers=self.vault.corrupt_found,
+            stored_slivers=self.vault.slivers.stored_slivers,
+            stored_bytes=self.vault.slivers.stored_bytes,
         )
 
     def status(self, duty: rules.Duty | None = None) -> str:
         """One word on how the node is."""
-        if self._vault.slivers.failed is not None:
+        if self.vault.slivers.failed is not None:
             return "StorageFailed"
-        if self._vault.replica.diverged is not None:
+        if self.vault.replica.diverged is not None:
             return "Diverged"
-        if self._vault.replica.upgrade_required is not None:
+        if self.vault.replica.upgrade_required is not None:
             return "UpgradeRequired"
         if self._is_stopping:
             return "Stopping"
-        return "Active" if (duty or self._vault.duty()).shards else "Standby"
+        return "Active" if (duty or self.vault.duty()).shards else "Standby"
 
     def unready_reason(self) -> str | None:
         """Why the node should get no traffic, as a stable code; None when it is ready.
 
         Only divergence, storage and shutdown count: a node that lags or syncs still serves what it has.
         """
-        failed = self._vault.slivers.failed or self._vault.replica.diverged or self._vault.replica.upgrade_required
+        failed = self.vault.slivers.failed or self.vault.replica.diverged or self.vault.replica.upgrade_required
         if failed is not None:
             return failed.code
         return "NODE_STOPPING" if self._is_stopping else None
@@ -358,22 +358,22 @@ class StorageNode:
             StorageFailed: the process must stop; a restart begins with what is durable.
         """
         async with asyncio.TaskGroup() as tasks:
-            for part in (self._follower.run, self._blob_sync.run, self._garbage.run, self._keep_house):
+            for part in (self.follower.run, self.blob_sync.run, self.garbage.run, self._keep_house):
                 tasks.create_task(part())
 
     async def stop(self) -> None:
         """Accept nothing more, finish what has begun and make durable what was uploaded, so that uploads resume."""
         self._is_stopping = True
-        await self._vault.locks.drain()
-        for blob_id in self._vault.slivers.pending_blobs():
+        await self.vault.locks.drain()
+        for blob_id in self.vault.slivers.pending_blobs():
             await self._sync_quietly(blob_id)
-        await self._vault.locks.drain()
+        await self.vault.locks.drain()
 
     async def _keep_house(self) -> None:
         """Remove leftovers of the last run once, then sync uploads that were given up, for ever."""
-        self._metrics.swept_files.inc(await self._vault.slivers.sweep_files())
+        self._metrics.swept_files.inc(await self.vault.slivers.sweep_files())
         while True:
-            slivers = self._vault.slivers
+            slivers = self.vault.slivers
             for blob_id in slivers.idle_blobs(self._settings.upload_idle_ms * 1000):
                 await self._sync_quietly(blob_id)
             if slivers.failed is not None:
@@ -381,12 +381,12 @@ class StorageNode:
             self._metrics.stored_slivers.set(slivers.stored_slivers)
             self._metrics.stored_bytes.set(slivers.stored_bytes)
             self._metrics.buffered_bytes.set(slivers.buffered_bytes)
-            self._metrics.incomplete_blobs.set(self._vault.tables.n_incomplete)
+            self._metrics.incomplete_blobs.set(self.vault.tables.n_incomplete)
             await self._clock.sleep_ms(1_000)
 
     async def _sync_quietly(self, blob_id: BlobId) -> None:
         try:
-            await self._vault.sync_blob(blob_id)
+            await self.vault.sync_blob(blob_id)
         except HauloutError:
             return  # a full disk is looked at again; a failed one ends the node in its own place
 
@@ -395,14 +395,14 @@ class StorageNode:
     def _check_may_write(self) -> None:
         if self._is_stopping:
             raise NodeStopping(name=self.identity.name)
-        replica = self._vault.replica
-        problem = self._vault.slivers.failed or replica.diverged or replica.upgrade_required
+        replica = self.vault.replica
+        problem = self.vault.slivers.failed or replica.diverged or replica.upgrade_required
         if problem is not None:
             raise problem
 
     def _check_registered(self, blob_id: BlobId) -> None:
-        rules.check_not_invalid(self._vault.view, blob_id)
-        rules.check_registered(self._vault.view, blob_id, epoch=self._vault.duty().epoch, height=self._vault.height)
+        rules.check_not_invalid(self.vault.view, blob_id)
+        rules.check_registered(self.vault.view, blob_id, epoch=self.vault.duty().epoch, height=self.vault.height)
 
     async def _wait_until_allowed(self, check: Callable[[], None], wait_ms: int) -> None:
         """Return once `check` passes; raise NotRegistered when it still does after `wait_ms`, anything else at once."""
@@ -425,7 +425,7 @@ class StorageNode:
                 self._waiting -= 1
 
     async def _next_block(self, wait_ms: int) -> None:
-        block = asyncio.ensure_future(self._vault.replica.wait_for_height(self._vault.height + 1))
+        block = asyncio.ensure_future(self.vault.replica.wait_for_height(self.vault.height + 1))
         timer = asyncio.ensure_future(self._clock.sleep_ms(wait_ms))
         try:
             await asyncio.wait((block, timer), return_when=asyncio.FIRST_COMPLETED)
