@@ -109,7 +109,7 @@ class LedgerStore:
             raise StoreCorrupt(path="ledger store", problem="the import of a snapshot was cut short; import it again")
         kept_format = store.get(_FORMAT)
         if kept_format is None:
-            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(Block(out.header, ()), out, 0)})
+            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(out, 0)})
         elif kept_format != bytes([FORMAT_VERSION]):
             problem = f"ledger format {kept_format.hex()}, this build knows {FORMAT_VERSION}"
             raise StoreCorrupt(path="ledger store", problem=problem)
@@ -229,7 +229,7 @@ class LedgerStore:
 
     # --- writing --------------------------------------------------------------------------------------------
 
-    async def commit(self, block: Block, out: BlockOut, *, durable: bool = True) -> None:
+    async def commit(self, out: BlockOut, *, durable: bool = True) -> None:
         """Append a block that was executed on `view`, as one batch.
 
         Goes through even when the caller is cancelled meanwhile, so that `head` and `view` never part.
@@ -238,14 +238,13 @@ class LedgerStore:
             DiskFull: nothing was written.
             StorageFailed: what is written is known after the next start.
         """
-        assert block.header.height == self._head.height + 1, "blocks are appended in order"
-        assert block.header == out.header and not out.inadmissible, "only what was executed is committed"
-        self._committing = asyncio.ensure_future(self._commit(block, out, durable=durable))
+        assert out.header.height == self._head.height + 1, "blocks are appended in order"
+        self._committing = asyncio.ensure_future(self._commit(out, durable=durable))
         await asyncio.shield(self._committing)
 
-    async def _commit(self, block: Block, out: BlockOut, *, durable: bool) -> None:
-        await self._store.commit(_rows_of(block, out, self._next_sequence(out)), durable=durable)
-        self._head = block.header
+    async def _commit(self, out: BlockOut, *, durable: bool) -> None:
+        await self._store.commit(_rows_of(out, self._next_sequence(out)), durable=durable)
+        self._head = out.header
         advanced, self._advanced = self._advanced, asyncio.Event()
         advanced.set()
 
@@ -359,13 +358,13 @@ def _read_block_row(view: View, height: int) -> BlockRow | None:
     return None if raw is None else bcs.decode(BlockRow, raw)
 
 
-def _rows_of(block: Block, out: BlockOut, first_sequence: int) -> dict[bytes, bytes | None]:
+def _rows_of(out: BlockOut, first_sequence: int) -> dict[bytes, bytes | None]:
     """Everything that one block adds to the store."""
     rows: dict[bytes, bytes | None] = dict(out.writes)
-    height = bcs.u64_be(block.header.height)
+    height = bcs.u64_be(out.header.height)
     digests = tuple(result.digest for result in out.results)
-    rows[_BLOCK + height] = bcs.encode(BlockRow(FORMAT_VERSION, block.header, first_sequence, len(out.events), digests))
-    rows[_TRANSACTIONS + height] = bcs.encode(block.transactions, _Transactions)
+    rows[_BLOCK + height] = bcs.encode(BlockRow(FORMAT_VERSION, out.header, first_sequence, len(out.events), digests))
+    rows[_TRANSACTIONS + height] = bcs.encode(out.transactions, _Transactions)
     for result in out.results:
         rows[_RESULT + result.digest] = bcs.encode(result)
     for event in out.events:

@@ -20,7 +20,7 @@ from haulout.chain.block import Block, BlockHeader
 from haulout.chain.verify import BrokenChain, check_block
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DeadlineExceeded, HauloutError, Unavailable
-from haulout.ledger.apply import BlockOut, apply_block
+from haulout.ledger.apply import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, BlockOut, apply_block
 from haulout.ledger.genesis import Genesis
 from haulout.ledger.refusals import UpgradeRequired
 from haulout.ledger.state import View
@@ -189,11 +189,12 @@ class Replica:
         """Check, execute and commit one block."""
         parent = self.head
         check_follows(parent, block)
+        check_version(block.header)
         out = await self._workers.run(
             apply_block, self.view, parent, block.header.time_ms, block.transactions, self._scheme
         )
         check_agrees(block.header, out)
-        await self.store.commit(block, out, durable=False)
+        await self.store.commit(out, durable=False)
         await asyncio.sleep(0)  # inline workers and a memory store never wait: let others have their turn
 
 
@@ -214,6 +215,18 @@ def check_follows(parent: BlockHeader, block: Block) -> None:
         check_block(parent, block)
     except BrokenChain as e:
         raise LedgerDiverged(height=parent.height + 1, problem=e.problem) from e
+
+
+def check_version(header: BlockHeader) -> None:
+    """This build knows the rules that the block follows.
+
+    Raises:
+        UpgradeRequired: it does not.
+    """
+    if not OLDEST_PROTOCOL_VERSION <= header.protocol_version <= PROTOCOL_VERSION:
+        raise UpgradeRequired(
+            protocol_version=header.protocol_version, oldest=OLDEST_PROTOCOL_VERSION, newest=PROTOCOL_VERSION
+        )
 
 
 def check_agrees(header: BlockHeader, out: BlockOut) -> None:

@@ -10,7 +10,7 @@ the network's: the caller names the block's digest, from a source it trusts.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,8 +20,8 @@ from haulout.chain import history, tree
 from haulout.chain.block import Block, BlockHeader
 from haulout.chain.merkle_log import complete_subtrees, fold_root
 from haulout.errors import UndecodableBytes
-from haulout.ledger import keys
-from haulout.ledger.state import FIRST_DERIVED, Blob, BlobRecord, ObjectKind, StakedWal, Storage
+from haulout.ledger.indexes import derive_index_keys
+from haulout.ledger.state import FIRST_DERIVED
 from haulout.ports import Store, Workers
 from haulout.primitives import Digest
 from haulout.replica.errors import BadSnapshot, StoreNotEmpty
@@ -101,8 +101,7 @@ async def import_snapshot(
         rows = _read_rows(chunk, last_key)
         last_key = rows[-1][0]
         _, pages = await workers.run(tree.update, store, dict(rows))
-        derived = {key: value for row in rows for key, value in derive_rows(*row)}
-        await store.commit({**dict(rows), **derived, **pages}, durable=False)
+        await store.commit({**dict(rows), **_derive_indexes(rows), **pages}, durable=False)
     if head is None:
         raise BadSnapshot(problem="it is empty")
     root = tree.read_root(store)
@@ -112,23 +111,6 @@ async def import_snapshot(
     peaks = zip(complete_subtrees(head.header.height), head.history_peaks, strict=True)
     await finish_import(store, Block(head.header, ()), {history.node_key(*place): peak for place, peak in peaks})
     return head.header
-
-
-def derive_rows(key: bytes, value: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The rows of the index tables that follow from one row of a committed table."""
-    table, object_id = key[:1], key[1:]
-    if table == keys.STORAGE:
-        yield keys.owned(_read(Storage, value).owner, ObjectKind.STORAGE, object_id), b""
-    elif table == keys.STAKED_WAL:
-        yield keys.owned(_read(StakedWal, value).owner, ObjectKind.STAKED_WAL, object_id), b""
-    elif table == keys.BLOB:
-        blob = _read(Blob, value)
-        yield keys.owned(blob.owner, ObjectKind.BLOB, object_id), b""
-        yield keys.blob_object(blob.blob_id, blob.certified_epoch is not None, blob.end_epoch, object_id), b""
-    elif table == keys.BLOB_RECORD:
-        record = _read(BlobRecord, value)
-        if record.certified_end_epoch is not None:
-            yield keys.blob_end(record.certified_end_epoch, object_id), b""
 
 
 def _read(row_type: type[T], value: bytes) -> T:
@@ -161,6 +143,13 @@ def _read_rows(chunk: bytes, last_key: bytes) -> tuple[tuple[bytes, bytes], ...]
             raise BadSnapshot(problem=f"row {key[:40].hex()} is out of place")
         last_key = key
     return rows
+
+
+def _derive_indexes(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    try:
+        return {index: b"" for key, value in rows for index in derive_index_keys(key, value)}
+    except UndecodableBytes as e:
+        raise BadSnapshot(problem=str(e)) from e
 
 
 async def _wipe(store: Store) -> None:

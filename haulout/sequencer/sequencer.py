@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.chain.proof import prove
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import HauloutError, InvalidField
-from haulout.ledger.admission import check_envelope
+from haulout.errors import DiskFull, HauloutError, InvalidField
+from haulout.ledger.admission import DuplicateTransaction, check_envelope
 from haulout.ledger.apply import BlockOut, apply_block
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis
@@ -190,26 +190,28 @@ class Sequencer:
 
     async def _make_block(self, taken: list[_Pending]) -> None:
         """Execute, commit, answer. Inadmissible ones are answered and left out; alone they make no block."""
-        parent = self.head
-        time_ms = max(self._clock.now_ms(), parent.time_ms)
-        out = await self._execute(parent, time_ms, taken)
-        if out.inadmissible:
-            codes = dict(out.inadmissible)
-            for index, code in codes.items():
-                self._counts["inadmissible"] += 1
-                self._finish(taken[index], Inadmissible(code))
-            taken = [pending for index, pending in enumerate(taken) if index not in codes]
-            if not taken:
-                return
-            out = await self._execute(parent, time_ms, taken)
-            assert not out.inadmissible, "what was admissible among others is admissible without them"
-        block = Block(out.header, tuple(pending.raw for pending in taken))
+        transactions = tuple(pending.raw for pending in taken)
+        out = await self._workers.run(
+            apply_block, self.store.view, self.head, self._clock.now_ms(), transactions, self._scheme
+        )
+        left_out = dict(out.inadmissible)
+        refused = [(taken[position], code) for position, code in left_out.items()]
+        taken = [pending for position, pending in enumerate(taken) if position not in left_out]
+        if taken:
+            await self._commit(out, taken)
+        for pending, code in refused:
+            self._counts["inadmissible"] += 1
+            recorded = self.store.result(pending.digest) if code == DuplicateTransaction.code else None
+            self._finish(pending, recorded or Inadmissible(code))
+
+    async def _commit(self, out: BlockOut, taken: Sequence[_Pending]) -> None:
+        """Make a block durable and answer those who wait for it."""
         try:
-            await self.store.commit(block, out, durable=True)
+            await self.store.commit(out, durable=True)
         except HauloutError as e:
             for pending in taken:
                 self._finish(pending, e)
-            if e.code == "DISK_FULL":
+            if isinstance(e, DiskFull):
                 return  # nothing was written and nobody was promised anything; the next block may fit
             raise
         self._counts["blocks"] += 1
@@ -217,10 +219,6 @@ class Sequencer:
         self._counts["refused"] += sum(not result.is_ok for result in out.results)
         for pending, result in zip(taken, out.results, strict=True):
             self._finish(pending, result)
-
-    async def _execute(self, parent: BlockHeader, time_ms: int, taken: Sequence[_Pending]) -> BlockOut:
-        transactions = tuple(pending.raw for pending in taken)
-        return await self._workers.run(apply_block, self.store.view, parent, time_ms, transactions, self._scheme)
 
     def _finish(self, pending: _Pending, outcome: TransactionResult | HauloutError) -> None:
         self._waiting.pop(pending.raw, None)
