@@ -1,0 +1,226 @@
+"""What is true of every state, as code: the list of `spec/ledger.md` 17.1, as far as its parts exist.
+
+Reads the whole state, so it is for tests, simulations and `fsck`-like commands, never for a block.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TypeVar
+
+from haulout import bcs
+from haulout.chain import tree
+from haulout.ledger import keys, queries
+from haulout.ledger.draft import Draft, EmptyView
+from haulout.ledger.indexes import derive_index_keys
+from haulout.ledger.state import (
+    FIRST_DERIVED,
+    Account,
+    Blob,
+    BlobRecord,
+    Bucket,
+    Committee,
+    Node,
+    StakedWal,
+    Storage,
+    View,
+)
+from haulout.primitives import BASIS_POINTS
+
+T = TypeVar("T")
+_STATE_START, _STATE_END = b"\x00", bytes((FIRST_DERIVED,))
+_DERIVED_END = tree.PREFIX
+
+
+def check(view: View) -> None:
+    """Refuse a state in which anything is wrong.
+
+    Raises:
+        AssertionError: with everything that is.
+    """
+    problems = find_violations(view)
+    if problems:
+        raise AssertionError("the state violates its invariants:\n  " + "\n  ".join(problems))
+
+
+def find_violations(view: View) -> list[str]:
+    """Everything that is wrong with a state; empty for a right one."""
+    return [
+        *_conservation(view),
+        *_committees(view),
+        *_ring(view),
+        *_pools(view),
+        *_objects(view),
+        *_blob_records(view),
+        *_uniqueness(view),
+        *_indexes(view),
+        *_state_tree(view),
+    ]
+
+
+def _conservation(view: View) -> Iterator[str]:
+    """Supply less what was burned is what everybody holds together."""
+    system = queries.system(view)
+    held = sum(account.balance_frost for _, account in _rows(view, keys.ACCOUNT, Account))
+    held += sum(bucket.rewards_frost for _, bucket in _rows(view, keys.BUCKET, Bucket))
+    held += sum(staked.principal_frost for _, staked in _rows(view, keys.STAKED_WAL, StakedWal))
+    held += sum(node.commission_frost + node.rewards_frost for _, node in _rows(view, keys.NODE, Node))
+    if held != system.supply_frost - system.burned_frost:
+        yield f"{held} FROST are held, {system.supply_frost} - {system.burned_frost} exist"
+    for key, account in _rows(view, keys.ACCOUNT, Account):
+        if account.balance_frost == 0:
+            yield f"account {key.hex()} has a row without a balance"
+
+
+def _committees(view: View) -> Iterator[str]:
+    """Every shard has one owner; members are sorted, hold something, and are known nodes."""
+    params, system = queries.params(view), queries.system(view)
+    if queries.find_committee(view, system.epoch) is None:
+        yield f"epoch {system.epoch} has no committee"
+    for _, committee in _rows(view, keys.COMMITTEE, Committee):
+        shards = sorted(shard for member in committee.members for shard in member.shards)
+        ids = [member.node_id for member in committee.members]
+        if shards != list(range(params.n_shards)):
+            yield f"committee {committee.epoch} does not hold every shard once"
+        if ids != sorted(set(ids)) or any(member.weight == 0 for member in committee.members):
+            yield f"committee {committee.epoch} is not sorted, or a member holds nothing"
+        if any(queries.node(view, node_id) is None for node_id in ids):
+            yield f"committee {committee.epoch} has a member that is no node"
+
+
+def _ring(view: View) -> Iterator[str]:
+    """Bookings lie in the ring and within capacity; what is bound is booked."""
+    params, system = queries.params(view), queries.system(view)
+    bound: dict[int, int] = defaultdict(int)
+    for _, storage in _rows(view, keys.STORAGE, Storage):
+        for epoch in range(max(storage.start_epoch, system.epoch), storage.end_epoch):
+            bound[epoch] += storage.size_bytes
+    for _, blob in _rows(view, keys.BLOB, Blob):
+        for epoch in range(max(blob.start_epoch, system.epoch), blob.end_epoch):
+            bound[epoch] += blob.storage_size_bytes
+    for key, bucket in _rows(view, keys.BUCKET, Bucket):
+        epoch = int.from_bytes(key, "big")
+        if not system.epoch <= epoch < system.epoch + params.max_epochs_ahead:
+            yield f"epoch {epoch} is booked, but outside the ring"
+        if bucket.used_bytes > system.total_capacity_bytes:
+            yield f"epoch {epoch} has sold {bucket.used_bytes} of {system.total_capacity_bytes} bytes"
+    for epoch, size_bytes in bound.items():
+        if size_bytes > queries.bucket(view, epoch).used_bytes:
+            yield f"epoch {epoch}: {size_bytes} bytes are in resources and blobs, more than were booked"
+
+
+def _pools(view: View) -> Iterator[str]:
+    """Pools hold what their stakes say; the active set lists its members' stake."""
+    system, staking = queries.system(view), queries.staking(view)
+    principal: dict[bytes, int] = defaultdict(int)
+    for key, staked in _rows(view, keys.STAKED_WAL, StakedWal):
+        if staked.principal_frost == 0:
+            yield f"stake {key.hex()} has no principal"
+        principal[staked.node_id] += staked.principal_frost
+    stakes = dict(staking.active_set)
+    if len(stakes) != len(staking.active_set) or 0 in stakes.values():
+        yield "the active set lists a node twice, or one without stake"
+    for node_id, node in _rows(view, keys.NODE, Node):
+        pending = sum(node.pending_stake.values())
+        if principal.pop(node_id, 0) + node.rewards_frost != node.balance_frost + pending:
+            yield f"pool {node_id.hex()} does not hold what its stakes and rewards are"
+        if node.n_shares > node.balance_frost:
+            yield f"pool {node_id.hex()} has more shares than FROST"
+        if any(epoch <= system.epoch for epoch in node.pending_stake):
+            yield f"pool {node_id.hex()} waits for an epoch that has begun"
+        if node.commission_blocked_frost > node.commission_frost or node.commission_rate_bps > BASIS_POINTS:
+            yield f"pool {node_id.hex()} has an impossible commission"
+        if node_id in stakes and not node.balance_frost <= stakes[node_id] <= node.balance_frost + pending:
+            yield f"the active set lists {stakes[node_id]} FROST for pool {node_id.hex()}"
+    for node_id in principal:
+        yield f"stake lies in a pool that does not exist: {node_id.hex()}"
+
+
+def _objects(view: View) -> Iterator[str]:
+    """Periods are not empty; a blob is certified after its registration and before its end."""
+    for key, storage in _rows(view, keys.STORAGE, Storage):
+        if storage.start_epoch >= storage.end_epoch:
+            yield f"storage {key.hex()} has an empty period"
+    for key, blob in _rows(view, keys.BLOB, Blob):
+        if not blob.start_epoch <= blob.registered_epoch < blob.end_epoch:
+            yield f"blob {key.hex()} was registered outside its period"
+        if blob.certified_epoch is not None and not blob.registered_epoch <= blob.certified_epoch < blob.end_epoch:
+            yield f"blob {key.hex()} was certified outside its life"
+        if queries.blob_record(view, blob.blob_id) is None:
+            yield f"blob {key.hex()} has no record"
+
+
+def _blob_records(view: View) -> Iterator[str]:
+    """A record says what its objects say, burned ones included."""
+    epoch = queries.system(view).epoch
+    objects: dict[bytes, list[Blob]] = defaultdict(list)
+    for _, blob in _rows(view, keys.BLOB, Blob):
+        objects[blob.blob_id].append(blob)
+    for blob_id, record in _rows(view, keys.BLOB_RECORD, BlobRecord):
+        blobs = objects[blob_id]
+        certified = [blob for blob in blobs if blob.certified_epoch is not None]
+        permanent = [blob for blob in blobs if not blob.deletable]
+        ends = [blob.end_epoch for blob in blobs] + [record.burned_end_epoch or 0]
+        if record.registered_end_epoch != max(ends):
+            yield f"record {blob_id.hex()} ends in {record.registered_end_epoch}, its objects in {max(ends)}"
+        end = max([blob.end_epoch for blob in certified] + [record.burned_certified_end_epoch or 0])
+        if max(record.certified_end_epoch or 0, epoch) != max(end, epoch):
+            yield f"record {blob_id.hex()} is certified until {record.certified_end_epoch}, its objects until {end}"
+        firsts = (record.initial_certified_epoch, record.certified_height, record.certified_sequence)
+        if any((first is None) != (record.certified_end_epoch is None) for first in firsts):
+            yield f"record {blob_id.hex()} is certified in part"
+        if len(permanent) > record.permanent_total or len(blobs) - len(permanent) > record.deletable_total:
+            yield f"record {blob_id.hex()} counts too few objects"
+        if record.burned_end_epoch is None and len(blobs) != record.permanent_total + record.deletable_total:
+            yield f"record {blob_id.hex()} counts objects that are not there"
+        if record.deletable_certified > record.deletable_total or not record.permanent_total + record.deletable_total:
+            yield f"record {blob_id.hex()} has impossible counts"
+        lasting = [
+            blob.end_epoch for blob in permanent if blob.certified_epoch is not None or not record.permanent_certified
+        ]
+        if max([record.permanent_end_epoch or 0, epoch]) < max([*lasting, epoch]):
+            yield f"record {blob_id.hex()} forgets a permanent object"
+
+
+def _uniqueness(view: View) -> Iterator[str]:
+    """Names and keys of nodes lead back to them, and to nobody else."""
+    names, node_keys = 0, 0
+    for node_id, node in _rows(view, keys.NODE, Node):
+        own_keys = [key for key in (node.public_key, node.network_public_key) if key]
+        names, node_keys = names + 1, node_keys + len(own_keys)
+        if queries.node_id_of_name(view, node.name) != node_id:
+            yield f"the name {node.name!r} does not lead to its node"
+        if any(queries.node_id_of_key(view, key) != node_id for key in own_keys):
+            yield f"a key of node {node_id.hex()} does not lead to it"
+    if _count(view, keys.NODE_NAME) != names or _count(view, keys.NODE_KEY) != node_keys:
+        yield "a name or key is taken by nobody"
+
+
+def _indexes(view: View) -> Iterator[str]:
+    """The derived tables are exactly what the committed ones imply."""
+    expected: set[bytes] = set()
+    for key, value in view.scan(_STATE_START, _STATE_END):
+        expected.update(derive_index_keys(key, value))
+    actual = {key for key, _ in view.scan(_STATE_END, _DERIVED_END)}
+    for key in sorted(expected ^ actual):
+        yield f"index row {key.hex()} is {'missing' if key in expected else 'left over'}"
+
+
+def _state_tree(view: View) -> Iterator[str]:
+    """The stored tree is, page by page, the one that the rows make when built anew."""
+    root, pages = tree.update(Draft(EmptyView()), dict(view.scan(_STATE_START, _STATE_END)))
+    stored = dict(view.scan(*keys.table_range(tree.PREFIX)))
+    if tree.read_root(view) != root:
+        yield "the root of the state tree is not that of its rows"
+    if stored != pages:
+        yield "the stored pages of the state tree are not those of its rows"
+
+
+def _rows(view: View, table: bytes, row: type[T]) -> Iterator[tuple[bytes, T]]:
+    for key, raw in view.scan(*keys.table_range(table)):
+        yield key[1:], bcs.decode(row, raw)
+
+
+def _count(view: View, table: bytes) -> int:
+    return sum(1 for _ in view.scan(*keys.table_range(table)))
