@@ -7,14 +7,18 @@ ports and on the virtual-time loop for the fakes. To add an implementation, appe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from haulout.ports import Clock, Disk, Rng, Store, Workers
+from haulout.crypto.keyed_hash import KeyedHash
+from haulout.ledger.genesis import DevelopmentNetwork, build_development_network
+from haulout.ports import Clock, Disk, Ledger, Rng, Store, Workers
+from haulout.sequencer.sequencer import Sequencer
 from haulout.world.clock import SystemClock
 from haulout.world.disk import FileDisk
 from haulout.world.memory_store import MemoryStore
@@ -70,6 +74,52 @@ class WorkersCase:
     run: Runner = asyncio.run
 
 
+@dataclass
+class LedgerCase:
+    """A ledger of a network, running while its context is open."""
+
+    name: str
+    open: Callable[[Path, DevelopmentNetwork, Clock], AbstractAsyncContextManager[Ledger]]
+    persists: bool
+    run: Runner = asyncio.run
+
+
+def build_contract_network() -> DevelopmentNetwork:
+    """The network of the ledger suite: always the same."""
+    return build_development_network(
+        node_addresses={f"node-{n}": (f"127.0.0.1:{n}",) for n in range(4)},
+        n_shards=10,
+        stake_frost=2_000_000_000_000,
+        account_funds_frost={"alice": 1_000_000_000_000, "bob": 5_000},
+        genesis_time_ms=1_800_000_000_000,
+        epoch_duration_ms=86_400_000,
+        seed=b"\x07" * 32,
+        scheme=KeyedHash(),
+    )
+
+
+def _sequencer_over(name: str, open_store: Callable[[Path], Store]) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def opened(folder: Path, network: DevelopmentNetwork, clock: Clock) -> AsyncIterator[Ledger]:
+        sequencer = await Sequencer.open(
+            store=open_store(folder),
+            genesis=network.genesis,
+            scheme=KeyedHash(),
+            clock=clock,
+            workers=InlineWorkers(),
+            engine=name,
+        )
+        running = asyncio.ensure_future(sequencer.run())
+        try:
+            yield sequencer
+        finally:
+            sequencer.stop()
+            await running
+            await sequencer.close()
+
+    return opened
+
+
 STORES: list[StoreCase] = [
     StoreCase("memory", lambda folder: MemoryStore(), persists=False),
     StoreCase("sqlite", lambda folder: SqliteStore(folder / "store" / "rows.db"), persists=True),
@@ -80,6 +130,13 @@ RNGS: list[RngCase] = [RngCase("system", lambda seed: SystemRng())]
 WORKERS: list[WorkersCase] = [
     WorkersCase("threads", lambda: ThreadWorkers(2)),
     WorkersCase("inline", InlineWorkers),
+]
+
+LEDGERS: list[LedgerCase] = [
+    LedgerCase("memory", _sequencer_over("memory", lambda folder: MemoryStore()), persists=False),
+    LedgerCase(
+        "sqlite", _sequencer_over("sqlite", lambda folder: SqliteStore(folder / "ledger" / "rows.db")), persists=True
+    ),
 ]
 
 
@@ -110,3 +167,18 @@ def rng_case(request: pytest.FixtureRequest) -> RngCase:
 @pytest.fixture(**_named(WORKERS))
 def workers_case(request: pytest.FixtureRequest) -> WorkersCase:
     return request.param
+
+
+@pytest.fixture(**_named(LEDGERS))
+def ledger_case(request: pytest.FixtureRequest) -> LedgerCase:
+    return request.param
+
+
+@pytest.fixture
+def all_ledger_cases() -> list[LedgerCase]:
+    return LEDGERS
+
+
+@pytest.fixture
+def contract_network() -> DevelopmentNetwork:
+    return build_contract_network()

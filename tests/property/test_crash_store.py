@@ -17,11 +17,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import apsw
 
+from haulout.chain import tree
+from haulout.chain.block import BlockHeader, TransactionResult
+from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import HauloutError
+from haulout.ledger.commands import Transfer
+from haulout.ledger.genesis import Genesis, build_development_network
+from haulout.ledger.transactions import encode_transaction, sign_transaction
+from haulout.replica.ledger_store import LedgerStore
+from haulout.sequencer.sequencer import Sequencer
+from haulout.world.clock import SystemClock
 from haulout.world.sqlite_store import SqliteStore
+from haulout.world.workers import InlineWorkers
 
 SECTOR_BYTES = 512
 COMMITS = 24
@@ -56,6 +67,7 @@ class Journal:
     syncs_work: bool = True
     steps: list[tuple[str, str, Operation | None]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    vfs: apsw.VFS | None = None  # registered for as long as the journal lives
 
     def note(self, kind: str, path: str, operation: Operation | None = None) -> None:
         if kind == "sync" and not self.syncs_work:
@@ -144,17 +156,33 @@ class Recording:
     began: list[int]
     acknowledged: list[tuple[int, int, bool]]  # (step, state, durable)
 
+    def check(self, step: int, path: Path) -> str | None:
+        """What is wrong with an image of this step, if anything."""
+        oldest = max(state for at, state, durable in self.acknowledged if durable and at <= step)
+        newest = max(state for state, at in enumerate(self.began) if at <= step)
+        try:
+            rows = asyncio.run(_read_all(path))
+        except HauloutError as e:
+            return f"unreadable: {e}"
+        if rows in self.states[oldest : newest + 1]:
+            return None
+        return "an acknowledged commit is lost" if rows in self.states else "half a commit"
+
+
+def open_recorded(folder: Path, journal: Journal, skip: str = "") -> SqliteStore:
+    """The store as it ships, with the journal under it; copies its log often."""
+    vfs = RecordingVFS(f"recording-{id(journal)}", journal)
+    journal.vfs = vfs
+    return SqliteStore(folder / "rows.db", lambda path: RecordedConnection(path, vfs.name, skip), checkpoint_frames=24)
+
 
 def record(folder: Path, *, syncs_work: bool = True, skip: str = "") -> Recording:
     """Run commits of all kinds, with two copies of the log into the file in between."""
     journal = Journal(syncs_work)
-    vfs = RecordingVFS(f"recording-{id(journal)}", journal)
     recording = Recording(journal, [{}], [0], [(0, 0, True)])
 
     async def work() -> None:
-        store = SqliteStore(
-            folder / "rows.db", lambda path: RecordedConnection(path, vfs.name, skip), checkpoint_frames=24
-        )
+        store = open_recorded(folder, journal, skip)
         rows: Rows = {}
         for n in range(COMMITS):
             writes: dict[bytes, bytes | None] = {b"chain": b"%d" % n, b"row/%d" % n: bytes([n]) * (40 + 700 * (n % 3))}
@@ -216,7 +244,16 @@ def _any_part(file: _File, chance: random.Random) -> bytes:
 IMAGES: list[Callable[[_File, random.Random], bytes]] = [_nothing, _everything, _torn_beginning, _any_part]
 
 
-def find_losses(recording: Recording, folder: Path, *, every: int = 1) -> tuple[int, list[str]]:
+class Checkable(Protocol):
+    """A journal, and what has to hold of a disk after any of its steps."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def check(self, step: int, path: Path) -> str | None: ...
+
+
+def find_losses(recording: Checkable, folder: Path, *, every: int = 1) -> tuple[int, list[str]]:
     """Cut the power after every operation (or every n-th); returns how many images were opened and what was wrong."""
     files: dict[str, _File] = {}
     losses: list[str] = []
@@ -239,22 +276,10 @@ def find_losses(recording: Recording, folder: Path, *, every: int = 1) -> tuple[
             for other, content in files.items():
                 (folder / other.replace("rows.db", "image.db", 1)).write_bytes(image(content, chance))
             images += 1
-            problem = _check(recording, step, target)
+            problem = recording.check(step, target)
             if problem:
                 losses.append(f"step {step} {image.__name__}: {problem}")
     return images, losses
-
-
-def _check(recording: Recording, step: int, path: Path) -> str | None:
-    oldest = max(state for at, state, durable in recording.acknowledged if durable and at <= step)
-    newest = max(state for state, at in enumerate(recording.began) if at <= step)
-    try:
-        rows = asyncio.run(_read_all(path))
-    except HauloutError as e:
-        return f"unreadable: {e}"
-    if rows in recording.states[oldest : newest + 1]:
-        return None
-    return "an acknowledged commit is lost" if rows in recording.states else "half a commit"
 
 
 async def _read_all(path: Path) -> Rows:
@@ -283,6 +308,95 @@ def test_the_check_finds_a_disk_whose_sync_does_nothing(tmp_path):
 def test_the_check_finds_a_store_that_skips_the_sync_of_its_commits(tmp_path):
     recording = record(_folder(tmp_path, "work"), skip="PRAGMA synchronous = FULL")
     _, losses = find_losses(recording, _folder(tmp_path, "images"), every=3)
+    assert any("lost" in loss for loss in losses)
+
+
+@dataclass
+class LedgerRecording:
+    """A sequencer's work: its blocks, and when each result was given."""
+
+    journal: Journal
+    genesis: Genesis
+    headers: list[BlockHeader]
+    answered: list[tuple[int, TransactionResult]]
+
+    def check(self, step: int, path: Path) -> str | None:
+        """The chain goes as far as the last answer, and the state has the root of its head."""
+        if not any(at <= step for at, _ in self.answered):
+            return None  # before the first answer there may be nothing at all
+        try:
+            return asyncio.run(self._inspect(step, path))
+        except HauloutError as e:
+            return f"unreadable: {e}"
+
+    async def _inspect(self, step: int, path: Path) -> str | None:
+        ledger = await LedgerStore.open(SqliteStore(path), self.genesis, KeyedHash())
+        try:
+            lost = [result for at, result in self.answered if at <= step and ledger.result(result.digest) != result]
+            if lost:
+                return f"{len(lost)} answered transactions are lost"
+            if ledger.head not in self.headers or tree.read_root(ledger.view) != ledger.head.state_root:
+                return f"the head {ledger.head.height} is no block of this chain, or its state is another's"
+            ledger.applied(ledger.head.height)
+            return None
+        finally:
+            await ledger.close()
+
+
+def record_ledger(folder: Path, *, syncs_work: bool = True) -> LedgerRecording:
+    """Order transfers one by one, each answered before the next."""
+    network = build_development_network(
+        node_addresses={f"node-{n}": (f"127.0.0.1:{n}",) for n in range(4)},
+        n_shards=10,
+        stake_frost=2_000_000_000_000,
+        account_funds_frost={"alice": 1_000_000},
+        genesis_time_ms=1_800_000_000_000,
+        seed=bytes(32),
+        scheme=KeyedHash(),
+    )
+    journal = Journal(syncs_work)
+    recording = LedgerRecording(journal, network.genesis, [], [])
+
+    async def work() -> None:
+        sequencer = await Sequencer.open(
+            store=open_recorded(folder, journal),
+            genesis=network.genesis,
+            scheme=KeyedHash(),
+            clock=SystemClock(),
+            workers=InlineWorkers(),
+            engine="sqlite",
+        )
+        running = asyncio.ensure_future(sequencer.run())
+        for n in range(8):
+            signed = sign_transaction(
+                network.account_secrets["alice"],
+                network.genesis.chain_id,
+                (Transfer(to=bytes([n]) * 32, amount_frost=1 + n),),
+                nonce=bytes([n]) * 16,
+                valid_until_ms=max(sequencer.head.time_ms, SystemClock().now_ms()) + 60_000,
+            )
+            result = await sequencer.submit(encode_transaction(signed), wait_ms=10_000)
+            assert result is not None
+            recording.answered.append((len(journal.steps), result))
+        recording.headers += [sequencer.store.header(height) for height in range(sequencer.head.height + 1)]
+        sequencer.stop()
+        await running
+        await sequencer.close()
+
+    asyncio.run(work())
+    return recording
+
+
+def test_no_power_cut_loses_an_answered_transaction(tmp_path):
+    recording = record_ledger(_folder(tmp_path, "work"))
+    images, losses = find_losses(recording, _folder(tmp_path, "images"), every=2)
+    assert losses == []
+    assert images > 100
+
+
+def test_the_check_finds_a_ledger_on_a_disk_whose_sync_does_nothing(tmp_path):
+    recording = record_ledger(_folder(tmp_path, "work"), syncs_work=False)
+    _, losses = find_losses(recording, _folder(tmp_path, "images"), every=9)
     assert any("lost" in loss for loss in losses)
 
 
