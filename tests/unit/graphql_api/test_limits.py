@@ -12,7 +12,7 @@ from graphql import parse
 
 from graphql_api.limits import Bounds, Measure, check_document
 
-DEEP = "{ blobs { nodes { objects { nodes { blob { objects { nodes { blob { objects { nodes { blob { objects { totalCount } } } } } } } } } } } } }"
+DEEP = "{ blobs { nodes " + "{ objects { nodes { blob " * 3 + "{ objects { totalCount } }" + " } } }" * 3 + " } }"
 FRAGMENT_BOMB = "{ blobs(first: 1) { nodes { ...F0 } } } " + " ".join(
     f"fragment F{i} on Blob {{ ...F{i + 1} ...F{i + 1} }}" for i in range(60)
 )
@@ -79,21 +79,17 @@ async def test_hostile_and_wrong_queries_get_a_code_and_quickly(net: Any, query:
     started = time.perf_counter()
     answer = (await net.post(query)).json()
     assert time.perf_counter() - started < 0.5
-    assert [error["extensions"]["code"] for error in answer["errors"]][0] == code
+    assert answer["errors"][0]["extensions"]["code"] == code
     assert not any((answer.get("data") or {}).values())
     assert "Traceback" not in json.dumps(answer)
 
 
 async def test_nothing_is_executed_when_a_limit_refuses(net: Any) -> None:
-    before = net.nodes.n_calls
-    answer = (
-        await net.post(
-            "{ storageNodes(first: 100) { nodes { health { epoch } stakingPool { stakes(first: 100) { nodes { principal } } } } } }"
-        )
-    ).json()
+    inner = "{ nodes { health { epoch } stakingPool { stakes(first: 100) { nodes { principal } } } } }"
+    answer = (await net.post("{ storageNodes(first: 100) " + inner + " }")).json()
     assert answer["errors"][0]["extensions"]["limit"] == 10_000
     assert "data" not in answer
-    assert net.nodes.n_calls == before
+    assert net.nodes.n_calls == 0
 
 
 async def test_introspection_of_a_playground_is_allowed(net: Any) -> None:

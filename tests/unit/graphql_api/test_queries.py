@@ -22,7 +22,8 @@ async def test_tells_everything_about_a_blob(net: Any, ids: Any) -> None:
         """query ($id: BlobID!) { blob(blobId: $id) {
              blobId decimalId state encodingType unencodedSize encodedSize symbolSize firstCertifiedEpoch endEpoch
              createdAt permanentCount deletableCount certifiedDeletableCount contentUrl
-             objects { nodes { objectId persistence owner { address walBalance } storage { sizeBytes endEpoch boundTo { objectId } } } }
+             objects { nodes { objectId persistence owner { address walBalance }
+                               storage { sizeBytes endEpoch boundTo { objectId } } } }
              events { nodes { __typename sequence } } } }""",
         id=text,
     )
@@ -48,7 +49,8 @@ async def test_tells_everything_about_a_blob(net: Any, ids: Any) -> None:
 async def test_a_certificate_can_be_checked_alone(net: Any, ids: Any) -> None:
     data = await net.ask(
         """query ($id: BlobID!) { certificate(blobId: $id) {
-             epoch persistence message signature signers weight quorumThreshold verified blob { blobId } event { sequence } } }""",
+             epoch persistence message signature signers weight quorumThreshold verified
+             blob { blobId } event { sequence } } }""",
         id=blob_id_text(ids("blob", 1)),
     )
     certificate = data["certificate"]
@@ -63,7 +65,8 @@ async def test_unknown_things_are_null_and_no_error(net: Any, ids: Any) -> None:
     missing, none = blob_id_text(ids("blob", 99)), hex_id_text(ids("node", 99))
     data = await net.ask(
         """query ($blob: BlobID!, $node: ObjectID!) { blob(blobId: $blob) { id } certificate(blobId: $blob) { id }
-             storageNode(nodeId: $node) { id } epoch(number: 9) { id } committee(epoch: 9) { id } shardMap(epoch: 9) { weight }
+             storageNode(nodeId: $node) { id } epoch(number: 9) { id } committee(epoch: 9) { id }
+             shardMap(epoch: 9) { weight }
              blobObject(objectId: $node) { id } }""",
         blob=missing,
         node=none,
@@ -99,7 +102,8 @@ async def test_counts_the_network(net: Any) -> None:
     data = await net.ask(
         """{ system { blobCount certifiedBlobCount certifiedBytes encodedBytes averageBlobSize capacityBytes accounts
               totalStake nodesActive nodesTotal
-              epoch { number phase forced storageUsed rewards parameters { nShards storagePricePerUnit maxBlobSize } } } }"""
+              epoch { number phase forced storageUsed rewards
+                      parameters { nShards storagePricePerUnit maxBlobSize } } } }"""
     )
     assert data["system"] == {
         "blobCount": "3",

@@ -1,0 +1,196 @@
+"""Opening a database, projecting by hand, and refusing what does not fit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from graphql_api.read_model import schema as t
+from graphql_api.read_model.database import Database, ForeignReadModel, ReadModelOfOtherChain
+from graphql_api.read_model.project import NOTHING, BlockEvents, EventGap, OtherHistory, Projector
+from haulout.ledger import events as e
+
+CHAIN_ID = bytes([7]) * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "read_model.sqlite"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{path}")
+    database.open(chain_id=CHAIN_ID, fresh_key=b"k" * 32)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def projector(history: Any) -> Projector:
+    return Projector(10, history.scheme)
+
+
+def row_of(database: Database, table: Any, **key: Any) -> dict[str, Any]:
+    where = [table.c[name] == value for name, value in key.items()]
+    with database.readers.connect() as connection:
+        return dict(connection.execute(sa.select(table).where(*where)).mappings().one())
+
+
+def test_a_new_database_stands_before_genesis_and_keeps_its_key(path: Path, database: Database) -> None:
+    again = Database(f"sqlite:///{path}")
+    assert again.open(chain_id=CHAIN_ID, fresh_key=b"q" * 32) == NOTHING
+    assert again.cursor_key == b"k" * 32
+    again.close()
+
+
+def test_goes_on_where_it_stood(path: Path, database: Database, history: Any, projector: Projector) -> None:
+    history.block(history.registered(1))
+    progress = database.apply(projector, NOTHING, history.blocks)
+    again = Database(f"sqlite:///{path}")
+    assert again.open(chain_id=CHAIN_ID, fresh_key=bytes(32)) == progress
+    assert (progress.height, progress.sequence, progress.n_blobs) == (1, history.n_events - 1, 1)
+    again.close()
+
+
+def test_refuses_another_version_and_says_how_to_go_on(path: Path, database: Database) -> None:
+    with database.writer.begin() as connection:
+        connection.execute(sa.update(t.meta).where(t.meta.c.name == "schema_version").values(value="99"))
+    with pytest.raises(ForeignReadModel, match=r"has version 99.*--rebuild"):
+        database.open(chain_id=CHAIN_ID, fresh_key=bytes(32))
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE photos (name TEXT)", "CREATE TABLE meta (colour TEXT)"])
+def test_refuses_a_database_of_something_else(path: Path, statement: str) -> None:
+    other = sqlite3.connect(path)
+    other.execute(statement)
+    other.close()
+    database = Database(f"sqlite:///{path}")
+    with pytest.raises(ForeignReadModel):
+        database.open(chain_id=CHAIN_ID, fresh_key=bytes(32))
+    database.close()
+
+
+def test_refuses_the_database_of_another_network(database: Database) -> None:
+    with pytest.raises(ReadModelOfOtherChain):
+        database.open(chain_id=bytes(32), fresh_key=bytes(32))
+
+
+def test_a_rebuild_starts_from_genesis_with_a_new_key(database: Database, history: Any, projector: Projector) -> None:
+    database.apply(projector, NOTHING, history.blocks)
+    assert database.open(chain_id=CHAIN_ID, fresh_key=b"q" * 32, rebuild=True) == NOTHING
+    assert database.cursor_key == b"q" * 32
+    assert database.apply(projector, NOTHING, history.blocks).n_nodes == 4
+
+
+def test_a_gap_applies_nothing(database: Database, history: Any, projector: Projector) -> None:
+    progress = database.apply(projector, NOTHING, history.blocks)
+    history.block(history.registered(1))
+    history.block(history.registered(2))
+    with pytest.raises(EventGap):
+        database.apply(projector, progress, history.blocks[2:])
+    good = history.blocks[1]
+    late = e.Event(99, 1, 0, 0, 1, good.events[0].body)
+    with pytest.raises(EventGap):
+        database.apply(projector, progress, [BlockEvents(1, good.time_ms, good.digest, good.previous_digest, (late,))])
+    assert database.open(chain_id=CHAIN_ID, fresh_key=bytes(32)) == progress
+
+
+def test_a_ledger_that_lost_blocks_is_noticed(database: Database, history: Any, projector: Projector) -> None:
+    progress = database.apply(projector, NOTHING, history.blocks)
+    forked = BlockEvents(1, 0, b"d" * 32, b"another block 0".ljust(32), ())
+    with pytest.raises(OtherHistory, match="--rebuild"):
+        database.apply(projector, progress, [forked])
+
+
+@pytest.mark.parametrize(
+    ("signers", "forge", "changes", "expected"),
+    [
+        ((0, 1, 2), False, {}, True),
+        ((0, 1), False, {}, False),  # 6 of 10 shards
+        ((0, 1, 2), True, {}, False),  # signed something else
+        ((0, 1, 2), False, {"weight": 10}, False),  # claims more than its signers own
+        ((0, 1, 2), False, {"signers": b"\xff"}, False),  # members that do not exist
+        ((0, 1, 2), False, {"message": b""}, False),
+    ],
+)
+def test_certificates_are_checked_again(
+    database: Database,
+    history: Any,
+    projector: Projector,
+    signers: tuple[int, ...],
+    forge: bool,
+    changes: dict[str, Any],
+    expected: bool,
+) -> None:
+    import dataclasses
+
+    blob = history.registered(1)
+    history.block(blob, dataclasses.replace(history.certified(blob, signers=signers, forge=forge), **changes))
+    database.apply(projector, NOTHING, history.blocks)
+    assert row_of(database, t.certificates, object_id=blob.object_id)["verified"] is expected
+
+
+def test_a_blob_lives_as_long_as_its_longest_certified_object(
+    database: Database, history: Any, projector: Projector, ids: Any
+) -> None:
+    short = history.registered(1, end_epoch=3)
+    long = history.registered(2, blob=1, end_epoch=9)
+    history.block(short, long, history.certified(short))
+    progress = database.apply(projector, NOTHING, history.blocks)
+    row = row_of(database, t.blobs, blob_id=ids("blob", 1))
+    assert (row["certified_end_epoch"], row["registered_end_epoch"], row["end_epoch"]) == (3, 9, 3)
+    block = history.block(
+        history.certified(long), e.BlobDeleted(short.object_id, short.blob_id, 3, True, short.storage_id)
+    )
+    progress = database.apply(projector, progress, [block])
+    row = row_of(database, t.blobs, blob_id=ids("blob", 1))
+    assert (row["certified_end_epoch"], row["deletable_count"], row["certified_height"]) == (9, 1, 1)
+    block = history.block(e.BlobBurned(long.object_id, long.blob_id, 9))
+    database.apply(projector, progress, [block])
+    row = row_of(database, t.blobs, blob_id=ids("blob", 1))
+    assert (row["certified_end_epoch"], row["deletable_count"], row["deleted_height"]) == (9, 1, None)
+
+
+def test_each_epoch_keeps_the_committee_stake_and_prices_it_started_with(
+    database: Database, history: Any, projector: Projector, ids: Any
+) -> None:
+    later = e.StakeChanged(ids("stake", 9), ids("account", 1), ids("node", 3), 5_000, 2, None, 5_000)
+    history.block(later)
+    progress = database.apply(projector, NOTHING, history.blocks)
+    node = row_of(database, t.nodes, node_id=ids("node", 3))
+    assert (node["stake_frost"], node["next_stake_frost"], node["weight"]) == (200, 5_200, 2)
+    members = tuple(
+        e.CommitteeMemberRecord(ids("node", i), history.scheme.public_key(history.secrets[i]), shards)
+        for i, shards in ((2, (0, 1, 2, 3)), (3, tuple(range(4, 10))))
+    )
+    block = history.block(e.EpochStarted(2, members, 1 << 43, 101, 202))
+    database.apply(projector, progress, [block])
+    node = row_of(database, t.nodes, node_id=ids("node", 3))
+    assert (node["stake_frost"], node["weight"]) == (5_200, 6)
+    assert row_of(database, t.nodes, node_id=ids("node", 0))["weight"] == 0
+    first, second = (row_of(database, t.epochs, epoch=epoch) for epoch in (1, 2))
+    assert (first["total_stake_frost"], first["storage_price_frost"], first["phase"]) == (1_000, 100, "DONE")
+    assert (second["total_stake_frost"], second["storage_price_frost"], second["phase"]) == (5_400, 101, "SYNC")
+    old = row_of(database, t.committee_members, epoch=1, node_id=ids("node", 3))
+    new = row_of(database, t.committee_members, epoch=2, node_id=ids("node", 3))
+    assert (old["stake_frost"], new["stake_frost"], new["shards"]) == (200, 5_200, "[4, 5, 6, 7, 8, 9]")
+    assert row_of(database, t.epoch_stakes, epoch=2, node_id=ids("node", 0))["stake_frost"] == 300
+
+
+def test_numbers_beyond_63_bits_sort_as_numbers(
+    database: Database, history: Any, projector: Projector, ids: Any
+) -> None:
+    sizes = [(1 << 64) - 1, 9, 10, 1 << 63]
+    history.block(*(e.BalanceChanged(ids("rich", i), size) for i, size in enumerate(sizes)))
+    database.apply(projector, NOTHING, history.blocks)
+    column = t.accounts.c.balance_frost
+    with database.readers.connect() as connection:
+        rich = t.accounts.c.address.in_([ids("rich", i) for i in range(4)])
+        assert list(connection.execute(sa.select(column).where(rich).order_by(column)).scalars()) == sorted(sizes)
+        assert connection.execute(sa.select(sa.func.count()).where(rich, column >= 1 << 63)).scalar_one() == 2
