@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -16,24 +17,16 @@ from pathlib import Path
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 
-import haulout
-from graphql_api.app import build_app, why_not_ready
-from graphql_api.context import Services
-from graphql_api.health import HealthBoard
-from graphql_api.limits import DEFAULT_BOUNDS
-from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
-from graphql_api.read_model.follow import Follower
-from graphql_api.read_model.project import Projector
-from graphql_api.read_model.reading import ReadModel
+from graphql_api.app import why_not_ready
+from graphql_api.read_model.database import Database
+from graphql_api.service import run_service
 from haulout.crypto.bls import Bls12381
 from haulout.errors import HauloutError, InvalidField
-from haulout.ledger import queries as ledger_queries
 from haulout.ledger.genesis import Genesis
 from haulout.observability.health_server import serve_health, serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
-from haulout.replica.replica import Replica
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
@@ -83,9 +76,8 @@ async def serve(options: argparse.Namespace) -> None:
     """Run the process until SIGTERM or SIGINT."""
     folder = Path(options.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
-    registry = build_registry("graphql")
     genesis = read_genesis(Path(options.genesis))
+    registry = build_registry("graphql")
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         readers, writers = ThreadWorkers(READ_THREADS), ThreadWorkers(WRITE_THREADS)
@@ -95,48 +87,31 @@ async def serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(ledger.close)
         transport = GrpcNodeTransport()
         stack.push_async_callback(transport.close)
-        store = SqliteStore(folder / "replica.sqlite")
-        replica = await Replica.open(
-            store=store, ledger=ledger, genesis=genesis, scheme=scheme, clock=clock, workers=writers
-        )
-        stack.push_async_callback(replica.close)
-        params = ledger_queries.params(replica.view)
         database = Database(options.database or f"sqlite:///{folder.absolute() / 'read_model.sqlite'}")
         stack.callback(database.close)
-        progress = database.open(
-            chain_id=params.chain_id, fresh_key=rng.random_bytes(CURSOR_KEY_BYTES), rebuild=options.rebuild
+        service = await stack.enter_async_context(
+            run_service(
+                genesis=genesis,
+                scheme=Bls12381(),
+                ledger=ledger,
+                transport=transport,
+                store=SqliteStore(folder / "replica.sqlite"),
+                database=database,
+                clock=SystemClock(),
+                rng=SystemRng(),
+                readers=readers,
+                writers=writers,
+                registry=registry,
+                gateway_url=options.gateway_url,
+                origins=[origin.strip() for origin in options.cors_origins.split(",") if origin.strip()],
+                rebuild=options.rebuild,
+            )
         )
-        follower = Follower(
-            database,
-            progress,
-            Projector(params.n_shards, scheme),
-            replica.store,
-            clock=clock,
-            workers=writers,
-            registry=registry,
-        )
-        board = HealthBoard(transport, clock)
-        stack.push_async_callback(board.close)
-        services = Services(
-            params=params,
-            cursor_key=database.cursor_key,
-            gateway_url=options.gateway_url.rstrip("/"),
-            health=board,
-            bounds=DEFAULT_BOUNDS,
-            version=haulout.__version__,
-        )
-        read_model = ReadModel(database, readers)
-        origins = [origin.strip() for origin in options.cors_origins.split(",") if origin.strip()]
-        app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)
-        tasks = [
-            asyncio.create_task(replica.run(), name="replica"),
-            asyncio.create_task(follower.run(), name="follower"),
-        ]
-        stack.push_async_callback(_end, tasks)
-        await stack.enter_async_context(serve_health(options.metrics, registry, ready=lambda: why_not_ready(follower)))
-        address = await stack.enter_async_context(serve_http(app, options.listen, drain_s=DRAIN_S))
-        log.info("serving GraphQL", url=f"http://{address}/graphql", height=progress.height)
-        await _until(stop, tasks)
+        ready = functools.partial(why_not_ready, service.follower)
+        await stack.enter_async_context(serve_health(options.metrics, registry, ready=ready))
+        address = await stack.enter_async_context(serve_http(service.app, options.listen, drain_s=DRAIN_S))
+        log.info("serving GraphQL", url=f"http://{address}/graphql", height=service.follower.progress.height)
+        await _until(stop, service.tasks)
         log.info("stopping")
 
 
@@ -151,12 +126,6 @@ async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> No
                 task.result()
     finally:
         stopping.cancel()
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,104 @@
+"""The parts of the service, put together over whatever ports it is given: real ones, or those of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+import haulout
+from graphql_api.app import build_app
+from graphql_api.context import Services
+from graphql_api.health import HealthBoard
+from graphql_api.limits import DEFAULT_BOUNDS
+from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
+from graphql_api.read_model.follow import Follower
+from graphql_api.read_model.project import Projector
+from graphql_api.read_model.reading import ReadModel
+from haulout.crypto.schemes import SignatureScheme
+from haulout.ledger import queries
+from haulout.ledger.genesis import Genesis
+from haulout.ports import Clock, Ledger, NodeTransport, Rng, Store, Workers
+from haulout.replica.replica import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs: `tasks` end only with the service, or because something that it needs has failed."""
+
+    app: Starlette
+    replica: Replica
+    follower: Follower
+    tasks: tuple[asyncio.Task[None], ...]
+
+
+@contextlib.asynccontextmanager
+async def run_service(
+    *,
+    genesis: Genesis,
+    scheme: SignatureScheme,
+    ledger: Ledger,
+    transport: NodeTransport,
+    store: Store,
+    database: Database,
+    clock: Clock,
+    rng: Rng,
+    readers: Workers,
+    writers: Workers,
+    registry: CollectorRegistry,
+    gateway_url: str,
+    origins: Sequence[str] = ("*",),
+    rebuild: bool = False,
+) -> AsyncIterator[Service]:
+    """Follow the ledger and keep the read model until the block ends.
+
+    Args:
+        store: of the replica; closed with it.
+        database: not opened yet; the caller closes it.
+        readers, writers: where SQL runs; a slow reader must not keep the writer waiting.
+        rebuild: empty the read model first.
+
+    Raises:
+        ForeignReadModel, ReadModelOfOtherChain, WrongGenesis: nothing was changed.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        replica = await Replica.open(
+            store=store, ledger=ledger, genesis=genesis, scheme=scheme, clock=clock, workers=writers
+        )
+        stack.push_async_callback(replica.close)
+        params = queries.params(replica.view)
+        progress = await writers.run(
+            database.open, chain_id=params.chain_id, fresh_key=rng.random_bytes(CURSOR_KEY_BYTES), rebuild=rebuild
+        )
+        projector = Projector(params.n_shards, scheme)
+        follower = Follower(
+            database, progress, projector, replica.store, clock=clock, workers=writers, registry=registry
+        )
+        health = HealthBoard(transport, clock)
+        stack.push_async_callback(health.close)
+        services = Services(
+            params=params,
+            cursor_key=database.cursor_key,
+            gateway_url=gateway_url.rstrip("/"),
+            health=health,
+            bounds=DEFAULT_BOUNDS,
+            version=haulout.__version__,
+        )
+        read_model = ReadModel(database, readers)
+        app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)
+        tasks = (
+            asyncio.create_task(replica.run(), name="replica"),
+            asyncio.create_task(follower.run(), name="follower"),
+        )
+        stack.push_async_callback(_end, tasks)
+        yield Service(app, replica, follower, tasks)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
