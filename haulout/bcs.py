@@ -45,11 +45,16 @@ class Malformed(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """How one type is written and read."""
+    """How one type is written and read.
+
+    `packed` is the format of the `struct` module that reads and writes the same bytes, for types of fixed size that
+    have one; structs handle runs of such fields in one call.
+    """
 
     write: Write
     read: Read
     name: str
+    packed: str = ""
 
 
 # --- fixed integers -----------------------------------------------------------------------------------------
@@ -70,7 +75,7 @@ def _integer(bits: int) -> Codec:
             raise Malformed("truncated")
         return int.from_bytes(data[at:end], "little"), end
 
-    return Codec(write, read, f"u{bits}")
+    return Codec(write, read, f"u{bits}", {8: "B", 16: "H", 32: "I", 64: "Q"}.get(bits, ""))
 
 
 _U8, _U16, _U32, _U64, _U128, _U256 = (_integer(bits) for bits in (8, 16, 32, 64, 128, 256))
@@ -132,7 +137,7 @@ def fixed(size: int) -> Codec:
             raise Malformed("truncated")
         return data[at:end], end
 
-    return Codec(write, read, f"bytes[{size}]")
+    return Codec(write, read, f"bytes[{size}]", f"{size}s")
 
 
 Bytes16 = Annotated[bytes, fixed(16)]
@@ -299,27 +304,61 @@ class Union:
 
 
 def _struct(cls: type) -> Codec:
+    """The codec of a dataclass, generated: neighbouring fields of fixed size are packed and unpacked in one call.
+
+    For `Storage` of the module's example, in essence::
+
+        def write(out, v):              def read(data, at):
+            out += pack(v.start_epoch, v.size_bytes)    f0, f1 = unpack_from(data, at); at += 12
+            write2(out, v.note)                         f2, at = read2(data, at)
+            write3(out, v.holders)                      f3, at = read3(data, at)
+                                                        return Storage(f0, f1, f2, f3), at
+    """
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
-    items = [(name, codec(hints[name])) for name in names]
-    writers = [(name, item.write) for name, item in items]
-    readers = [item.read for _, item in items]
+    items = [codec(hints[name]) for name in names]
+    scope: dict[str, Any] = {"cls": cls, "check_sizes": _check_sizes, "struct_error": struct.error}
+    write, read = ["def write(out, v):"], ["def read(data, at):"]
+    start = 0
+    while start < len(items):
+        end = start
+        while end < len(items) and items[end].packed:
+            end += 1
+        if end == start:
+            scope[f"write{start}"], scope[f"read{start}"] = items[start].write, items[start].read
+            write.append(f"    write{start}(out, v.{names[start]})")
+            read.append(f"    f{start}, at = read{start}(data, at)")
+            start += 1
+            continue
+        run = struct.Struct("<" + "".join(item.packed for item in items[start:end]))
+        scope[f"pack{start}"], scope[f"unpack{start}"], scope[f"run{start}"] = (
+            run.pack,
+            run.unpack_from,
+            items[start:end],
+        )
+        # `struct` pads or cuts bytes of another length, so those are checked.
+        sized = [i for i in range(start, end) if items[i].packed.endswith("s")]
+        wrong = " or ".join(f"len(v.{names[i]}) != {items[i].packed[:-1]}" for i in sized)
+        values = ", ".join(f"v.{name}" for name in names[start:end])
+        write.append("    try:")
+        write.append(f"        if {wrong}: raise struct_error" if wrong else "        pass")
+        write.append(f"        out += pack{start}({values})")
+        write.append("    except (struct_error, TypeError):")
+        write.append(f"        check_sizes(run{start}, ({values},)); raise")
+        read.append(f"    {', '.join(f'f{i}' for i in range(start, end))}, = unpack{start}(data, at)")
+        read.append(f"    at += {run.size}")
+        start = end
+    if not items:
+        write.append("    pass")
+    read.append(f"    return cls({', '.join(f'f{i}' for i in range(len(items)))}), at")
+    exec("\n".join([*write, *read]), scope)
+    return Codec(scope["write"], scope["read"], cls.__name__)
 
-    def write(out: bytearray, value: Any) -> None:
-        for name, put in writers:
-            put(out, getattr(value, name))
 
-    def read(data: bytes, at: int) -> tuple[Any, int]:
-        values = []
-        for take in readers:
-            value, at = take(data, at)
-            values.append(value)
-        try:
-            return cls(*values), at
-        except ValueError as e:
-            raise Malformed(str(e)) from e
-
-    return Codec(write, read, cls.__name__)
+def _check_sizes(items: list[Codec], values: tuple[Any, ...]) -> None:
+    """Say which value does not fit its field, as that field's own codec does."""
+    for item, value in zip(items, values, strict=True):
+        item.write(bytearray(), value)
 
 
 def _enumeration(cls: type[enum.IntEnum]) -> Codec:
@@ -336,8 +375,7 @@ def _enumeration(cls: type[enum.IntEnum]) -> Codec:
     return Codec(write, read, cls.__name__)
 
 
-@functools.cache
-def codec(hint: Any) -> Codec:
+def _codec_of(hint: Any) -> Codec:
     """The codec of a type: a dataclass, an annotated integer, bytes, str, bool, tuples, options, mappings, enums."""
     if isinstance(hint, Codec):
         return hint
@@ -373,6 +411,9 @@ def codec(hint: Any) -> Codec:
     raise TypeError(f"no canonical encoding is defined for {hint!r}")
 
 
+codec: Callable[[Any], Codec] = functools.cache(_codec_of)
+
+
 def encode(value: Any, hint: Any = None) -> bytes:
     """Canonical bytes of a value; `hint` names its type where the value is not a dataclass."""
     out = bytearray()
@@ -402,7 +443,9 @@ def decode_prefix(hint: Any, data: bytes | bytearray | memoryview, at: int = 0) 
     item = codec(hint)
     try:
         return item.read(raw, at)
-    except (Malformed, RecursionError) as e:
+    except struct.error as e:
+        raise UndecodableBytes(type_name=item.name, problem="truncated") from e
+    except (ValueError, RecursionError) as e:  # Malformed, or a type's own refusal of its fields
         raise UndecodableBytes(type_name=item.name, problem=str(e)) from e
 
 

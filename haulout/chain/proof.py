@@ -19,7 +19,7 @@ from haulout.chain.tree import (
     hash_leaf,
     hash_subtree,
     hash_value,
-    join,
+    join_pairs,
     page_key,
     read_page,
     slot_of,
@@ -94,8 +94,7 @@ def _descend(slots: list[Subtree], slot: int, siblings: list[bytes | None]) -> S
     """Walk from a page's top to a slot; collects siblings and returns what stands at the end."""
     levels: list[list[Subtree]] = [slots]
     while len(levels[-1]) > 1:
-        below = levels[-1]
-        levels.append([join(below[i], below[i + 1]) for i in range(0, len(below), 2)])
+        levels.append(join_pairs(levels[-1]))
     here = levels[4][0]
     for level in (3, 2, 1, 0):
         if here is None or len(here) == 64:

@@ -32,11 +32,14 @@ from haulout.primitives import Digest
 
 PREFIX: Final = b"\xf0"
 PAGE_VERSION: Final = 1
+PAGE_HEAD: Final = bytes((PAGE_VERSION,))
 EMPTY_ROOT: Final = Digest(bytes(32))
 ROOT_PAGE: Final = PREFIX + b"\x00"
 _SLOTS = 16
 _HASH_BYTES = 32
 _LEAF_BYTES = 64
+# Bytes of the four slots that one byte of a page's head describes; the kind 3 makes no page add up.
+_SIZES = [tuple((0, 32, 64, 1 << 20)[byte >> shift & 3] for shift in (0, 2, 4, 6)) for byte in range(256)]
 
 # A subtree as it stands in a slot: nothing, a single leaf (key hash, value hash), or the hash of two leaves or more.
 Subtree = bytes | None
@@ -70,13 +73,28 @@ def hash_subtree(subtree: Subtree) -> bytes:
     return subtree if len(subtree) == _HASH_BYTES else hash_leaf(subtree)
 
 
-def join(left: Subtree, right: Subtree) -> Subtree:
-    """The subtree over two neighbours: a lone leaf moves up, two leaves or more are hashed."""
-    if left is None and (right is None or len(right) == _LEAF_BYTES):
-        return right
-    if right is None and left is not None and len(left) == _LEAF_BYTES:
-        return left
-    return hash_inner(hash_subtree(left), hash_subtree(right))
+def join_pairs(level: Sequence[Subtree]) -> list[Subtree]:
+    """The level above: a lone leaf moves up, two leaves or more under one place are hashed. Even length."""
+    above: list[Subtree] = []
+    pairs = iter(level)
+    for left, right in zip(pairs, pairs, strict=True):
+        if left is None:
+            if right is None or len(right) == _LEAF_BYTES:
+                above.append(right)
+                continue
+            left = EMPTY_ROOT
+        elif right is None:
+            if len(left) == _LEAF_BYTES:
+                above.append(left)
+                continue
+            right = EMPTY_ROOT
+        # Spelled out: this loop hashes most of what a block hashes.
+        if len(left) == _LEAF_BYTES:
+            left = blake2b(TAG_STATE_LEAF + left, digest_size=32).digest()
+        if len(right) == _LEAF_BYTES:
+            right = blake2b(TAG_STATE_LEAF + right, digest_size=32).digest()
+        above.append(blake2b(TAG_STATE_INNER + left + right, digest_size=32).digest())
+    return above
 
 
 def read_root(rows: Rows) -> Digest:
@@ -121,38 +139,34 @@ def read_page(key: bytes, raw: bytes | None) -> list[Subtree]:
         return [None] * _SLOTS
     if raw is None or len(raw) < 5 or raw[0] != PAGE_VERSION:
         raise TreeCorrupt(tree="state", key=key.hex())
-    used, leaves = raw[1] | raw[2] << 8, raw[3] | raw[4] << 8
     slots: list[Subtree] = []
     at = 5
-    for slot in range(_SLOTS):
-        if not used >> slot & 1:
+    for size in _SIZES[raw[1]] + _SIZES[raw[2]] + _SIZES[raw[3]] + _SIZES[raw[4]]:
+        if size:
+            slots.append(raw[at : at + size])
+            at += size
+        else:
             slots.append(None)
-            continue
-        end = at + (_LEAF_BYTES if leaves >> slot & 1 else _HASH_BYTES)
-        slots.append(raw[at:end])
-        at = end
-    if at != len(raw) or leaves & ~used:
+    if at != len(raw):
         raise TreeCorrupt(tree="state", key=key.hex())
     return slots
 
 
 def write_page(slots: Sequence[Subtree]) -> bytes:
-    """The stored form: version, which slots are used, which of them are leaves, then the slots."""
-    used = leaves = 0
-    for slot, subtree in enumerate(slots):
+    """The stored form: version, two bits per slot (empty, hash, leaf) from the lowest on, then the slots in use."""
+    kinds = 0
+    for subtree in reversed(slots):
+        kinds <<= 2
         if subtree is not None:
-            used |= 1 << slot
-            if len(subtree) == _LEAF_BYTES:
-                leaves |= 1 << slot
-    head = bytes((PAGE_VERSION, used & 0xFF, used >> 8, leaves & 0xFF, leaves >> 8))
-    return head + b"".join([subtree for subtree in slots if subtree is not None])
+            kinds |= len(subtree) >> 5
+    return PAGE_HEAD + kinds.to_bytes(4, "little") + b"".join([subtree for subtree in slots if subtree is not None])
 
 
 def _reduce(slots: Sequence[Subtree]) -> Subtree:
     """The subtree that a page stands for: its slots joined level by level."""
     level = slots
     while len(level) > 1:
-        level = [join(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+        level = join_pairs(level)
     return level[0]
 
 
@@ -201,6 +215,8 @@ def _merge_leaf(leaf: bytes | None, changes: Sequence[Change]) -> list[bytes]:
 
 
 def _by_slot(depth: int, items: Sequence[Change]) -> list[tuple[int, Sequence[Change]]]:
+    if len(items) == 1:
+        return [(slot_of(depth, items[0][0]), items)]
     groups: list[tuple[int, Sequence[Change]]] = []
     start = 0
     while start < len(items):
