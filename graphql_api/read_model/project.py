@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, insert, update
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.statements import find_row, find_rows, insert_row, update_rows
 from graphql_api.read_model.summaries import Summaries, is_certificate
 from haulout import bcs
 from haulout.crypto.certificate import Signer
@@ -155,9 +156,9 @@ class _Batch:
         )
         values = {name: getattr(progress, name) for name in Progress.__slots__}
         if self.is_first:
-            self.sql.execute(insert(t.progress).values(id=1, **values))
+            insert_row(self.sql, t.progress, {"id": 1, **values})
         else:
-            self.sql.execute(update(t.progress).where(t.progress.c.id == 1).values(**values))
+            update_rows(self.sql, t.progress, {"id": 1}, values)
         return progress
 
     # --- small verbs --------------------------------------------------------------------------------------
@@ -193,20 +194,21 @@ class _Batch:
 
     def _put(self, table: Table, key: Row, values: Row, *, born: bool = False) -> bool:
         """Update a row or make it; says whether it was made. `born` adds the registration to a new row."""
-        where = and_(*(table.c[name] == value for name, value in key.items()))
-        if self.sql.execute(update(table).where(where).values(**values)).rowcount:
+        if update_rows(self.sql, table, key, values):
             return False
-        self.sql.execute(insert(table).values(**key, **values, **(self._born() if born else {})))
+        insert_row(self.sql, table, {**key, **values, **(self._born() if born else {})})
         return True
 
     def _set(self, table: Table, key: bytes | int, **values: Any) -> None:
         column = next(iter(table.primary_key.columns))
-        if not self.sql.execute(update(table).where(column == key).values(**values)).rowcount:
+        if not update_rows(self.sql, table, {column.name: key}, values):
             raise AssertionError(f"{type(self.event.body).__name__} speaks of {key!r}, which {table.name} lacks")
 
     def _object(self, object_id: bytes) -> Mapping[str, Any]:
-        row = self.sql.execute(select(t.blob_objects).where(t.blob_objects.c.object_id == object_id)).mappings().one()
-        return dict(row)
+        row = find_row(self.sql, t.blob_objects, {"object_id": object_id})
+        if row is None:
+            raise AssertionError(f"{type(self.event.body).__name__} speaks of an object that never came to be")
+        return row
 
     # --- accounts and storage -----------------------------------------------------------------------------
 
@@ -234,9 +236,9 @@ class _Batch:
         self._record(obj=body.object_id, account=body.owner)
 
     def _storage_destroyed(self, body: e.StorageDestroyed) -> None:
-        owner = self.sql.execute(select(t.storage.c.owner).where(t.storage.c.object_id == body.object_id)).scalar()
+        before = find_row(self.sql, t.storage, {"object_id": body.object_id})
         self._set(t.storage, body.object_id, deleted_height=self.event.height)
-        self._record(obj=body.object_id, account=owner)
+        self._record(obj=body.object_id, account=before["owner"] if before else None)
 
     # --- blobs --------------------------------------------------------------------------------------------
 
@@ -259,7 +261,7 @@ class _Batch:
             "burned": False,
             **self._born(),
         }
-        self.sql.execute(insert(t.blob_objects).values(**row))
+        insert_row(self.sql, t.blob_objects, row)
         bound = {
             "owner": body.owner,
             "start_epoch": body.start_epoch,
@@ -300,13 +302,13 @@ class _Batch:
             "weight": body.weight,
             "verified": self._is_certified(body),
         }
-        self.sql.execute(insert(t.certificates).values(**row))
+        insert_row(self.sql, t.certificates, row)
 
     def _is_certified(self, body: e.BlobCertified) -> bool:
         """Check the certificate again, with the keys of the committee in this database."""
-        c = t.committee_members.c
-        rows = select(c.public_key, c.weight).where(c.epoch == body.certified_epoch).order_by(c.position)
-        members = [Signer(public_key, weight) for public_key, weight in self.sql.execute(rows)]
+        rows = find_rows(self.sql, t.committee_members, {"epoch": body.certified_epoch})
+        rows.sort(key=lambda row: row["position"])
+        members = [Signer(row["public_key"], row["weight"]) for row in rows]
         return is_certificate(body, members, self.scheme)
 
     def _blob_deleted(self, body: e.BlobDeleted) -> None:
@@ -318,22 +320,21 @@ class _Batch:
 
     def _unbind(self, storage_id: bytes, object_id: bytes) -> None:
         """The storage is the blob's no more; when its own event says so before this one, nothing is left to do."""
-        bound = and_(t.storage.c.object_id == storage_id, t.storage.c.blob_object_id == object_id)
-        self.sql.execute(update(t.storage).where(bound).values(blob_object_id=None))
+        bound = {"object_id": storage_id, "blob_object_id": object_id}
+        update_rows(self.sql, t.storage, bound, {"blob_object_id": None})
 
     def _blob_burned(self, body: e.BlobBurned) -> None:
         before = self._object(body.object_id)
         self._set(t.blob_objects, body.object_id, deleted_height=self.event.height, burned=True)
-        bound = and_(t.storage.c.object_id == before["storage_id"], t.storage.c.blob_object_id == body.object_id)
-        self.sql.execute(update(t.storage).where(bound).values(deleted_height=self.event.height))
+        bound = {"object_id": before["storage_id"], "blob_object_id": body.object_id}
+        update_rows(self.sql, t.storage, bound, {"deleted_height": self.event.height})
         self.summaries.stale_blobs[body.blob_id] = None
         self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
     def _blob_transferred(self, body: e.BlobTransferred) -> None:
         self._set(t.blob_objects, body.object_id, owner=body.owner)
-        bound = t.storage.c.blob_object_id == body.object_id
-        storage_id = self._object(body.object_id)["storage_id"]
-        self.sql.execute(update(t.storage).where(t.storage.c.object_id == storage_id, bound).values(owner=body.owner))
+        bound = {"object_id": self._object(body.object_id)["storage_id"], "blob_object_id": body.object_id}
+        update_rows(self.sql, t.storage, bound, {"owner": body.owner})
         self._record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
     def _blob_attributes_changed(self, body: e.BlobAttributesChanged) -> None:
@@ -372,7 +373,7 @@ class _Batch:
             "weight": 0,
             **self._born(),
         }
-        self.sql.execute(insert(t.nodes).values(**row))
+        insert_row(self.sql, t.nodes, row)
         self.n_nodes += 1
         self._record(node=body.node_id, account=body.governance)
 
@@ -408,7 +409,7 @@ class _Batch:
             "write_price_frost": body.write_price_frost,
             "total_stake_frost": 0,
         }
-        self.sql.execute(insert(t.epochs).values(epoch=body.epoch, **values))
+        insert_row(self.sql, t.epochs, {"epoch": body.epoch, **values})
         rows: list[Row] = [
             {
                 "epoch": body.epoch,

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.statements import find_row, find_rows, insert_row, update_rows
 from haulout.codec import sizes
 from haulout.crypto.certificate import Signer, check_certificate
 from haulout.crypto.messages import storage_confirmation
@@ -50,7 +51,7 @@ class Summaries:
         for node_id in self.stale_pools:
             active, coming = self._stake_of(node_id, epoch)
             values = {"stake_frost": active, "next_stake_frost": coming}
-            self.sql.execute(update(t.nodes).where(t.nodes.c.node_id == node_id).values(**values))
+            update_rows(self.sql, t.nodes, {"node_id": node_id}, values)
         self.stale_pools.clear()
 
     def _stake_of(self, node_id: bytes, epoch: int) -> tuple[int, int]:
@@ -82,26 +83,20 @@ class Summaries:
         self.started_epochs.clear()
 
     def _refresh_blob(self, blob_id: bytes) -> bool:
-        objects = self.sql.execute(
-            select(t.blob_objects)
-            .where(t.blob_objects.c.blob_id == blob_id)
-            .order_by(t.blob_objects.c.registered_sequence)
-        )
-        rows = [dict(row) for row in objects.mappings()]
+        rows = find_rows(self.sql, t.blob_objects, {"blob_id": blob_id})
+        rows.sort(key=lambda row: row["registered_sequence"])
         if not rows:
             return False  # an id that was invalidated before anyone registered it
-        invalid = (
-            self.sql.execute(select(t.invalid_blobs).where(t.invalid_blobs.c.blob_id == blob_id)).mappings().first()
-        )
-        before = self.sql.execute(select(t.blobs).where(t.blobs.c.blob_id == blob_id)).mappings().first()
+        invalid = find_row(self.sql, t.invalid_blobs, {"blob_id": blob_id})
+        before = find_row(self.sql, t.blobs, {"blob_id": blob_id})
         after = summarize_blob(rows, self.n_shards)
         after["invalid_epoch"] = invalid["epoch"] if invalid else None
         after["invalid_height"] = invalid["height"] if invalid else None
         if before is None:
-            self.sql.execute(insert(t.blobs).values(blob_id=blob_id, **after))
+            insert_row(self.sql, t.blobs, {"blob_id": blob_id, **after})
         else:
-            self.sql.execute(update(t.blobs).where(t.blobs.c.blob_id == blob_id).values(**after))
-        self._count(None if before is None else dict(before), -1)
+            update_rows(self.sql, t.blobs, {"blob_id": blob_id}, after)
+        self._count(before, -1)
         self._count(after, 1)
         return before is None
 
@@ -110,18 +105,17 @@ class Summaries:
         if blob is None or blob["certified_end_epoch"] is None or blob["invalid_height"] is not None:
             return
         end = blob["certified_end_epoch"]
-        row = self.sql.execute(select(t.blob_totals).where(t.blob_totals.c.end_epoch == end)).mappings().first()
+        row = find_row(self.sql, t.blob_totals, {"end_epoch": end})
         values = {
             "n_blobs": (row["n_blobs"] if row else 0) + sign,
             "size_bytes": (row["size_bytes"] if row else 0) + sign * blob["size_bytes"],
             "encoded_size_bytes": (row["encoded_size_bytes"] if row else 0) + sign * blob["encoded_size_bytes"],
         }
         if values["n_blobs"]:
-            where = t.blob_totals.c.end_epoch == end
             if row:
-                self.sql.execute(update(t.blob_totals).where(where).values(**values))
+                update_rows(self.sql, t.blob_totals, {"end_epoch": end}, values)
             else:
-                self.sql.execute(insert(t.blob_totals).values(end_epoch=end, **values))
+                insert_row(self.sql, t.blob_totals, {"end_epoch": end, **values})
         else:
             self.sql.execute(delete(t.blob_totals).where(t.blob_totals.c.end_epoch == end))
 
