@@ -78,6 +78,7 @@ def _integer(bits: int) -> Codec:
     return Codec(write, read, f"u{bits}", {8: "B", 16: "H", 32: "I", 64: "Q"}.get(bits, ""))
 
 
+_NUMBERS = ("B", "H", "I", "Q")  # what `struct` calls them
 _U8, _U16, _U32, _U64, _U128, _U256 = (_integer(bits) for bits in (8, 16, 32, 64, 128, 256))
 U8 = Annotated[int, _U8]
 U16 = Annotated[int, _U16]
@@ -194,6 +195,8 @@ _BOOL = Codec(_write_bool, _read_bool, "bool")
 
 def vector(item: Codec) -> Codec:
     """A counted sequence, read back as a tuple."""
+    if item.packed in _NUMBERS:
+        return _number_vector(item)
 
     def write(out: bytearray, value: typing.Sequence[Any]) -> None:
         write_uleb(out, len(value))
@@ -209,6 +212,27 @@ def vector(item: Codec) -> Codec:
             value, at = item.read(data, at)
             values.append(value)
         return tuple(values), at
+
+    return Codec(write, read, f"vector<{item.name}>")
+
+
+def _number_vector(item: Codec) -> Codec:
+    """A counted sequence of fixed integers, in one call."""
+    size = struct.calcsize("<" + item.packed)
+
+    def write(out: bytearray, value: typing.Sequence[int]) -> None:
+        write_uleb(out, len(value))
+        try:
+            out += struct.pack(f"<{len(value)}{item.packed}", *value)
+        except struct.error:
+            _check_sizes([item] * len(value), tuple(value))
+            raise
+
+    def read(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
+        count, at = read_uleb(data, at)
+        if count * size > len(data) - at:
+            raise Malformed("truncated")
+        return struct.unpack_from(f"<{count}{item.packed}", data, at), at + count * size
 
     return Codec(write, read, f"vector<{item.name}>")
 

@@ -148,7 +148,7 @@ def apply_block(
     _forget_receipts(draft, time_ms, MIN_FORGOTTEN_PER_BLOCK + 2 * len(admitted))
     system = replace(system, next_sequence=system.next_sequence + len(events))
     draft.put(keys.SYSTEM, bcs.encode(system))
-    return finish_block(view, draft, parent, params, system, height, time_ms, admitted, results, events, inadmissible)
+    return finish_block(cached, draft, parent, params, system, height, time_ms, admitted, results, events, inadmissible)
 
 
 def apply_transaction(run: Execution, signed: SignedTransaction, index: int) -> TransactionResult:
@@ -183,7 +183,9 @@ def finish_block(
     inadmissible: Sequence[tuple[int, str]] = (),
 ) -> BlockOut:
     """Compute the roots over what a block did, and put its header together; `parent` is None for genesis."""
-    changed = {key: value for key, value in draft.writes.items() if keys.is_committed(key)}
+    # What came and went within the block was never there: it needs no row, and no place in the tree.
+    writes = {key: value for key, value in draft.writes.items() if value is not None or view.get(key) is not None}
+    changed = {key: value for key, value in writes.items() if keys.is_committed(key)}
     state_root, tree_writes = tree.update(view, changed)
     history_root, history_writes = tree.EMPTY_ROOT, dict[bytes, bytes]()
     if parent is not None:
@@ -205,7 +207,7 @@ def finish_block(
         transactions=tuple(transactions),
         results=tuple(results),
         events=tuple(events),
-        writes={**draft.writes, **tree_writes, **history_writes},
+        writes={**writes, **tree_writes, **history_writes},
         inadmissible=tuple(inadmissible),
     )
 
