@@ -133,6 +133,7 @@ class BlobSync:
         way = plan_repair(
             missing,
             n_shards=duty.n_shards,
+            n_own=len(duty.shards),
             n_peers=len(self._peers.available(self._vault.view, duty.epoch)),
             symbol_size_bytes=symbol_size(metadata),
             memory_bytes=self._settings.repair_memory_bytes,
@@ -178,11 +179,13 @@ class BlobSync:
                 sliver = await self._rebuild_sliver(blob_id, metadata, pair_index, axis, duty)
                 await self._keep(blob_id, [SliverUpload(pair_index, axis, sliver)], duty)
 
-        by_axis = sorted(missing, key=lambda name: name[1])  # so that peers can keep the slivers that give the symbols
-        results = await asyncio.gather(*(rebuild(*name) for name in by_axis), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        # Secondaries first: they need fewer symbols, and each then gives one for every primary.
+        for axis in (Axis.SECONDARY, Axis.PRIMARY):
+            names = [name for name in missing if name[1] is axis]
+            results = await asyncio.gather(*(rebuild(*name) for name in names), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
 
     async def _rebuild_sliver(
         self, blob_id: BlobId, metadata: BlobMetadata, pair_index: SliverPairIndex, axis: Axis, duty: rules.Duty
@@ -195,15 +198,14 @@ class BlobSync:
             return sliver
 
         proven = await self._gather_symbols(blob_id, metadata, target, axis, duty, with_proofs=True)
-        for source, (peer, symbol) in said.items():
-            if peer is not None and source in proven and proven[source][1] != symbol:
-                self._peers.report_lie(peer)
         sliver = await self._workers.run(rebuild_sliver, metadata, target, axis, _bytes_of(proven))
         if sliver is None:
             self._metrics.inconsistent_blobs.inc()
-            raise RepairFailed(
-                blob_id=blob_id_text(blob_id), problem="its own symbols prove that it is encoded wrongly"
-            )
+            raise RepairFailed(blob_id=blob_id_text(blob_id), problem="its symbols prove that it is encoded wrongly")
+        # The right sliver crosses every sliver it was rebuilt from: it says which of the first symbols were wrong.
+        wrong = await self._workers.run(wrong_sources, metadata, axis, sliver, _bytes_of(said))
+        for liar in {peer for source in wrong if (peer := said[source][0]) is not None}:
+            self._peers.report_lie(liar)
         return sliver
 
     async def _gather_symbols(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from haulout.ledger import queries
 from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted
+from haulout.ledger.refusals import UpgradeRequired
 from haulout.node import rules
 from haulout.node.identity import NodeSettings
 from haulout.node.vault import Vault
 from haulout.primitives import BlobId
-from haulout.replica.errors import LedgerDiverged, UpgradeRequired
+from haulout.replica.errors import LedgerDiverged
 from haulout.replica.ledger_store import AppliedBlock
 from haulout.replica.replica import close_stream
 

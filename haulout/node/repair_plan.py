@@ -1,11 +1,12 @@
 """How a node rebuilds what it lacks of a blob: sliver by sliver from symbols, or by decoding the blob once.
 
-A missing primary sliver takes n - f symbols, a secondary one n - 2f, one from each of as many other slivers, and that
-is all that travels: its own size. Decoding takes n - 2f primary slivers, which is the blob's size, and then gives every
-sliver. So decoding wins from the point where the missing slivers outweigh the blob. At n = 100 a pair costs 67 + 34
-symbols and the blob 34 x 67 = 2278: from 23 pairs on, decode. Small blobs are decoded anyway: a request costs as much
-as `REQUEST_BYTES` travelling, and symbols take one per sliver and peer. Decoding needs the encoded blob in memory,
-though, so the largest go sliver by sliver.
+A missing secondary sliver takes n - 2f symbols and a primary one n - f, one from each of as many slivers of the other
+axis; own slivers give theirs for nothing, so secondaries come first and then help with the primaries. Decoding takes
+n - 2f primary slivers, which is the blob's size, and then gives every sliver. At n = 100 a node with 20 shards that has
+nothing needs 20 x 34 + 20 x (67 - 20) = 1620 symbols, and the blob has 34 x 67 = 2278.
+
+Small blobs are decoded anyway: a request costs as much as `REQUEST_BYTES` travelling, and symbols take one per sliver
+and peer. Decoding needs the encoded blob in memory, so the largest go sliver by sliver whatever it costs.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ def plan_repair(
     missing: Sequence[tuple[SliverPairIndex, Axis]],
     *,
     n_shards: int,
+    n_own: int,
     n_peers: int,
     symbol_size_bytes: int,
     memory_bytes: int,
 ) -> Way:
-    """The cheaper way, within the memory allowed for an encoded blob."""
+    """The cheaper way, within the memory allowed for an encoded blob; `n_own` shards are the node's."""
     k1, k2 = min_decodable(n_shards), min_correct(n_shards)
-    n_symbols = sum(symbols_needed(axis, n_shards) for _, axis in missing)
+    n_symbols = sum(max(0, k2 - n_own) if axis is Axis.PRIMARY else k1 for _, axis in missing)
     by_symbols = n_symbols * symbol_size_bytes + len(missing) * n_peers * REQUEST_BYTES
     by_decoding = k1 * k2 * symbol_size_bytes + n_peers * REQUEST_BYTES
     encoded_bytes = n_shards * (k1 + k2) * symbol_size_bytes

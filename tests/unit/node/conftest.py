@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from haulout import codec
+from haulout import bcs, codec
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import DiskFull, Unreachable
@@ -23,7 +23,7 @@ from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.sliver_store import Layout
 from haulout.node.storage_node import StorageNode
 from haulout.ports import SignedMessage, SliverUpload
-from haulout.primitives import Axis, BlobId, ObjectId, pair_of_shard
+from haulout.primitives import Axis, BlobId, ObjectId, pair_of_shard, sliver_index_of_pair
 from haulout.replica.replica import Replica
 from haulout.sequencer.sequencer import Sequencer
 from haulout.world.errors import NoSuchFile
@@ -345,17 +345,21 @@ class World:
     async def delete(self, object_id: ObjectId) -> None:
         await self.submit(DeleteBlob(Existing(object_id)))
 
+    @staticmethod
+    def sliver(blob, pair: int, axis: Axis) -> bytes:
+        return bcs.encode(blob.sliver(axis, sliver_index_of_pair(pair, axis, N_SHARDS)))
+
     def uploads(self, blob, node: TestNode) -> list[SliverUpload]:
         found = []
         for shard in node.shards():
             pair = pair_of_shard(shard, blob.blob_id, N_SHARDS)
-            found += [SliverUpload(pair, axis, sliver_bytes(blob, pair, axis)) for axis in Axis]
+            found += [SliverUpload(pair, axis, self.sliver(blob, pair, axis)) for axis in Axis]
         return found
 
     async def upload(self, blob, *indices: int) -> None:
         for index in indices:
             api = self.nodes[index].api
-            await api.store_metadata(epoch=self.epoch, blob_id=blob.blob_id, metadata=metadata_bytes(blob))
+            await api.store_metadata(epoch=self.epoch, blob_id=blob.blob_id, metadata=blob.metadata.to_bcs())
             await api.store_slivers(
                 epoch=self.epoch, blob_id=blob.blob_id, slivers=self.stream(self.uploads(blob, self.nodes[index]))
             )

@@ -125,20 +125,32 @@ class Liar:
         return [b"\x07garbage"] if "garbage" in self._lies else symbols
 
 
-@pytest.mark.parametrize("lies", [{"metadata"}, {"slivers", "symbols"}, {"slivers", "garbage"}], ids=str)
-async def test_a_liar_is_named_and_its_bytes_are_not_used(world, way, lies: set[str]) -> None:
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("lies", [{"slivers", "symbols"}, {"slivers", "garbage"}], ids=["flipped", "garbage"])
+async def test_a_liar_that_was_asked_is_named_and_its_bytes_are_not_used(world, way, lies, index: int) -> None:
     node, blob, _ = await late_node(world, SMALL)
-    liars = [world.nodes[index] for index in (0, 1, 2, 3)] if lies == {"metadata"} else [world.nodes[0]]
-    for liar in liars[:3]:
-        world.transport.nodes[liar.address] = Liar(liar.api, lies)
+    liar = world.nodes[index]
+    world.transport.nodes[liar.address] = Liar(liar.api, lies)
+    asked = ("read_slivers", "read_recovery_symbols")
     for _ in range(6):
         await node.api.blob_sync.run_once()
         await world.clock.advance(60_000)
+    was_asked = any((liar.address, name) in world.transport.calls for name in asked)
     assert await slivers_of(world, node, blob) == world.uploads(blob, node)
     named = {f"node-{i}" for i in range(5) if node.counter("peer_lies_total", node=f"node-{i}")}
-    assert named <= {liar.secrets.name for liar in liars[:3]}
-    if lies != {"metadata"}:
-        assert named == {"node-0"}
+    assert named == ({liar.secrets.name} if was_asked else set())
+
+
+async def test_metadata_of_a_liar_is_not_believed(world) -> None:
+    node, blob, _ = await late_node(world, SMALL)
+    for liar in world.nodes[:3]:
+        world.transport.nodes[liar.address] = Liar(liar.api, {"metadata"})
+    await node.api.blob_sync.run_once()
+    await world.clock.advance(60_000)
+    await node.api.blob_sync.run_once()
+    assert await slivers_of(world, node, blob) == world.uploads(blob, node)
+    for honest in world.nodes[3:]:
+        assert node.counter("peer_lies_total", node=honest.secrets.name) == 0
 
 
 async def test_a_damaged_sliver_is_rebuilt_from_the_others(world) -> None:

@@ -122,24 +122,28 @@ class TestRepairPlan:
         [
             (1, 2, Way.DECODE),  # a pair: two slivers from four peers, against one stream from each
             (20, 2, Way.DECODE),
-            (20, 29_460, Way.SYMBOLS),  # 64 MiB: 2020 symbols against the 2278 of the blob, but it is too large
+            (20, 29_460, Way.SYMBOLS),  # 64 MiB: 1620 symbols and 160 requests against the 2278 of the blob
             (30, 8_192, Way.DECODE),
         ],
     )
     def test_the_cheaper_way_is_taken(self, n_pairs: int, symbol_size: int, way: Way) -> None:
         missing = [(pair, axis) for pair in range(n_pairs) for axis in Axis]
-        plan = plan_repair(missing, n_shards=100, n_peers=4, symbol_size_bytes=symbol_size, memory_bytes=256 << 20)
+        plan = plan_repair(
+            missing, n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=symbol_size, memory_bytes=256 << 20
+        )
         assert plan is way
 
     def test_one_sliver_is_rebuilt_from_symbols(self) -> None:
-        plan = plan_repair([(3, Axis.PRIMARY)], n_shards=100, n_peers=4, symbol_size_bytes=2, memory_bytes=256 << 20)
+        plan = plan_repair(
+            [(3, Axis.PRIMARY)], n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=2, memory_bytes=256 << 20
+        )
         assert plan is Way.SYMBOLS
 
     def test_a_blob_over_the_memory_limit_is_not_decoded(self) -> None:
         missing = [(pair, axis) for pair in range(30) for axis in Axis]
-        plan = plan_repair(missing, n_shards=100, n_peers=4, symbol_size_bytes=8_192, memory_bytes=82 << 20)
+        plan = plan_repair(missing, n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=8_192, memory_bytes=82 << 20)
         assert plan is Way.DECODE
-        plan = plan_repair(missing, n_shards=100, n_peers=4, symbol_size_bytes=8_192, memory_bytes=78 << 20)
+        plan = plan_repair(missing, n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=8_192, memory_bytes=78 << 20)
         assert plan is Way.SYMBOLS
 
 
