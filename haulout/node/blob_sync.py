@@ -21,7 +21,7 @@ from haulout.node.errors import RepairFailed, SymbolNotPresent
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
-from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, symbol_size
+from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, symbol_size, wrong_sources
 from haulout.node.records import bit_of
 from haulout.node.repair_plan import Way, plan_repair, symbols_needed
 from haulout.node.symbols import SymbolMaker
@@ -204,7 +204,8 @@ class BlobSync:
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem="its symbols prove that it is encoded wrongly")
         # The right sliver crosses every sliver it was rebuilt from: it says which of the first symbols were wrong.
         wrong = await self._workers.run(wrong_sources, metadata, axis, sliver, _bytes_of(said))
-        for liar in {peer for source in wrong if (peer := said[source][0]) is not None}:
+        liars = {peer.node_id: peer for source in sorted(wrong) if (peer := said[source][0]) is not None}
+        for liar in liars.values():
             self._peers.report_lie(liar)
         return sliver
 

@@ -43,7 +43,7 @@ class LedgerFollower:
         """Turn one block's events into rows."""
         view, duty = self._vault.view, self._vault.duty()
         incomplete: dict[BlobId, int] = {}
-        complete: set[BlobId] = set()
+        complete: dict[BlobId, None] = {}
         garbage: dict[BlobId, int] = {}
         epoch_began = False
         for event in block.events:
@@ -57,7 +57,7 @@ class LedgerFollower:
                 garbage[blob_id] = block.header.time_ms + self._settings.garbage_delay_ms
                 if not rules.is_wanted(view, blob_id, duty.epoch):
                     incomplete.pop(blob_id, None)
-                    complete.add(blob_id)
+                    complete[blob_id] = None
             elif isinstance(body, EpochStarted):
                 epoch_began = True
         height = block.header.height
