@@ -44,6 +44,7 @@ def build_app(
             "sequence": progress.sequence,
             "epoch": progress.epoch,
             "lagMs": follower.lag_ms(),
+            "problem": follower.problem.code if follower.problem else None,
             "stopped": follower.stopped.code if follower.stopped else None,
         }
         return JSONResponse(document, headers={"cache-control": "no-store"})

@@ -5,7 +5,8 @@ SQLAlchemy is used without its async layer: every call runs on a worker thread, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from graphql_api.read_model import schema
 from graphql_api.read_model.project import NOTHING, BlockEvents, Progress, Projector
-from haulout.errors import Rejected
+from haulout.errors import Rejected, Unavailable
 
 READERS_MAX = 8
 CURSOR_KEY_BYTES = 32
@@ -44,6 +45,16 @@ class ReadModelOfOtherChain(Rejected):
     wanted: str
 
 
+@dataclass(eq=False)
+class ReadModelUnavailable(Unavailable):
+    """The database does not answer: no space, no connection, locked by someone else."""
+
+    code = "READ_MODEL_UNAVAILABLE"
+    template = "the read model's database does not answer: {problem}"
+    hint = "free space or bring the database back; nothing is lost, and following goes on by itself"
+    problem: str
+
+
 class Database:
     """One read model. Blocking: call it on a worker thread."""
 
@@ -65,8 +76,9 @@ class Database:
         Raises:
             ForeignReadModel: tables of another version, or of another program.
             ReadModelOfOtherChain: made for another network.
+            ReadModelUnavailable: it cannot be reached or written.
         """
-        with self.writer.begin() as connection:
+        with answering(), self.writer.begin() as connection:
             if rebuild:
                 found = sa.MetaData()
                 found.reflect(connection)
@@ -91,9 +103,9 @@ class Database:
         """Apply a batch in one SQL transaction, cursor included.
 
         Raises:
-            EventGap, OtherHistory: nothing was applied.
+            EventGap, OtherHistory, ReadModelUnavailable: nothing was applied.
         """
-        with self.writer.begin() as connection:
+        with answering(), self.writer.begin() as connection:
             return projector.apply_blocks(connection, progress, blocks)
 
     def close(self) -> None:
@@ -120,6 +132,15 @@ class Database:
 
     def _safe_url(self) -> str:
         return self.url.render_as_string(hide_password=True)
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Turn what a driver says about a database that does not answer into our error."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as e:
+        raise ReadModelUnavailable(problem=str(getattr(e, "orig", None) or e)) from e
 
 
 def read_progress(connection: Connection) -> Progress:

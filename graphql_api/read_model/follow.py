@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from graphql_api.read_model.database import Database
+from graphql_api.read_model.database import Database, ReadModelUnavailable
 from graphql_api.read_model.project import BlockEvents, Progress, Projector
 from haulout.chain.block import BlockHeader
 from haulout.errors import HauloutError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BATCH_BLOCKS_MAX = 200
 BATCH_EVENTS_MAX = 1_000
+RETRY_MS = 1_000
 
 log = get_logger("read_model")
 
@@ -49,6 +50,7 @@ class Follower:
     Attributes:
         progress: how far the database is.
         is_live: whether it has been at the replica's head once.
+        problem: what keeps it from writing right now, or None.
         stopped: why it will not go on, or None.
     """
 
@@ -65,6 +67,7 @@ class Follower:
     ) -> None:
         self.progress = progress
         self.is_live = False
+        self.problem: HauloutError | None = None
         self.stopped: HauloutError | None = None
         self._database = database
         self._projector = projector
@@ -111,9 +114,23 @@ class Follower:
                 self.is_live = self.is_live or at_head
                 batch, n_events = [], 0
 
+    async def _write(self, batch: list[BlockEvents]) -> Progress:
+        """Apply a batch; while the database does not answer, keep it and try again."""
+        while True:
+            try:
+                progress = await self._workers.run(self._database.apply, self._projector, self.progress, batch)
+            except ReadModelUnavailable as e:
+                if self.problem is None:
+                    log.warning("the read model cannot be written", code=e.code, problem=str(e))
+                self.problem = e
+                await self._clock.sleep_ms(RETRY_MS)
+            else:
+                self.problem = None
+                return progress
+
     async def _apply(self, batch: list[BlockEvents], n_events: int) -> None:
         started_us = self._clock.monotonic_us()
-        self.progress = await self._workers.run(self._database.apply, self._projector, self.progress, batch)
+        self.progress = await self._write(batch)
         self._metrics.batch_seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
         self._metrics.events.inc(n_events)
         if self.is_live:

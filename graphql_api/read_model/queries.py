@@ -69,8 +69,6 @@ class BlobQuery:
     size_min: int | None = None
     size_max: int | None = None
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    id_from: bytes | None = None
-    id_below: bytes | None = None
 
 
 def blob_state(epoch: int) -> Mapping[str, ColumnElement[bool]]:
@@ -114,10 +112,6 @@ def blobs_statement(query: BlobQuery, epoch: int) -> Select[Any]:
         statement = statement.where(c.size_bytes >= query.size_min)
     if query.size_max is not None:
         statement = statement.where(c.size_bytes <= query.size_max)
-    if query.id_from is not None:
-        statement = statement.where(c.blob_id >= query.id_from)
-    if query.id_below is not None:
-        statement = statement.where(c.blob_id < query.id_below)
     if query.owner is not None or query.deletable is not None or query.attributes:
         objects = ObjectQuery(owner=query.owner, deletable=query.deletable, attributes=query.attributes)
         found = objects_statement(objects, epoch).with_only_columns(t.blob_objects.c.blob_id)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from graphql_api.read_model.database import READERS_MAX, Database, read_progress
+from graphql_api.read_model.database import READERS_MAX, Database, answering, read_progress
 from graphql_api.read_model.project import Progress
 from haulout.ports import Workers
 
@@ -44,7 +44,7 @@ class Reading:
                     self._places.release()
                     raise
             self.n_queries += 1
-            return await self._shielded(function, self._connection, *args)
+            return await self._shielded(_call, function, self._connection, *args)
 
     async def snapshot(self) -> Progress:
         """How far the snapshot is; takes it when there is none yet."""
@@ -63,9 +63,10 @@ class Reading:
                     self._places.release()
 
     def _open(self) -> tuple[Connection, Progress]:
-        connection = self._database.readers.connect()
+        with answering():
+            connection = self._database.readers.connect()
         try:
-            return connection, read_progress(connection)
+            return connection, _call(read_progress, connection)
         except BaseException:
             connection.close()
             raise
@@ -82,6 +83,11 @@ class Reading:
             if not call.cancelled():
                 call.exception()
             raise
+
+
+def _call(function: Callable[..., T], connection: Connection, *args: Any) -> T:
+    with answering():
+        return function(connection, *args)
 
 
 def _interrupt(connection: Connection) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 from graphql_api.app import why_not_ready
@@ -24,6 +26,9 @@ class StillClock(SystemClock):
 
     def now_ms(self) -> int:
         return 1_800_000_060_000
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        await asyncio.sleep(0)
 
 
 class Feed:
@@ -149,3 +154,19 @@ async def test_says_why_it_stopped(following: Any, history: Any) -> None:
     await feed.drained()
     assert follower.progress.height == 450  # everything good was applied first
     assert why_not_ready(follower)[0].startswith("LEDGER_DIVERGED")
+
+
+async def test_a_database_that_does_not_answer_is_tried_again(following: Any, history: Any) -> None:
+    _, follower, _, start = following
+    failures = ["database or disk is full"] * 3
+
+    def fail(*_: Any) -> None:
+        if failures:
+            raise sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError(failures.pop()))
+
+    sa.event.listen(follower._database.writer, "before_cursor_execute", fail)
+    await start()
+    assert await follower.wait_for_sequence(history.n_events - 1, timeout_ms=5_000)
+    assert not failures
+    assert follower.problem is None
+    assert follower.progress.n_blobs == 9

@@ -119,3 +119,18 @@ async def test_rows_of_an_answer_share_their_queries(net: Any) -> None:
     event.remove(net.database.readers, "before_cursor_execute", count)
     assert counts[1] <= counts[0] + 1  # a certificate among twenty may add its own loader
     assert counts[1] <= 11
+
+
+@pytest.mark.parametrize("field", ["NAME", "STAKE", "WEIGHT"])
+async def test_nodes_are_paged_in_every_order(net: Any, field: str) -> None:
+    query = """query ($after: String, $order: NodeOrder) { storageNodes(first: 1, after: $after, orderBy: $order) {
+        nodes { name } pageInfo { hasNextPage endCursor } } }"""
+    names: list[str] = []
+    cursor = None
+    for _ in range(4):
+        page = (await net.ask(query, after=cursor, order={"field": field, "direction": "ASC"}))["storageNodes"]
+        names += [node["name"] for node in page["nodes"]]
+        cursor = page["pageInfo"]["endCursor"]
+    assert not page["pageInfo"]["hasNextPage"]
+    expected = ["node-0", "node-1", "node-2", "node-3"]
+    assert names == (expected if field == "NAME" else ["node-2", "node-3", "node-0", "node-1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from graphql_api.read_model import schema as t
-from graphql_api.read_model.database import Database, ForeignReadModel, ReadModelOfOtherChain
+from graphql_api.read_model.database import READERS_MAX, Database, ForeignReadModel, ReadModelOfOtherChain
 from graphql_api.read_model.project import NOTHING, BlockEvents, EventGap, OtherHistory, Projector
+from graphql_api.read_model.queries import BlobQuery, blobs_statement, state_of_blob
+from graphql_api.read_model.reading import ReadModel
 from haulout.ledger import events as e
+from haulout.world.workers import ThreadWorkers
 
 CHAIN_ID = bytes([7]) * 32
 
@@ -194,3 +198,70 @@ def test_numbers_beyond_63_bits_sort_as_numbers(
         rich = t.accounts.c.address.in_([ids("rich", i) for i in range(4)])
         assert list(connection.execute(sa.select(column).where(rich).order_by(column)).scalars()) == sorted(sizes)
         assert connection.execute(sa.select(sa.func.count()).where(rich, column >= 1 << 63)).scalar_one() == 2
+
+
+def test_a_state_in_sql_is_the_state_in_python(
+    database: Database, history: Any, projector: Projector, ids: Any
+) -> None:
+    certified = history.registered(1, end_epoch=4)
+    deleted = history.registered(2, end_epoch=4)
+    burned = history.registered(3, end_epoch=4)
+    wrong = history.registered(4, end_epoch=9)
+    history.block(certified, deleted, burned, wrong, history.registered(5, end_epoch=7))
+    history.block(history.certified(certified), history.certified(burned), history.certified(wrong))
+    history.block(
+        e.BlobDeleted(deleted.object_id, deleted.blob_id, 4, False, deleted.storage_id),
+        e.BlobBurned(burned.object_id, burned.blob_id, 4),
+        e.BlobInvalidated(wrong.blob_id, 1),
+        history.registered(6, blob=1, end_epoch=8),
+    )
+    database.apply(projector, NOTHING, history.blocks)
+    numbers = {ids("blob", i): i for i in range(1, 6)}
+    with database.readers.connect() as connection:
+        for epoch in (1, 4, 7, 8, 9):
+            rows = connection.execute(sa.select(t.blobs)).mappings().all()
+            expected = {numbers[row["blob_id"]]: state_of_blob(row, epoch) for row in rows}
+            found = {}
+            for state in ("REGISTERED", "CERTIFIED", "EXPIRED", "DELETED", "INCONSISTENT"):
+                statement = blobs_statement(BlobQuery(states=(state,)), epoch)
+                for row in connection.execute(statement).mappings():
+                    assert numbers[row["blob_id"]] not in found
+                    found[numbers[row["blob_id"]]] = state
+            assert found == expected
+            if epoch == 1:
+                assert expected == {1: "CERTIFIED", 2: "DELETED", 3: "CERTIFIED", 4: "INCONSISTENT", 5: "REGISTERED"}
+            if epoch == 4:
+                assert (expected[1], expected[3]) == ("REGISTERED", "EXPIRED")
+
+
+async def test_a_statement_that_takes_too_long_is_interrupted_and_its_place_is_free_again(
+    database: Database, history: Any, projector: Projector
+) -> None:
+    database.apply(projector, NOTHING, history.blocks)
+    workers = ThreadWorkers(2)
+    read_model = ReadModel(database, workers)
+    endless = sa.text("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c")
+
+    def spin(connection: Any) -> Any:
+        return connection.execute(endless).scalar()
+
+    for _ in range(2 * READERS_MAX):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02), read_model.reading() as reading:
+                await reading.run(spin)
+    async with read_model.reading() as reading:
+        assert (await reading.snapshot()).n_nodes == 4
+    workers.close()
+
+
+async def test_a_reading_sees_one_moment(database: Database, history: Any, projector: Projector) -> None:
+    progress = database.apply(projector, NOTHING, history.blocks)
+    workers = ThreadWorkers(2)
+    count = sa.select(sa.func.count()).select_from(t.blobs)
+    async with ReadModel(database, workers).reading() as reading:
+        assert await reading.run(lambda connection: connection.execute(count).scalar()) == 0
+        block = history.block(history.registered(1))
+        await workers.run(database.apply, projector, progress, [block])
+        assert await reading.run(lambda connection: connection.execute(count).scalar()) == 0
+        assert (await reading.snapshot()).n_blobs == 0
+    workers.close()
