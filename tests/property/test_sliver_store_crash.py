@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 
 from haulout.node.errors import CorruptRecord
-from haulout.node.records import bit_of
+from haulout.node.records import Promise, bit_of
 from haulout.node.sliver_store import FOLDER, Layout, SliverStore, names_in
 from haulout.primitives import Axis, BlobId
 from haulout.world.errors import NoSuchFile, StorageFailed
@@ -163,6 +163,10 @@ def blob_of(number: int) -> BlobId:
     return BlobId(bytes([number]) * 32)
 
 
+def promise_of(blob: int) -> Promise:
+    return Promise(epoch=1, object_id=None, height=blob)
+
+
 def sliver_of(blob: int, shard: int, axis: Axis) -> bytes:
     """Small blobs stay in rows, larger ones go to packs, the largest have files of their own."""
     size = {0: 20, 1: 170, 2: 450, 3: 700}[blob % 4] + 10 * shard + axis
@@ -184,7 +188,7 @@ async def upload(slivers: SliverStore, confirmed: dict[int, bytes]) -> None:
                 for axis in Axis:
                     await slivers.put_sliver(blob_of(blob), shard, axis, sliver_of(blob, shard, axis))
         for blob in blobs:
-            await slivers.sync_blob(blob_of(blob))
+            await slivers.sync_blob(blob_of(blob), promise=promise_of(blob))
             confirmed[blob] = b"metadata %d" % blob
     confirmed.pop(1)
     await slivers.drop_blob(blob_of(1))
@@ -198,6 +202,7 @@ async def check_image(machine: Machine, confirmed: dict[int, bytes]) -> None:
         mask = slivers.held_mask(blob_of(blob))
         if blob in confirmed:
             assert slivers.get_metadata(blob_of(blob)) == confirmed[blob]
+            assert slivers.promise(blob_of(blob)) == promise_of(blob)
             assert mask == sum(bit_of(shard, axis) for shard in range(N_SHARDS) for axis in Axis)
         for shard, axis in names_in(mask):
             assert await slivers.get_sliver(blob_of(blob), shard, axis) == sliver_of(blob, shard, axis)
