@@ -18,6 +18,7 @@ from graphql_api.read_model.project import NOTHING, BlockEvents, Progress, Proje
 from haulout.errors import Rejected, Unavailable
 
 READERS_MAX = 8
+POOL_TIMEOUT_S = 1  # readers wait for a place before they ask the pool
 CURSOR_KEY_BYTES = 32
 
 
@@ -154,12 +155,15 @@ def read_progress(connection: Connection) -> Progress:
 def _build_engine(url: sa.URL, *, pool_size: int) -> Engine:
     if url.get_backend_name() != "sqlite":
         isolation = "REPEATABLE READ" if pool_size > 1 else "READ COMMITTED"
-        return sa.create_engine(url, pool_size=pool_size, max_overflow=0, isolation_level=isolation)
+        return sa.create_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT_S, isolation_level=isolation
+        )
     engine = sa.create_engine(
         url,
         poolclass=sa.pool.QueuePool,
         pool_size=pool_size,
         max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_S,
         connect_args={"check_same_thread": False, "timeout": 30},
     )
     sa.event.listen(engine, "connect", _configure_sqlite)

@@ -1,4 +1,4 @@
-"""From a transaction to an answer: a sequencer, a replica that executes again, the read model and the API, in one process."""
+"""From a transaction to an answer, in one process: sequencer, replica that executes again, read model, API."""
 
 from __future__ import annotations
 

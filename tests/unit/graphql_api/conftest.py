@@ -155,6 +155,7 @@ class Net:
         self.history = history
         self.nodes = transport
         self.follower: Follower
+        self.read_model: ReadModel
 
     async def post(self, query: str, *, headers: Mapping[str, str] | None = None, **variables: Any) -> httpx.Response:
         body = {"query": query, "variables": variables}
@@ -280,7 +281,7 @@ async def net(tmp_path: Path, history: History, bounds: Bounds) -> AsyncIterator
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
         running = Net(database, http, history, transport)
-        running.follower = follower
+        running.follower, running.read_model = follower, read_model
         yield running
     await board.close()
     workers.close()
