@@ -12,10 +12,11 @@ If it stops half-way, the blob is still on the list and what was synced is not f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from haulout.codec.metadata import BlobMetadata
-from haulout.errors import HauloutError
+from haulout.errors import DiskFull, HauloutError
 from haulout.node import rules
 from haulout.node.errors import RepairFailed, SymbolNotPresent
 from haulout.node.identity import NodeSettings
@@ -112,9 +113,9 @@ class BlobSync:
         except HauloutError:
             self._metrics.failed_repairs.inc()
             pause_ms = min(self._settings.repair_backoff_ms << min(attempts, 16), self._settings.repair_backoff_ms_max)
-            await self._vault.tables.add_incomplete(
-                blob_id, due_ms=self._clock.now_ms() + pause_ms, attempts=attempts + 1
-            )
+            with contextlib.suppress(DiskFull):  # then it is simply looked at again sooner
+                due_ms = self._clock.now_ms() + pause_ms
+                await self._vault.tables.add_incomplete(blob_id, due_ms=due_ms, attempts=attempts + 1)
 
     async def complete_blob(self, blob_id: BlobId) -> None:
         """Fetch or rebuild everything that is lacking of a blob and take it off the list.
@@ -144,7 +145,8 @@ class BlobSync:
             await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
         await self._vault.sync_blob(blob_id)
         await self._vault.tables.remove_incomplete(blob_id)
-        self._metrics.repaired_blobs.inc()
+        if missing:
+            self._metrics.repaired_blobs.inc()
 
     # --- metadata -------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ async def build_storage_node(
         identity=identity,
         vault=vault,
         symbols=symbols,
-        follower=LedgerFollower(vault, settings),
+        follower=LedgerFollower(vault, clock, settings),
         blob_sync=BlobSync(
             vault=vault,
             peers=peers,

@@ -6,26 +6,30 @@ or less. Rows and cursor are committed together per block, so a restart resumes 
 
 from __future__ import annotations
 
+from haulout.errors import DiskFull
 from haulout.ledger import queries
 from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted
 from haulout.ledger.refusals import UpgradeRequired
 from haulout.node import rules
 from haulout.node.identity import NodeSettings
 from haulout.node.vault import Vault
+from haulout.ports import Clock
 from haulout.primitives import BlobId
 from haulout.replica.errors import LedgerDiverged
 from haulout.replica.ledger_store import AppliedBlock
 from haulout.replica.replica import close_stream
 
+DISK_FULL_PAUSE_MS = 1_000
 QUIET_BLOCKS = 64  # without work for us, between two commits of the cursor
 
 
 class LedgerFollower:
     """Follows the node's replica and fills the lists of `WorkTables`. `height` is the last block it has followed."""
 
-    def __init__(self, vault: Vault, settings: NodeSettings) -> None:
+    def __init__(self, vault: Vault, clock: Clock, settings: NodeSettings) -> None:
         self.height = vault.tables.followed_height()
         self._vault = vault
+        self._clock = clock
         self._settings = settings
 
     async def run(self) -> None:
@@ -33,14 +37,15 @@ class LedgerFollower:
         blocks = self._vault.replica.subscribe(self.height + 1)
         try:
             async for block in blocks:
-                await self._follow(block)
+                while not await self._follow(block):
+                    await self._clock.sleep_ms(DISK_FULL_PAUSE_MS)
         except (LedgerDiverged, UpgradeRequired):
             return  # the node goes on serving what it has
         finally:
             await close_stream(blocks)
 
-    async def _follow(self, block: AppliedBlock) -> None:
-        """Turn one block's events into rows."""
+    async def _follow(self, block: AppliedBlock) -> bool:
+        """Turn one block's events into rows; False when there was no space for them."""
         view, duty = self._vault.view, self._vault.duty()
         incomplete: dict[BlobId, int] = {}
         complete: dict[BlobId, None] = {}
@@ -62,9 +67,15 @@ class LedgerFollower:
                 epoch_began = True
         height = block.header.height
         if incomplete or complete or garbage or epoch_began or height % QUIET_BLOCKS == 0:
-            await self._vault.tables.advance(height=height, incomplete=incomplete, complete=complete, garbage=garbage)
+            try:
+                await self._vault.tables.advance(
+                    height=height, incomplete=incomplete, complete=complete, garbage=garbage
+                )
+            except DiskFull:
+                return False
             self._vault.work_arrived.set()
         self.height = height
+        return True
 
     def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
         return bool(duty.mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)

@@ -17,6 +17,7 @@ canonical bytes, then BLAKE2b-128 of key and bytes: damage and misplacement are 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -27,6 +28,7 @@ from haulout.node.errors import CorruptRecord
 from haulout.primitives import Axis, BlobId
 
 T = TypeVar("T")
+SliverName = tuple[int, Axis]  # shard index, axis
 
 STORE_FORMAT = 1
 ROW_VERSION = 1
@@ -196,6 +198,15 @@ def table_range(prefix: bytes, *, after: bytes | None = None) -> tuple[bytes, by
 def bit_of(shard_index: int, axis: Axis) -> int:
     """A sliver's bit in `BlobRow.held`."""
     return 1 << (2 * shard_index + axis)
+
+
+def names_in(mask: int) -> Iterator[SliverName]:
+    """The slivers of a mask, by shard."""
+    bit = 0
+    while mask >> bit:
+        if mask >> bit & 1:
+            yield bit // 2, Axis(bit % 2)
+        bit += 1
 
 
 def mask_bytes(mask: int) -> bytes:

@@ -22,7 +22,6 @@ All methods that change a blob are called under its lock (`BlobLocks.exclusively
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from haulout.errors import NotFound
@@ -39,6 +38,7 @@ from haulout.node.records import (
     InFile,
     Inline,
     Promise,
+    SliverName,
     SliverRow,
     TotalsRow,
     bit_of,
@@ -46,6 +46,7 @@ from haulout.node.records import (
     checksum,
     mask_bytes,
     metadata_key,
+    names_in,
     seal,
     seal_row,
     shard_range,
@@ -55,15 +56,13 @@ from haulout.node.records import (
     unseal,
     unseal_row,
 )
+from haulout.node.sliver_files import FOLDER, path_of, split_path
 from haulout.node.synced_batch import SyncedBatches
 from haulout.ports import Buffer, Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId
 from haulout.world.errors import StorageFailed
 
-FOLDER = "slivers"
 HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
-
-SliverName = tuple[int, Axis]  # shard index, axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,31 +497,6 @@ class SliverStore:
             self._slivers = max(0, self._slivers - slivers)
             self._bytes = max(0, self._bytes - size)
             raise
-
-
-def path_of(blob_id: bytes, name: bytes) -> str:
-    """A file of slivers: `slivers/ab/<blob id>-<name>`, in hex."""
-    text = blob_id.hex()
-    return f"{FOLDER}/{text[:2]}/{text}-{name.hex()}"
-
-
-def split_path(path: str) -> tuple[BlobId, bytes] | None:
-    """Inverse of `path_of`; None for a file that is none of ours."""
-    stem = path.rsplit("/", 1)[-1]
-    try:
-        blob_text, name_text = stem.split("-")
-        return BlobId(bytes.fromhex(blob_text)), bytes.fromhex(name_text)
-    except ValueError:
-        return None
-
-
-def names_in(mask: int) -> Iterator[SliverName]:
-    """The slivers of a mask, by shard."""
-    bit = 0
-    while mask >> bit:
-        if mask >> bit & 1:
-            yield bit // 2, Axis(bit % 2)
-        bit += 1
 
 
 def _place_or_none(key: bytes, sealed: bytes) -> Inline | InFile | None:

@@ -220,6 +220,7 @@ class StorageNode:
 
         confirmation = await self.vault.promise(blob_id, confirm)
         self._metrics.confirmations.inc()
+        await self.vault.unlist_incomplete(blob_id)
         return confirmation
 
     def _check_may_confirm(self, epoch: int, blob_id: BlobId, object_id: ObjectId | None) -> None:
@@ -357,9 +358,12 @@ class StorageNode:
         Raises:
             StorageFailed: the process must stop; a restart begins with what is durable.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for part in (self.follower.run, self.blob_sync.run, self.garbage.run, self._keep_house):
-                tasks.create_task(part())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for part in (self.follower.run, self.blob_sync.run, self.garbage.run, self._keep_house):
+                    tasks.create_task(part())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None  # the first that failed ended the others
 
     async def stop(self) -> None:
         """Accept nothing more, finish what has begun and make durable what was uploaded, so that uploads resume."""

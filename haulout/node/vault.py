@@ -96,9 +96,7 @@ class Vault:
         try:
             return self.slivers.get_metadata(blob_id)
         except CorruptRecord:
-            self._count_corrupt()
-            await self.locks.exclusively(blob_id, lambda: self.slivers.discard_metadata(blob_id))
-            await self.list_incomplete(blob_id)
+            await self._forget_damaged(blob_id, lambda: self.slivers.discard_metadata(blob_id))
             return None
 
     async def metadata(self, blob_id: BlobId) -> BlobMetadata | None:
@@ -125,9 +123,7 @@ class Vault:
         except CorruptRecord:
             if not self.held(blob_id) & bit_of(shard_index, axis):
                 return None  # dropped while it was being read: nothing is wrong
-            self._count_corrupt()
-            await self.locks.exclusively(blob_id, lambda: self.slivers.discard_sliver(blob_id, shard_index, axis))
-            await self.list_incomplete(blob_id)
+            await self._forget_damaged(blob_id, lambda: self.slivers.discard_sliver(blob_id, shard_index, axis))
             return None
 
     def held(self, blob_id: BlobId) -> int:
@@ -196,6 +192,14 @@ class Vault:
             await self.tables.add_incomplete(blob_id, due_ms=self._clock.now_ms() + delay_ms)
             self.work_arrived.set()
 
+    async def unlist_incomplete(self, blob_id: BlobId) -> None:
+        """Take a blob off the list of what is lacking: everything is here."""
+        if self.tables.is_incomplete(blob_id):
+            try:
+                await self.tables.remove_incomplete(blob_id)
+            except DiskFull:
+                self._space.note_full()  # the next look at the list finds it complete
+
     async def _write(self, blob_id: BlobId, action: Callable[[], Awaitable[T]]) -> T:
         try:
             return await self.locks.exclusively(blob_id, action)
@@ -203,6 +207,12 @@ class Vault:
             self._space.note_full()
             raise
 
-    def _count_corrupt(self) -> None:
+    async def _forget_damaged(self, blob_id: BlobId, discard: Callable[[], Awaitable[None]]) -> None:
+        """Count damage, and let what was damaged be rebuilt."""
         self.corrupt_found += 1
         self.metrics.corrupt_slivers.inc()
+        try:
+            await self.locks.exclusively(blob_id, discard)
+            await self.list_incomplete(blob_id)
+        except DiskFull:
+            self._space.note_full()  # it is found again when it is read again

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 
 from haulout.node.errors import CorruptRecord
-from haulout.node.records import Promise, bit_of
-from haulout.node.sliver_store import FOLDER, Layout, SliverStore, names_in
+from haulout.node.records import Promise, bit_of, names_in
+from haulout.node.sliver_files import FOLDER
+from haulout.node.sliver_store import Layout, SliverStore
 from haulout.primitives import Axis, BlobId
 from haulout.world.errors import NoSuchFile, StorageFailed
 from haulout.world.memory_store import MemoryStore

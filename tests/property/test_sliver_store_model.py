@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from haulout.node.records import bit_of
-from haulout.node.sliver_store import FOLDER, Layout, SliverStore
+from haulout.node.sliver_files import FOLDER
+from haulout.node.sliver_store import Layout, SliverStore
 from haulout.primitives import Axis, BlobId
 from haulout.world.errors import NoSuchFile
 from haulout.world.memory_store import MemoryStore

@@ -9,7 +9,8 @@ import pytest
 from haulout.errors import DiskFull
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
 from haulout.node.records import FORMAT_KEY, FormatRow, Promise, bit_of, seal_row, sliver_key
-from haulout.node.sliver_store import FOLDER, Layout, SliverStore
+from haulout.node.sliver_files import FOLDER
+from haulout.node.sliver_store import Layout, SliverStore
 from haulout.primitives import Axis, BlobId
 from haulout.world.clock import SystemClock
 from haulout.world.disk import FileDisk
