@@ -1,6 +1,7 @@
 """`python -m graphql_api`: the process. Builds every object once, runs until it is told to stop.
 
-Every flag has an environment variable of the same name: `--gateway-url` is `HAULOUT_GATEWAY_URL`.
+Every flag has an environment variable of the same name: `--gateway-url` is `HAULOUT_GATEWAY_URL`; only `--dir` is
+`HAULOUT_DATA`, since `HAULOUT_DIR` is the folder of a whole network on the command line of a person.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m graphql_api", description="GraphQL API over the network's ledger.")
 
     def option(flag: str, text: str, *, default: str | None = None, choices: Sequence[str] | None = None) -> None:
-        known = os.environ.get("HAULOUT_" + flag.removeprefix("--").replace("-", "_").upper(), default)
+        name = "DATA" if flag == "--dir" else flag.removeprefix("--").replace("-", "_").upper()
+        known = os.environ.get(f"HAULOUT_{name}", default)
         parser.add_argument(flag, help=text, default=known, required=known is None, choices=choices)
 
     option("--dir", "folder for the replica and the read model")

@@ -11,7 +11,7 @@ from haulout.ports import Clock, NodeHealth, NodeTransport
 
 TIMEOUT_MS = 1_000
 FRESH_MS = 2_000
-CALLS_MAX = 16
+CALLS_MAX = 64
 REMEMBERED_MAX = 1_024
 
 
