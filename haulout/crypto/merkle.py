@@ -97,11 +97,14 @@ def compute_root(leaf_hashes: Sequence[bytes]) -> Digest:
 
 def _parents(level: Sequence[bytes]) -> list[bytes]:
     """The level above one with an even number of nodes."""
+    start_pair = blake2b(INNER_PREFIX, digest_size=32).copy
     left_to_right = iter(level)
-    return [
-        blake2b(INNER_PREFIX + left + right, digest_size=32).digest()
-        for left, right in zip(left_to_right, left_to_right, strict=True)
-    ]
+    parents = []
+    for left, right in zip(left_to_right, left_to_right, strict=True):
+        pair = start_pair()
+        pair.update(left + right)
+        parents.append(pair.digest())
+    return parents
 
 
 def proof_length(n_leaves: int) -> int:

@@ -1,0 +1,131 @@
+"""Every length and limit of the encodings, once. Integers only, no arrays: the ledger prices with this file.
+
+With n shards of which f = (n - 1) // 3 may fail, a blob is a matrix of k1 = n - 2f rows and k2 = n - f columns of
+symbols of s bytes::
+
+    n = 4    f = 1   k1 = 2    k2 = 3      12 bytes: s = 2       1 MiB: too large (393,204 at most)
+    n = 100  f = 33  k1 = 34   k2 = 67                           1 MiB: s = 462
+
+RS2 has one matrix and makes s as large as needed, up to 65534. RS8 has as many matrices ("stripes") as needed, with
+s up to 16384, the same in all of them. Source: `spec/encoding.md` 2; `spec/rs8.md`.
+"""
+
+from __future__ import annotations
+
+from haulout.codec.errors import ShardCountOutOfRange
+from haulout.errors import BlobTooLarge, InvalidField
+from haulout.primitives import U64_MAX, Axis, EncodingType, min_correct, min_decodable
+
+RS2_SYMBOL_BYTES_MAX = 65534
+RS8_SYMBOL_BYTES_MAX = 16384
+SYMBOL_ALIGNMENT = 2  # RS2 codes 16-bit elements; RS8 keeps it
+N_SHARDS_MIN = 4
+N_SHARDS_MAX = {EncodingType.RS2: 1000, EncodingType.RS8: 255}
+DIGEST_BYTES = 32
+
+
+def n_source_symbols(axis: Axis, n_shards: int) -> int:
+    """Source symbols of the code along an axis: k1 for the primary, k2 for the secondary encoding.
+
+    So many slivers of the axis decode a blob, and so many symbols rebuild a sliver of the *other* axis.
+    """
+    return min_decodable(n_shards) if axis is Axis.PRIMARY else min_correct(n_shards)
+
+
+def n_sliver_symbols(axis: Axis, n_shards: int) -> int:
+    """Symbols that a stored sliver has in a matrix: k2 in a primary, k1 in a secondary one."""
+    return n_source_symbols(axis.other, n_shards)
+
+
+def n_matrix_symbols(n_shards: int) -> int:
+    """Symbols of the message matrix: k1 rows times k2 columns."""
+    return min_decodable(n_shards) * min_correct(n_shards)
+
+
+def check_shard_count(n_shards: int, encoding: EncodingType = EncodingType.RS2) -> None:
+    """Refuse numbers of shards for which blobs cannot be encoded.
+
+    Below 4 there is no fault to tolerate and hence no repair symbol. Sizes are defined from 1 on all the same.
+
+    Raises:
+        ShardCountOutOfRange: with the range.
+    """
+    if not N_SHARDS_MIN <= n_shards <= N_SHARDS_MAX[encoding]:
+        raise ShardCountOutOfRange(n_shards=n_shards, minimum=N_SHARDS_MIN, maximum=N_SHARDS_MAX[encoding])
+
+
+def n_stripes(size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
+    """Matrices that a blob of `size_bytes` takes; always 1 with RS2.
+
+    Raises:
+        InvalidField: a negative or 65-bit size, or no shards.
+    """
+    _check_arguments(size_bytes, n_shards)
+    if encoding is EncodingType.RS2:
+        return 1
+    return _ceil_div(max(size_bytes, 1), n_matrix_symbols(n_shards) * RS8_SYMBOL_BYTES_MAX)
+
+
+def symbol_size_bytes(size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
+    """Bytes of a symbol, even, at least 2: the smallest with which the blob fits its matrices.
+
+    Raises:
+        InvalidField: a negative or 65-bit size, or no shards.
+        BlobTooLarge: the symbols would exceed the largest size.
+    """
+    n_symbols = n_stripes(size_bytes, n_shards, encoding) * n_matrix_symbols(n_shards)
+    aligned = _ceil_div(_ceil_div(max(size_bytes, 1), n_symbols), SYMBOL_ALIGNMENT) * SYMBOL_ALIGNMENT
+    if encoding is EncodingType.RS2 and aligned > RS2_SYMBOL_BYTES_MAX:
+        limit = max_blob_size_bytes(n_shards, encoding)
+        raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards)
+    return aligned
+
+
+def max_blob_size_bytes(n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
+    """The largest blob that the encoding can hold. RS8 has no limit of its own below 64 bits; the network sets one."""
+    if encoding is EncodingType.RS2:
+        return n_matrix_symbols(n_shards) * RS2_SYMBOL_BYTES_MAX
+    return U64_MAX
+
+
+def sliver_size_bytes(axis: Axis, size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
+    """Raw bytes of a sliver of a blob of `size_bytes`, over all stripes."""
+    stripes = n_stripes(size_bytes, n_shards, encoding)
+    return stripes * n_sliver_symbols(axis, n_shards) * symbol_size_bytes(size_bytes, n_shards, encoding)
+
+
+def max_sliver_size_bytes(axis: Axis, n_shards: int) -> int:
+    """Raw bytes of the largest RS2 sliver."""
+    return n_sliver_symbols(axis, n_shards) * RS2_SYMBOL_BYTES_MAX
+
+
+def slivers_size_bytes(axis: Axis, size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
+    """Raw bytes of all n slivers of an axis: the size of a caller's buffer for them."""
+    return n_shards * sliver_size_bytes(axis, size_bytes, n_shards, encoding)
+
+
+def metadata_price_bytes(n_shards: int) -> int:
+    """What metadata counts for in the price, per shard: two digests per pair and the blob id. Not its BCS size."""
+    return 2 * DIGEST_BYTES * n_shards + DIGEST_BYTES
+
+
+def encoded_length(size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
+    """Bytes that a blob occupies on all shards together: what storage is reserved and paid for.
+
+    Raises:
+        InvalidField: a negative or 65-bit size, or no shards.
+        BlobTooLarge: the encoding cannot hold it.
+    """
+    per_shard = sum(sliver_size_bytes(axis, size_bytes, n_shards, encoding) for axis in Axis)
+    return n_shards * (per_shard + metadata_price_bytes(n_shards))
+
+
+def _check_arguments(size_bytes: int, n_shards: int) -> None:
+    if not 0 <= size_bytes <= U64_MAX:
+        raise InvalidField(field="size_bytes", problem=f"{size_bytes} is not a length")
+    if n_shards < 1:
+        raise InvalidField(field="n_shards", problem="a network has at least one shard")
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)

@@ -1,0 +1,63 @@
+"""Expanding words of symbols and hashing what comes out: the inner loop of encoding and of every check.
+
+A word is a row or a column of the expanded matrix: its source symbols, then its repair symbols. Its hash is the Merkle
+root over all of them, so whoever wants to check a sliver has to expand it. Of the time this takes, hashing is the
+larger part: 0.5 us per symbol and 0.4 us per inner node, plus 1.3 us per KiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from haulout.codec.lanes import Symbols, to_lanes, to_symbols
+from haulout.codec.reed_solomon import Code, batches, over_words
+from haulout.crypto.merkle import LEAF_PREFIX
+
+
+def expand_words(code: Code, source: Symbols, keep: Symbols | None = None) -> Iterator[list[bytes]]:
+    """The leaf hashes of words, one list of n per word, in order.
+
+    Args:
+        source: (n_source, words, s).
+        keep: where to write the repair symbols, (n_repair, words, s).
+    """
+    k, n_words, size = source.shape
+    for words in batches(n_words, size):
+        block = np.empty((words.stop - words.start, code.n_symbols, size), np.uint8)
+        block[:, :k] = source[:, words].transpose(1, 0, 2)
+        repair = block[:, k:].transpose(1, 0, 2)
+        to_symbols(over_words(code.encode, to_lanes(source[:, words])), repair)
+        if keep is not None:
+            keep[:, words] = repair
+        leaves = leaf_hashes(block)
+        for start in range(0, len(leaves), code.n_symbols):
+            yield leaves[start : start + code.n_symbols]
+
+
+def expand_word(code: Code, source: Symbols) -> Symbols:
+    """All n symbols (n, s) of one word of source symbols (n_source, s)."""
+    symbols = np.empty((code.n_symbols, source.shape[1]), np.uint8)
+    symbols[: code.n_source] = source
+    to_symbols(code.encode(to_lanes(source)), symbols[code.n_source :])
+    return symbols
+
+
+def leaf_hashes(symbols: Symbols) -> list[bytes]:
+    """The hash of every symbol (…, s) as a leaf of a Merkle tree."""
+    size = symbols.shape[-1]
+    raw = symbols.tobytes()
+    start_leaf = blake2b(LEAF_PREFIX, digest_size=32).copy
+    hashes = []
+    for at in range(0, len(raw), size):
+        leaf = start_leaf()
+        leaf.update(raw[at : at + size])
+        hashes.append(leaf.digest())
+    return hashes
+
+
+def stack(rows: Sequence[Symbols]) -> Symbols:
+    """Slivers (symbols, s) side by side as source of words: (symbols, slivers, s)."""
+    return np.stack(rows, axis=1)
