@@ -184,8 +184,8 @@ def from_wire(kind: str, code: str, message: str, metadata: Mapping[str, str]) -
     A known leaf comes back as its own class with its typed fields; any other as a `RemoteError` that is also an
     instance of the class its kind names.
     """
-    leaf = _leaves().get(code)
-    if leaf is not None and leaf.kind == kind:
+    leaf = _leaves().get((kind, code))
+    if leaf is not None:
         rebuilt = _rebuild(leaf, metadata)
         if rebuilt is not None:
             return rebuilt
@@ -196,14 +196,14 @@ def from_wire(kind: str, code: str, message: str, metadata: Mapping[str, str]) -
     return error
 
 
-def _leaves() -> dict[str, type[HauloutError]]:
-    found: dict[str, type[HauloutError]] = {}
+def _leaves() -> dict[tuple[str, str], type[HauloutError]]:
+    found: dict[tuple[str, str], type[HauloutError]] = {}
     queue: list[type[HauloutError]] = list(KINDS.values())
     while queue:
         cls = queue.pop()
         queue.extend(cls.__subclasses__())
         if cls.__dict__.get("code") and cls not in KINDS.values() and not issubclass(cls, RemoteError):
-            found.setdefault(cls.__dict__["code"], cls)
+            found.setdefault((cls.kind, cls.__dict__["code"]), cls)
     return found
 
 

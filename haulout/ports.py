@@ -211,7 +211,9 @@ class StorageNodeApi(Protocol):
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         """What the node has and lacks of a blob: where an upload resumes."""
 
-    async def confirm_blob(self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int) -> SignedMessage:
+    async def confirm_blob(
+        self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
+    ) -> SignedMessage:
         """Sign that all slivers of all own shards are durable; `object_id` for a deletable blob, None for a permanent
         one. Waits up to `wait_ms` for the registration to arrive."""
 

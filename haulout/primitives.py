@@ -140,7 +140,9 @@ def parse_blob_id(text: str, *, field: str = "blob_id") -> BlobId:
         InvalidField: with what is wrong about it.
     """
     if not _BLOB_ID_TEXT.fullmatch(text):
-        raise InvalidField(field=field, problem=f"{text[:80]!r} is not a blob id (43 characters, base64url without padding)")
+        raise InvalidField(
+            field=field, problem=f"{text[:80]!r} is not a blob id (43 characters, base64url without padding)"
+        )
     try:
         return BlobId(base64.urlsafe_b64decode(text + "="))
     except binascii.Error as e:
