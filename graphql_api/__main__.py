@@ -15,9 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from haulout.wire.ledger import GrpcLedger
-from haulout.wire.transport import GrpcNodeTransport
-
 from graphql_api.app import why_not_ready
 from graphql_api.read_model.database import Database
 from graphql_api.service import run_service
@@ -28,6 +25,8 @@ from haulout.observability.health_server import serve_health, serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore

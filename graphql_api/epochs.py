@@ -8,17 +8,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
-from haulout.codec.sizes import max_blob_size_bytes
+from sqlalchemy import select
 
 from graphql_api.blobs import OrderDirection
-from graphql_api.connections import After, Before, Connection, First, Last, assemble
+from graphql_api.connections import After, Before, Connection, First, Last, Paging, assemble
 from graphql_api.context import Context, Info
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
+from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import CursorCodec, bind, page_of, read_window
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, at
+from haulout.codec.sizes import max_blob_size_bytes
 from haulout.primitives import STORAGE_UNIT_BYTES, EncodingType, max_faulty, min_correct, min_one_correct
 
 if TYPE_CHECKING:
@@ -236,10 +238,5 @@ async def epochs_connection(
     info: Info, *, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Connection[Epoch]:
     """All epochs, newest first."""
-    from sqlalchemy import select
-
-    from graphql_api.connections import Paging
-    from graphql_api.read_model import schema as t
-
     paging = Paging(info, "epochs", queries.EPOCHS_ORDER, "NUMBER", first=first, after=after, last=last, before=before)
     return await paging.fetch(select(t.epochs), lambda row: Epoch.of(row, info.context))

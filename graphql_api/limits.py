@@ -88,7 +88,7 @@ class Measure:
                 cost += WEIGHTS.get(name, 1) + inner.cost * self._rows_of(node)
                 continue
             if isinstance(node, FragmentSpreadNode):
-                inner = self._of_fragment(node)
+                inner = self._of_fragment(node.name.value)
                 spreads += 1
             else:
                 inner = self.of(node.selection_set) if isinstance(node, InlineFragmentNode) else Measured()
@@ -96,8 +96,16 @@ class Measure:
             spreads, cost = spreads + inner.spreads, cost + inner.cost
         return Measured(depth, aliases, spreads, cost)
 
-    def _of_fragment(self, node: FragmentSpreadNode) -> Measured:
-        name = node.name.value
+    def of_all_fragments(self) -> Measured:
+        """The worst of all fragments: validation reads those too that nothing spreads."""
+        found = [self._of_fragment(name) for name in self._fragments]
+        return Measured(
+            depth=max((m.depth for m in found), default=0),
+            aliases=max((m.aliases for m in found), default=0),
+            spreads=max((m.spreads for m in found), default=0),
+        )
+
+    def _of_fragment(self, name: str) -> Measured:
         if name not in self._seen:
             self._seen[name] = Measured()  # cycles and unknown fragments: validation refuses them
             definition = self._fragments.get(name)
@@ -133,6 +141,7 @@ def check_document(
     """The cost of an operation, and why it is refused, if it is."""
     measure = Measure(document, variables)
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    fragments = measure.of_all_fragments()
     chosen = [o for o in operations if operation_name is None or (o.name and o.name.value == operation_name)]
     cost = 0
     for operation in chosen or operations:
@@ -145,16 +154,14 @@ def check_document(
         )
         depth_max = bounds.introspection_depth if introspects else bounds.depth
         cost = max(cost, min(found.cost, COST_SHOWN_MAX))
+        aliases, spreads = max(found.aliases, fragments.aliases), max(found.spreads, fragments.spreads)
+        too_complex = "QUERY_TOO_COMPLEX"
         checks = (
             ("QUERY_TOO_DEEP", "is {0} levels deep, at most {1} are allowed", found.depth, depth_max),
-            (
-                "QUERY_TOO_COMPLEX",
-                "has {0} aliases and repeated fields, at most {1} are allowed",
-                found.aliases,
-                bounds.aliases,
-            ),
-            ("QUERY_TOO_COMPLEX", "spreads {0} fragments, at most {1} are allowed", found.spreads, bounds.spreads),
-            ("QUERY_TOO_COMPLEX", "may cost {0}, at most {1} is allowed; ask for smaller pages", cost, bounds.cost),
+            (too_complex, "has {0} aliases and repeated fields, at most {1} are allowed", aliases, bounds.aliases),
+            (too_complex, "spreads {0} fragments, at most {1} are allowed", spreads, bounds.spreads),
+            (too_complex, "has {0} definitions, at most {1} are allowed", len(document.definitions), bounds.spreads),
+            (too_complex, "may cost {0}, at most {1} is allowed; ask for smaller pages", cost, bounds.cost),
         )
         for code, text, got, limit in checks:
             if got > limit:

@@ -16,6 +16,7 @@ DEEP = "{ blobs { nodes " + "{ objects { nodes { blob " * 3 + "{ objects { total
 FRAGMENT_BOMB = "{ blobs(first: 1) { nodes { ...F0 } } } " + " ".join(
     f"fragment F{i} on Blob {{ ...F{i + 1} ...F{i + 1} }}" for i in range(60)
 )
+UNUSED = "{ __typename } " + " ".join(f"fragment U{i} on Blob {{ id }}" for i in range(170))
 CYCLE = "{ blobs { nodes { ...A } } } fragment A on Blob { ...B } fragment B on Blob { ...A }"
 
 
@@ -55,6 +56,7 @@ def test_fragments_are_measured_once_even_when_they_explode() -> None:
         ("{ blobs(first: 100) { nodes { objects(first: 100) { nodes { cost } } } } }", "QUERY_TOO_COMPLEX"),
         ("{ " + " ".join(f"a{i}: system {{ accounts }}" for i in range(21)) + " }", "QUERY_TOO_COMPLEX"),
         (FRAGMENT_BOMB, "QUERY_TOO_COMPLEX"),
+        (UNUSED, "QUERY_TOO_COMPLEX"),
         (CYCLE, "GRAPHQL_VALIDATION_FAILED"),
         ("{ blobs { nodes { ...Missing } } }", "GRAPHQL_VALIDATION_FAILED"),
         ("{ blobs { nodes { nonsense } } }", "GRAPHQL_VALIDATION_FAILED"),
