@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from haulout.codec.sizes import encoded_length, max_blob_size_bytes
+from haulout.codec.sizes import N_SHARDS_MAX, encoded_length, max_blob_size_bytes
 from haulout.crypto import messages
 from haulout.crypto.certificate import Signer, check_certificate
 from haulout.crypto.hashing import blake2b256
@@ -69,7 +69,6 @@ T = TypeVar("T")
 MAX_ATTRIBUTES: Final = 32
 MAX_ATTRIBUTE_KEY_BYTES: Final = 128
 MAX_ATTRIBUTE_VALUE_BYTES: Final = 1024
-MAX_RS8_SHARDS: Final = 255
 
 
 def derive_blob_id(encoding_type: int, size_bytes: int, root_hash: bytes) -> bytes:
@@ -85,15 +84,13 @@ def encoded_size(params: Params, size_bytes: int, encoding_type: int) -> int:
         BlobTooLarge: beyond the encoding or the network's limit.
     """
     n_shards = params.n_shards
-    if encoding_type == EncodingType.RS8 and n_shards <= MAX_RS8_SHARDS:
-        limit = params.max_blob_bytes
-    elif encoding_type == EncodingType.RS2:
-        limit = min(params.max_blob_bytes, max_blob_size_bytes(n_shards, EncodingType.RS2))
-    else:
+    if encoding_type not in N_SHARDS_MAX or n_shards > N_SHARDS_MAX[EncodingType(encoding_type)]:
         raise InvalidEncodingType(encoding_type=encoding_type, n_shards=n_shards)
+    encoding = EncodingType(encoding_type)
+    limit = min(params.max_blob_bytes, max_blob_size_bytes(n_shards, encoding))
     if size_bytes > limit:
         raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards)
-    return encoded_length(size_bytes, n_shards, EncodingType(encoding_type))
+    return encoded_length(size_bytes, n_shards, encoding)
 
 
 def register(run: Execution, command: RegisterBlob) -> tuple[bytes, ...]:
