@@ -1,1 +1,1 @@
-"""Storing and reading blobs."""
+"""Storing and reading blobs: the two stories, and what they need of a network."""

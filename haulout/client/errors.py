@@ -1,0 +1,94 @@
+"""What storing and reading can end with, beside the errors of the ledger and of single nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected, Unavailable
+
+
+@dataclass(eq=False)
+class BlobNotFound(NotFound):
+    """The ledger knows of no certified, live blob with this id."""
+
+    code = "BLOB_NOT_FOUND"
+    template = "the blob {blob_id} does not exist: never certified, deleted or expired"
+    hint = "check the id; `haulout blob-status` tells more"
+    blob_id: str
+
+
+@dataclass(eq=False)
+class ObjectNotFound(NotFound):
+    """The ledger has no blob object with this id."""
+
+    code = "BLOB_NOT_FOUND"
+    template = "there is no blob object {object_id}"
+    hint = "check the id; `haulout list-blobs` shows yours"
+    object_id: str
+
+
+@dataclass(eq=False)
+class BlobUnavailable(Unavailable):
+    """The blob exists, but too few of its shards answer."""
+
+    code = "BLOB_UNAVAILABLE"
+    template = "{got} of the {needed} slivers needed for {blob_id} could be had ({reasons})"
+    hint = "try again when more nodes are back"
+    blob_id: str
+    got: int
+    needed: int
+    reasons: str
+
+
+@dataclass(eq=False)
+class BlobInconsistent(Corrupt):
+    """The blob was encoded wrongly by its writer; no reader can have it."""
+
+    code = "BLOB_INCONSISTENT"
+    template = "the blob {blob_id} was encoded inconsistently by its writer"
+    hint = "it cannot be read by anybody; store the data again"
+    blob_id: str
+
+
+@dataclass(eq=False)
+class InsufficientConfirmations(Unavailable):
+    """Too few shards confirmed in time; what was uploaded stays and the next try resumes there."""
+
+    code = "INSUFFICIENT_CONFIRMATIONS"
+    template = "nodes with {weight} of the {needed} shards needed have confirmed {blob_id} ({reasons})"
+    hint = "store it again when more nodes are back: it goes on where it stopped and pays nothing twice"
+    blob_id: str
+    weight: int
+    needed: int
+    reasons: str
+
+
+@dataclass(eq=False)
+class EpochsOutOfRange(InvalidInput):
+    """More epochs than can be bought, or none."""
+
+    code = "INVALID_EPOCHS"
+    template = "{n_epochs} epochs ahead is not between 1 and {limit}"
+    n_epochs: int
+    limit: int
+
+
+@dataclass(eq=False)
+class TransactionUnsettled(Unavailable):
+    """The ledger did not say in time what became of a transaction; it may still take effect."""
+
+    code = "TRANSACTION_UNSETTLED"
+    template = "the ledger has not settled transaction {digest} in time"
+    hint = "try again: nothing is paid twice"
+    digest: str
+
+
+@dataclass(eq=False)
+class RangeOutOfBlob(Rejected):
+    """A byte range that is not in the blob."""
+
+    code = "INVALID_BYTE_RANGE"
+    template = "bytes {start} to {end} are not in a blob of {size_bytes}"
+    start: int
+    end: int
+    size_bytes: int

@@ -1,0 +1,188 @@
+"""The client's own verified view of the ledger: existence, committee and prices come from here, never from nodes.
+
+Two sources give rows: a replica, which has executed every block itself, and the ledger's answers with a state proof
+for each row. What rows mean is read by the same functions everywhere (`ledger.queries`), over the rows that a
+question needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from haulout.chain.verify import check_row
+from haulout.errors import Corrupt
+from haulout.ledger import keys, queries
+from haulout.ledger.queries import BlobExistence
+from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Storage, System
+from haulout.ports import Ledger
+from haulout.primitives import BlobId, ObjectId
+from haulout.replica.replica import Replica
+
+SCAN_LIMIT = 1_000
+REACH_TIMEOUT_MS = 10_000
+
+Rows = Mapping[bytes, bytes | None]
+
+
+class RowSource(Protocol):
+    """Where verified rows come from."""
+
+    async def fetch(self, wanted: Sequence[bytes]) -> Rows:
+        """Rows of one state, verified."""
+
+    async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[bytes]:
+        """Keys of an index in a range; their rows are fetched, and so verified, by the caller."""
+
+    async def reach(self, height: int) -> None:
+        """Return when rows are of this block or a later one."""
+
+
+class FetchedRows:
+    """A `View` over the rows that were fetched; asking for another one is our mistake."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows[key]
+
+    def scan(
+        self, start: bytes, end: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        raise AssertionError("ranges are scanned by the source")
+
+
+class ReplicaSource:
+    """Rows of a replica: verified by having executed every block."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    async def fetch(self, wanted: Sequence[bytes]) -> Rows:
+        view = self._replica.view
+        return {key: view.get(key) for key in wanted}
+
+    async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[bytes]:
+        return [key for key, _ in self._replica.view.scan(start, end, limit=limit)]
+
+    async def reach(self, height: int) -> None:
+        await self._replica.wait_for_height(height, timeout_ms=REACH_TIMEOUT_MS)
+
+
+class ProvenSource:
+    """Rows that the ledger hands out with proofs against the head's state root.
+
+    For commands that live for a second. The head itself is the ledger's word for now: a client that must not take
+    it follows the chain as a replica does.
+    """
+
+    def __init__(self, ledger: Ledger, chain_id: bytes) -> None:
+        self._ledger = ledger
+        self._chain_id = chain_id
+
+    async def fetch(self, wanted: Sequence[bytes]) -> Rows:
+        answer = await self._ledger.read(wanted)
+        if answer.header.chain_id != self._chain_id:
+            raise Corrupt(f"the ledger answers for chain {answer.header.chain_id.hex()}, not {self._chain_id.hex()}")
+        rows: dict[bytes, bytes | None] = {}
+        for entry in answer.entries:
+            check_row(answer.header, entry.key, entry.value, entry.proof)
+            rows[entry.key] = entry.value
+        missing = [key for key in wanted if key not in rows]
+        if missing:
+            raise Corrupt(f"the ledger left out {len(missing)} of the rows that were asked for")
+        return rows
+
+    async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[bytes]:
+        return [key for key, _ in await self._ledger.scan(start, end, limit=limit)]
+
+    async def reach(self, height: int) -> None:
+        """The ledger answers from its head, which is never behind a result that it gave."""
+
+
+class LedgerView:
+    """Typed questions to a source of verified rows."""
+
+    def __init__(self, source: RowSource) -> None:
+        self._source = source
+
+    async def reach(self, height: int) -> None:
+        """Return when answers are of this block or a later one: read your own writes."""
+        await self._source.reach(height)
+
+    async def params(self) -> Params:
+        return queries.params(await self._rows(keys.PARAMS))
+
+    async def system(self) -> System:
+        return queries.system(await self._rows(keys.SYSTEM))
+
+    async def committee(self) -> Committee:
+        """The current committee."""
+        epoch = (await self.system()).epoch
+        return queries.committee(await self._rows(keys.committee(epoch)), epoch)
+
+    async def nodes(self, node_ids: Sequence[bytes]) -> dict[ObjectId, Node]:
+        """Nodes by id; those that are not there are left out."""
+        rows = await self._rows(*(keys.node(node_id) for node_id in node_ids))
+        found = {ObjectId(node_id): queries.node(rows, node_id) for node_id in node_ids}
+        return {node_id: node for node_id, node in found.items() if node is not None}
+
+    async def blob_record(self, blob_id: BlobId) -> BlobRecord | None:
+        return queries.blob_record(await self._rows(keys.blob_record(blob_id)), blob_id)
+
+    async def is_invalid(self, blob_id: BlobId) -> bool:
+        return queries.invalidated_epoch(await self._rows(keys.invalid_blob(blob_id)), blob_id) is not None
+
+    async def blob_existence(self, blob_id: BlobId) -> BlobExistence | None:
+        """The blob as readers need it, or None when it does not exist."""
+        rows = await self._rows(keys.SYSTEM, keys.blob_record(blob_id), keys.invalid_blob(blob_id))
+        return queries.blob_existence(rows, blob_id)
+
+    async def blob(self, object_id: ObjectId) -> Blob | None:
+        return queries.blob(await self._rows(keys.blob(object_id)), object_id)
+
+    async def storage(self, object_id: ObjectId) -> Storage | None:
+        return queries.storage(await self._rows(keys.storage(object_id)), object_id)
+
+    async def balance(self, address: bytes) -> int:
+        return queries.balance(await self._rows(keys.account(address)), address)
+
+    async def owned_blobs(self, owner: bytes) -> list[tuple[ObjectId, Blob]]:
+        """An account's blob objects, by id."""
+        ids = await self._owned_ids(owner, ObjectKind.BLOB)
+        rows = await self._rows(*(keys.blob(object_id) for object_id in ids))
+        found = [(object_id, queries.blob(rows, object_id)) for object_id in ids]
+        return [(object_id, blob) for object_id, blob in found if blob is not None and blob.owner == owner]
+
+    async def owned_storage(self, owner: bytes) -> list[tuple[ObjectId, Storage]]:
+        """An account's free storage resources, by id; at most `SCAN_LIMIT`."""
+        start, end = keys.owned_range(owner, ObjectKind.STORAGE)
+        ids = [ObjectId(key[-32:]) for key in await self._source.scan(start, end, limit=SCAN_LIMIT)]
+        rows = await self._rows(*(keys.storage(object_id) for object_id in ids))
+        found = [(object_id, queries.storage(rows, object_id)) for object_id in ids]
+        return [(object_id, storage) for object_id, storage in found if storage is not None and storage.owner == owner]
+
+    async def registrations(self, blob_id: BlobId, owner: bytes) -> list[tuple[ObjectId, Blob]]:
+        """An account's live objects of one blob id, those that end last first; at most `SCAN_LIMIT` are looked at."""
+        ids: list[ObjectId] = []
+        for is_certified in (True, False):
+            start, end = keys.blob_object_range(blob_id, is_certified)
+            ids += [ObjectId(key[-32:]) for key in await self._source.scan(start, end, limit=SCAN_LIMIT)]
+        rows = await self._rows(*(keys.blob(object_id) for object_id in ids))
+        found = [(object_id, queries.blob(rows, object_id)) for object_id in ids]
+        mine = [(i, blob) for i, blob in found if blob is not None and blob.owner == owner and blob.blob_id == blob_id]
+        return sorted(mine, key=lambda item: item[1].end_epoch, reverse=True)
+
+    async def _owned_ids(self, owner: bytes, kind: ObjectKind) -> list[ObjectId]:
+        start, end = keys.owned_range(owner, kind)
+        ids: list[ObjectId] = []
+        while True:
+            found = await self._source.scan(start, end, limit=SCAN_LIMIT)
+            ids += [ObjectId(key[-32:]) for key in found]
+            if len(found) < SCAN_LIMIT:
+                return ids
+            start = found[-1] + b"\x00"
+
+    async def _rows(self, *wanted: bytes) -> FetchedRows:
+        return FetchedRows(await self._source.fetch(wanted) if wanted else {})
