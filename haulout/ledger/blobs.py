@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from haulout.codec.metadata import compute_id
 from haulout.codec.sizes import N_SHARDS_MAX, encoded_length, max_blob_size_bytes
 from haulout.crypto import messages
 from haulout.crypto.certificate import Signer, check_certificate
-from haulout.crypto.hashing import blake2b256
 from haulout.errors import BlobTooLarge, UndecodableBytes
 from haulout.ledger import blob_records, keys, queries
 from haulout.ledger.commands import (
@@ -57,6 +57,7 @@ from haulout.ledger.refusals import (
 from haulout.ledger.state import STATE_VERSION, Blob, ObjectKind, Params, Storage
 from haulout.ledger.storage import create_storage, destroy_storage, fuse_periods
 from haulout.primitives import (
+    Digest,
     EncodingType,
     blob_id_text,
     hex_id_text,
@@ -72,8 +73,8 @@ MAX_ATTRIBUTE_VALUE_BYTES: Final = 1024
 
 
 def derive_blob_id(encoding_type: int, size_bytes: int, root_hash: bytes) -> bytes:
-    """The id that binds encoding, size and content. Source: `spec/encoding.md` 7."""
-    return blake2b256(bytes((encoding_type,)) + size_bytes.to_bytes(8, "little") + root_hash)
+    """The id that binds encoding, size and content, for the code of a known encoding."""
+    return compute_id(EncodingType(encoding_type), size_bytes, Digest(root_hash))
 
 
 def encoded_size(params: Params, size_bytes: int, encoding_type: int) -> int:
