@@ -1,0 +1,117 @@
+"""Slivers in messages of about a MiB: many small ones in one message, a large one over several.
+
+A sliver is a header (pair, axis, size) and then parts whose bytes add up to that size; the first part carries the
+header. With messages of 100 bytes, slivers of 30, 30 and 150 bytes travel as::
+
+    [header 30 bytes | header 30 bytes | header, 40 of 150]  [100 of 150]  [the last 10]
+
+Large messages matter: a message costs about as much as copying 200 KiB (`research/performance.md` 9). Nothing is
+copied here beyond the piece that goes into the message being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+
+from haulout.errors import InvalidField
+from haulout.ports import SliverUpload
+from haulout.wire.convert import read_axis, read_pair_index, write_axis
+from haulout.wire.streams import closing
+from haulout.wire.v1 import storage_pb2 as pb
+
+MESSAGE_BYTES = 1 << 20
+PART_OVERHEAD_BYTES = 24  # header, tags and lengths of a part
+LEAST_PIECE_BYTES = 4096  # a smaller rest of a message is not worth cutting a sliver for
+
+
+async def pack_slivers(
+    slivers: AsyncIterable[SliverUpload], message_bytes: int = MESSAGE_BYTES
+) -> AsyncIterator[list[pb.SliverPart]]:
+    """Cut and gather slivers into the parts of one message at a time; takes the next sliver only when it has room."""
+    parts: list[pb.SliverPart] = []
+    room = message_bytes
+    async with closing(slivers) as source:
+        async for sliver in source:
+            size = len(sliver.bcs)
+            view = memoryview(sliver.bcs)
+            header: pb.SliverHeader | None = pb.SliverHeader(
+                pair_index=sliver.pair_index, axis=write_axis(sliver.axis), size_bytes=size
+            )
+            at = 0
+            while header is not None or at < size:
+                piece = view[at : at + room]
+                parts.append(pb.SliverPart(header=header, data=bytes(piece)))
+                header = None
+                at += len(piece)
+                room -= len(piece) + PART_OVERHEAD_BYTES
+                if room < LEAST_PIECE_BYTES:
+                    yield parts
+                    parts, room = [], message_bytes
+    if parts:
+        yield parts
+
+
+class SliverAssembler:
+    """Puts slivers together from their parts, in order; holds at most one that is not whole."""
+
+    def __init__(self, check_header: Callable[[pb.SliverHeader], None]) -> None:
+        """`check_header` refuses a sliver, by its size above all, before memory is spent on it."""
+        self._check_header = check_header
+        self._header: pb.SliverHeader | None = None
+        self._buffer = bytearray()
+        self._filled = 0
+
+    def add(self, part: pb.SliverPart) -> SliverUpload | None:
+        """Take the next part; returns the sliver that it completes.
+
+        Raises:
+            InvalidField: the parts do not add up.
+        """
+        data = part.data
+        if part.HasField("header"):
+            self.check_complete()
+            header = part.header
+            read_pair_index(header.pair_index)
+            read_axis(header.axis)
+            self._check_header(header)
+            if len(data) == header.size_bytes:
+                return _sliver(header, data)
+            if len(data) > header.size_bytes:
+                raise _surplus(header)
+            self._header, self._buffer, self._filled = header, bytearray(header.size_bytes), 0
+        elif self._header is None:
+            raise InvalidField(field="parts", problem="bytes of a sliver without its header")
+        assert self._header is not None
+        end = self._filled + len(data)
+        if end > self._header.size_bytes:
+            raise _surplus(self._header)
+        self._buffer[self._filled : end] = data
+        self._filled = end
+        if end < self._header.size_bytes:
+            return None
+        sliver = _sliver(self._header, self._buffer)
+        self._header, self._buffer = None, bytearray()
+        return sliver
+
+    def check_complete(self) -> None:
+        """No sliver is cut off.
+
+        Raises:
+            InvalidField: with what it has and what is missing.
+        """
+        if self._header is not None:
+            raise InvalidField(
+                field="parts",
+                problem=f"sliver of pair {self._header.pair_index} ends after {self._filled} of "
+                f"{self._header.size_bytes} bytes",
+            )
+
+
+def _sliver(header: pb.SliverHeader, data: bytes | bytearray) -> SliverUpload:
+    return SliverUpload(pair_index=read_pair_index(header.pair_index), axis=read_axis(header.axis), bcs=data)
+
+
+def _surplus(header: pb.SliverHeader) -> InvalidField:
+    return InvalidField(
+        field="parts", problem=f"sliver of pair {header.pair_index} has more than its {header.size_bytes} bytes"
+    )

@@ -1,0 +1,130 @@
+"""The one table between our errors and gRPC statuses, read in both directions.
+
+An error crosses as a gRPC status with a `google.rpc.ErrorInfo`: reason = the error's code, domain = haulout.dev,
+metadata = its fields as text. The status says who must act, so it decides the class on the other side; the code and
+the fields rebuild the leaf where the receiver knows it. A status without our ErrorInfo comes from gRPC itself and
+means that the call did not get through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from haulout.errors import (
+    DOMAIN,
+    Corrupt,
+    DeadlineExceeded,
+    Forbidden,
+    HauloutError,
+    InvalidInput,
+    NotFound,
+    Rejected,
+    RemoteError,
+    Unavailable,
+    Unreachable,
+    from_wire,
+)
+from haulout.wire.errors import MalformedAnswer, TooManyCalls
+
+DETAILS_KEY = "grpc-status-details-bin"
+# Headers hold a status; gRPC's default limit for them is 8 KiB.
+MAX_MESSAGE_CHARS = 1024
+MAX_METADATA_ENTRIES = 16
+MAX_VALUE_CHARS = 256
+
+Code = grpc.StatusCode
+
+# The first class that an error is an instance of decides.
+TABLE: tuple[tuple[type[HauloutError], grpc.StatusCode], ...] = (
+    (DeadlineExceeded, Code.DEADLINE_EXCEEDED),
+    (TooManyCalls, Code.RESOURCE_EXHAUSTED),
+    (InvalidInput, Code.INVALID_ARGUMENT),
+    (Rejected, Code.FAILED_PRECONDITION),
+    (NotFound, Code.NOT_FOUND),
+    (Forbidden, Code.PERMISSION_DENIED),
+    (Corrupt, Code.DATA_LOSS),
+    (Unavailable, Code.UNAVAILABLE),
+    (HauloutError, Code.INTERNAL),
+)
+KIND_OF: Mapping[grpc.StatusCode, str] = {code: error.kind for error, code in TABLE}
+
+
+def code_of(error: HauloutError) -> grpc.StatusCode:
+    """The gRPC status under which an error travels."""
+    return next(code for cls, code in TABLE if isinstance(error, cls))
+
+
+def to_status(error: HauloutError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
+    """Status code, message and trailing metadata of an error; bounded, whatever is in it."""
+    code = code_of(error)
+    message = _text(str(error), MAX_MESSAGE_CHARS)
+    fields = error.metadata if isinstance(error, RemoteError) else error.details()
+    info = ErrorInfo(reason=_text(error.code, MAX_VALUE_CHARS), domain=DOMAIN)
+    for name, value in list(fields.items())[:MAX_METADATA_ENTRIES]:
+        info.metadata[name] = _text(_value_text(value), MAX_VALUE_CHARS)
+    number: int = code.value[0]
+    status = Status(code=number, message=message)
+    status.details.add().Pack(info)
+    return code, message, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def from_status(
+    code: grpc.StatusCode,
+    message: str,
+    trailing_metadata: Iterable[tuple[str, str | bytes]],
+    *,
+    peer: str,
+    operation: str,
+    timeout_ms: int,
+) -> HauloutError:
+    """The error that a call ended with, as the same class the other side raised.
+
+    Args:
+        code: the call's status.
+        message: the status's text.
+        trailing_metadata: where the ErrorInfo travels.
+        peer: address of the other side, for errors of gRPC itself.
+        operation: name of the call, for a deadline.
+        timeout_ms: the deadline the call had.
+    """
+    info = _find_error_info(trailing_metadata)
+    if info is not None:
+        return from_wire(KIND_OF.get(code, HauloutError.kind), info.reason, message, dict(info.metadata))
+    if code is Code.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(operation=f"{operation} at {peer}", timeout_ms=timeout_ms)
+    if code is Code.RESOURCE_EXHAUSTED:  # gRPC's own: a message beyond the limit, which our servers never send
+        return MalformedAnswer(peer=peer, operation=operation, problem=_text(message, MAX_VALUE_CHARS))
+    return Unreachable(peer=peer, problem=f"{code.name}: {_text(message, MAX_VALUE_CHARS)}")
+
+
+def _find_error_info(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> ErrorInfo | None:
+    for key, value in trailing_metadata:
+        if key != DETAILS_KEY or not isinstance(value, bytes):
+            continue
+        try:
+            status = Status.FromString(value)
+            for detail in status.details:
+                info = ErrorInfo()
+                if detail.Unpack(info) and info.domain == DOMAIN:
+                    return info
+        except DecodeError:  # a peer that is not ours: its plain status counts
+            return None
+    return None
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (list, tuple)):
+        return ",".join(_value_text(item) for item in value)
+    return str(value)
+
+
+def _text(text: str, max_chars: int) -> str:
+    whole = text.encode("utf-8", "replace").decode()
+    return whole if len(whole) <= max_chars else whole[: max_chars - 1] + "…"

@@ -1,0 +1,217 @@
+"""`python -m node_grpc`: the process of one storage node. Builds every object once, runs until it is told to stop.
+
+Order of the start: `/healthz` answers, storage opens, the replica begins to follow, gRPC is served. Order of the
+stop: no new work, calls in flight end, what was uploaded is made durable, stores close.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from haulout.crypto.bls import Bls12381
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import HauloutError, InvalidField
+from haulout.ledger.genesis import Genesis
+from haulout.node.build import build_storage_node
+from haulout.node.identity import NodeIdentity
+from haulout.node.storage_node import StorageNode
+from haulout.observability.health_server import serve_health
+from haulout.observability.lifecycle import stop_on_signals
+from haulout.observability.logs import LEVELS, configure_logs, get_logger
+from haulout.observability.metrics import build_registry
+from haulout.primitives import ObjectId, parse_object_id
+from haulout.replica.replica import Replica
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.transport import GrpcNodeTransport
+from haulout.wire.v1.storage_pb2 import DESCRIPTOR
+from haulout.wire.v1.storage_pb2_grpc import add_StorageNodeServicer_to_server
+from haulout.world.clock import SystemClock
+from haulout.world.disk import FileDisk
+from haulout.world.rng import SystemRng
+from haulout.world.sqlite_store import SqliteStore
+from haulout.world.workers import ThreadWorkers
+from node_grpc.process import (
+    add_option,
+    add_switch,
+    cancel_all,
+    follow_ledger,
+    read_genesis,
+    read_json_file,
+    reasons_of,
+    run_until,
+)
+from node_grpc.server import serve_service
+from node_grpc.storage_servicer import PER_METHOD, StorageServicer
+
+SERVICE = DESCRIPTOR.services_by_name["StorageNode"].full_name
+
+log = get_logger("node")
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Why the node should get no traffic: storage not open yet, or what the node and its replica say.
+
+    Not reaching the ledger is no reason: a ledger that restarts must not take every node out of service.
+    """
+
+    node: StorageNode | None = None
+    replica: Replica | None = None
+    stopping: bool = field(default=False)
+
+    def reasons(self) -> list[str]:
+        if self.stopping:
+            return ["SHUTTING_DOWN: the process was told to stop"]
+        if self.node is None or self.replica is None:
+            return ["STARTING: storage is being opened"]
+        known = reasons_of(self.replica.diverged, self.replica.upgrade_required, self.node.vault.slivers.failed)
+        other = self.node.unready_reason()
+        if other is not None and not any(reason.startswith(f"{other}:") for reason in known):
+            known.append(other)
+        return known
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line, with the environment under it."""
+    parser = argparse.ArgumentParser(prog="python -m node_grpc", description="A storage node.")
+    add_option(parser, "--dir", "folder for everything the node keeps")
+    add_option(parser, "--genesis", "genesis file of the network")
+    add_option(parser, "--ledger", "address of the ledger, host:port")
+    add_option(parser, "--listen", "address to serve gRPC on, host:port")
+    add_option(parser, "--metrics", "address to serve /metrics, /healthz and /readyz on, host:port")
+    add_option(parser, "--keys", "file with the node's name and secret keys; readable to its owner only")
+    add_option(parser, "--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
+    add_option(parser, "--log-level", "least important level that is logged", default="info", choices=LEVELS)
+    add_switch(parser, "--allow-plaintext", "speak gRPC without TLS beyond this machine, where the network is trusted")
+    return parser.parse_args(arguments)
+
+
+def read_identity(path: Path, genesis: Genesis, scheme: SignatureScheme) -> NodeIdentity:
+    """Who this node is.
+
+    Raises:
+        InvalidField: the file cannot be used, others may read it, or its node is not the one it says.
+    """
+    document = read_json_file("keys", path)
+    if path.stat().st_mode & 0o077:
+        raise InvalidField(field="keys", problem=f"{path} can be read by others; chmod 600 it")
+    name = document.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidField(field="keys.name", problem="missing")
+    try:
+        secret = bytes.fromhex(str(document["blsSecret"]).removeprefix("0x"))
+    except (KeyError, ValueError) as e:
+        raise InvalidField(field="keys.blsSecret", problem="missing, or not hex digits") from e
+    if len(secret) != 32:
+        raise InvalidField(field="keys.blsSecret", problem=f"{len(secret)} bytes, must be 32")
+    public_key = scheme.public_key(secret)
+    node_id = _find_node_id(document.get("nodeId"), name, public_key, genesis)
+    return NodeIdentity(name=name, node_id=node_id, bls_secret=secret, public_key=public_key)
+
+
+def _find_node_id(told: object, name: str, public_key: bytes, genesis: Genesis) -> ObjectId:
+    """The id the file names, else that of the genesis node with this name; its key must be ours."""
+    for index, node in enumerate(genesis.nodes):
+        if node.name == name and told in (None, "0x" + genesis.node_id(index).hex()):
+            if node.public_key != public_key:
+                raise InvalidField(field="keys.blsSecret", problem=f"not the key that {name} has in the genesis file")
+            return genesis.node_id(index)
+    if isinstance(told, str):
+        return parse_object_id(told, field="keys.nodeId")  # registered later than genesis
+    raise InvalidField(field="keys.nodeId", problem=f"missing, and {name} is not in the genesis file")
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run the process until SIGTERM or SIGINT.
+
+    Raises:
+        HauloutError: it cannot start, or its storage failed.
+    """
+    folder = Path(options.dir)
+    scheme = Bls12381()
+    genesis = read_genesis(Path(options.genesis))
+    identity = read_identity(Path(options.keys), genesis, scheme)
+    clock, rng = SystemClock(), SystemRng()
+    registry = build_registry("node")
+    readiness = Readiness()
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        await stack.enter_async_context(serve_health(options.metrics, registry, ready=readiness.reasons))
+        workers = ThreadWorkers(max(2, os.cpu_count() or 1))
+        stack.callback(workers.close)
+        ledger = GrpcLedger(options.ledger, allow_plaintext=options.allow_plaintext)
+        stack.push_async_callback(ledger.close)
+        transport = GrpcNodeTransport(allow_plaintext=options.allow_plaintext)
+        stack.push_async_callback(transport.close)
+        store = SqliteStore(folder / "node.sqlite")
+        stack.push_async_callback(store.close)
+        disk = FileDisk(folder / "data")
+        stack.callback(disk.close)
+        replica = await Replica.open(
+            store=SqliteStore(folder / "replica.sqlite"),
+            ledger=ledger,
+            genesis=genesis,
+            scheme=scheme,
+            clock=clock,
+            workers=workers,
+        )
+        stack.push_async_callback(replica.close)
+        node = await build_storage_node(
+            identity=identity,
+            replica=replica,
+            store=store,
+            disk=disk,
+            transport=transport,
+            scheme=scheme,
+            clock=clock,
+            rng=rng,
+            workers=workers,
+            registry=registry,
+        )
+        readiness.node, readiness.replica = node, replica
+        tasks = [asyncio.create_task(follow_ledger(replica, clock)), asyncio.create_task(node.run())]
+        stack.push_async_callback(cancel_all, tasks)
+        servicer = StorageServicer(node, n_shards=genesis.n_shards)
+        async with serve_service(
+            functools.partial(add_StorageNodeServicer_to_server, servicer),
+            SERVICE,
+            options.listen,
+            ready=readiness.reasons,
+            per_method=PER_METHOD,
+            clock=clock,
+            rng=rng,
+            registry=registry,
+            allow_plaintext=options.allow_plaintext,
+        ) as address:
+            log.info("serving", address=address, name=identity.name, height=replica.head.height)
+            try:
+                await run_until(stop, tasks)
+            finally:
+                readiness.stopping = True
+                log.info("stopping")
+        await node.stop()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 after a signal, 1 when something that it needs is wrong; the log says what to do."""
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    process = os.environ.get("HAULOUT_PROCESS", "node")
+    configure_logs(log_format=options.log_format, level=options.log_level, process=process)
+    try:
+        asyncio.run(serve(options))
+    except HauloutError as e:
+        log.error("cannot go on", code=e.code, problem=str(e))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The process of the ledger, as `haulout ledger` runs it: the sequencer over its store, behind gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from haulout.crypto.bls import Bls12381
+from haulout.errors import InvalidField
+from haulout.observability.health_server import serve_health
+from haulout.observability.lifecycle import stop_on_signals
+from haulout.observability.logs import get_logger
+from haulout.observability.metrics import build_registry
+from haulout.ports import Clock, LedgerStatus, Store
+from haulout.sequencer.errors import LedgerStopping
+from haulout.sequencer.sequencer import Sequencer
+from haulout.wire.v1.ledger_pb2 import DESCRIPTOR
+from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
+from haulout.world.clock import SystemClock
+from haulout.world.memory_store import MemoryStore
+from haulout.world.rng import SystemRng
+from haulout.world.sqlite_store import SqliteStore
+from haulout.world.workers import ThreadWorkers
+from node_grpc.ledger_servicer import PER_METHOD, LedgerServicer
+from node_grpc.process import cancel_all, read_genesis, run_until
+from node_grpc.server import serve_service
+
+SERVICE = DESCRIPTOR.services_by_name["Ledger"].full_name
+ENGINES = ("sqlite", "memory")
+STATUS_INTERVAL_MS = 500
+# What counts for ever; the other numbers of a status go up and down.
+COUNTERS = frozenset(("blocks", "transactions", "refused", "inadmissible", "busy", "replays"))
+
+log = get_logger("ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """What the process is started with."""
+
+    folder: Path
+    genesis: Path
+    listen: str
+    metrics: str
+    engine: str = "sqlite"
+    allow_plaintext: bool = False
+
+
+class LedgerCollector(Collector):
+    """The sequencer's own numbers, as of its last status."""
+
+    def __init__(self) -> None:
+        self.status: LedgerStatus | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Height, time, queue, and whatever the engine counts."""
+        status = self.status
+        if status is None:
+            return
+        yield GaugeMetricFamily("haulout_ledger_height", "Height of the last durable block.", status.head.height)
+        yield GaugeMetricFamily(
+            "haulout_ledger_block_time_seconds", "Time in the last block's header.", status.head.time_ms / 1000
+        )
+        yield GaugeMetricFamily(
+            "haulout_ledger_pending_transactions", "Admitted and in no block yet.", status.pending_transactions
+        )
+        for name, value in status.metrics.items():
+            family = CounterMetricFamily if name in COUNTERS else GaugeMetricFamily
+            yield family(f"haulout_ledger_{name}", f"{name.replace('_', ' ')} of the sequencer.", value)
+
+
+async def run_ledger(settings: LedgerSettings) -> None:
+    """Run the process until SIGTERM or SIGINT.
+
+    Raises:
+        HauloutError: it cannot start, or its storage failed.
+    """
+    if settings.engine not in ENGINES:
+        raise InvalidField(field="engine", problem=f"{settings.engine!r} is not one of {', '.join(ENGINES)}")
+    genesis = read_genesis(settings.genesis)
+    clock, rng = SystemClock(), SystemRng()
+    registry = build_registry("ledger")
+    collector = LedgerCollector()
+    registry.register(collector)
+    reasons = ["STARTING: the ledger is being opened"]
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        await stack.enter_async_context(serve_health(settings.metrics, registry, ready=lambda: reasons))
+        workers = ThreadWorkers(2)
+        stack.callback(workers.close)
+        store: Store = SqliteStore(settings.folder / "ledger.sqlite") if settings.engine == "sqlite" else MemoryStore()
+        sequencer = await Sequencer.open(
+            store=store, genesis=genesis, scheme=Bls12381(), clock=clock, workers=workers, engine=settings.engine
+        )
+        stack.push_async_callback(sequencer.close)
+        reasons.clear()
+        making = asyncio.create_task(sequencer.run())
+        counting = asyncio.create_task(_follow_status(sequencer, collector, clock))
+        stack.push_async_callback(cancel_all, [making, counting])
+        async with serve_service(
+            functools.partial(add_LedgerServicer_to_server, LedgerServicer(sequencer)),
+            SERVICE,
+            settings.listen,
+            ready=lambda: reasons,
+            per_method=PER_METHOD,
+            clock=clock,
+            rng=rng,
+            registry=registry,
+            allow_plaintext=settings.allow_plaintext,
+        ) as address:
+            log.info("serving", address=address, engine=settings.engine, height=sequencer.head.height)
+            try:
+                await run_until(stop, [making, counting])
+            finally:
+                reasons.append("SHUTTING_DOWN: the process was told to stop")
+                log.info("stopping")
+                sequencer.stop()  # what waits gets its block and its answer
+                sequencer.store.end_following(LedgerStopping())  # streams end, so that the server can
+        await asyncio.wait([making])
+    log.info("stopped")
+
+
+async def _follow_status(sequencer: Sequencer, collector: LedgerCollector, clock: Clock) -> None:
+    while True:
+        collector.status = await sequencer.status()
+        await clock.sleep_ms(STATUS_INTERVAL_MS)

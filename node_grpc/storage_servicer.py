@@ -1,0 +1,176 @@
+"""A storage node behind gRPC: decode, call, encode; one method per rpc, and no decision but the bounds of messages."""
+
+# ruff: noqa: N802 - the methods of a servicer are named by the .proto file
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from haulout.errors import InvalidField
+from haulout.node import rules
+from haulout.node.errors import TooManyTargets
+from haulout.ports import SliverUpload, StorageNodeApi
+from haulout.primitives import BlobId
+from haulout.wire import convert
+from haulout.wire.calls import MAX_ANSWER_BYTES
+from haulout.wire.errors import TooManyCalls
+from haulout.wire.serving import Context
+from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers
+from haulout.wire.streams import closing
+from haulout.wire.v1 import storage_pb2 as pb
+from haulout.wire.v1.storage_pb2_grpc import StorageNodeServicer
+
+# Slivers that are being put together, over all uploads at once.
+UPLOAD_BUDGET_BYTES = 256 << 20
+# Two hashes per shard and a few numbers: 64 KiB at n = 1000.
+MAX_METADATA_BYTES = 1 << 20
+MAX_PAGE = 10_000
+PER_METHOD = {"StoreSlivers": 64, "ReadSlivers": 128, "ReadRecoverySymbols": 64}
+
+
+class StorageServicer(StorageNodeServicer):
+    """Serves any `StorageNodeApi`."""
+
+    def __init__(self, node: StorageNodeApi, *, n_shards: int, upload_budget_bytes: int = UPLOAD_BUDGET_BYTES) -> None:
+        """Make a servicer.
+
+        Args:
+            node: who answers.
+            n_shards: of the network; bounds the size and the number of slivers.
+            upload_budget_bytes: memory for slivers that arrive; further uploads are refused for the moment.
+        """
+        self._node = node
+        self._n_shards = n_shards
+        self._budget_bytes = upload_budget_bytes
+
+    async def StoreMetadata(self, request: pb.StoreMetadataRequest, context: Context) -> pb.StoreMetadataResponse:
+        """Keep the metadata of a registered blob."""
+        blob_id = convert.read_blob_id(request.blob_id)
+        if not 0 < len(request.metadata) <= MAX_METADATA_BYTES:
+            raise InvalidField(
+                field="metadata", problem=f"{len(request.metadata)} bytes, must be 1 to {MAX_METADATA_BYTES}"
+            )
+        outcome = await self._node.store_metadata(epoch=request.epoch, blob_id=blob_id, metadata=request.metadata)
+        return pb.StoreMetadataResponse(outcome=convert.write_outcome(outcome))
+
+    async def StoreSlivers(
+        self, request_iterator: AsyncIterator[pb.StoreSliversRequest], context: Context
+    ) -> pb.StoreSliversResponse:
+        """Put slivers together as they arrive and keep them."""
+        first = await anext(request_iterator, None)
+        if first is None or not first.HasField("start"):
+            raise InvalidField(field="start", problem="missing in the first message")
+        epoch, blob_id = first.start.epoch, convert.read_blob_id(first.start.blob_id)
+        async with closing(self._read_slivers(first, request_iterator)) as slivers:
+            outcomes = await self._node.store_slivers(epoch=epoch, blob_id=blob_id, slivers=slivers)
+        return pb.StoreSliversResponse(outcomes=[convert.write_outcome(outcome) for outcome in outcomes])
+
+    async def _read_slivers(
+        self, first: pb.StoreSliversRequest, rest: AsyncIterator[pb.StoreSliversRequest]
+    ) -> AsyncIterator[SliverUpload]:
+        """The slivers of an upload, each as soon as it is whole."""
+        limit = 2 * self._n_shards
+        reserved = count = 0
+
+        def check_header(header: pb.SliverHeader) -> None:
+            nonlocal reserved, count
+            rules.check_sliver_size(header.size_bytes, self._n_shards)
+            count += 1
+            if count > limit:
+                raise TooManyTargets(count=count, limit=limit)
+            if header.size_bytes > self._budget_bytes:
+                raise TooManyCalls(what="bytes of slivers that arrive", limit=self._budget_bytes)
+            self._budget_bytes -= header.size_bytes
+            reserved = header.size_bytes
+
+        assembler = SliverAssembler(check_header)
+        message: pb.StoreSliversRequest | None = first
+        try:
+            while message is not None:
+                for part in message.parts:
+                    sliver = assembler.add(part)
+                    if sliver is not None:
+                        yield sliver
+                        self._budget_bytes += reserved
+                        reserved = 0
+                message = await anext(rest, None)
+                if message is not None and message.HasField("start"):
+                    raise InvalidField(field="start", problem="only the first message carries it")
+            assembler.check_complete()
+        finally:
+            self._budget_bytes += reserved
+
+    async def Holdings(self, request: pb.HoldingsRequest, context: Context) -> pb.HoldingsResponse:
+        """What the node has and lacks of a blob."""
+        blob_id = convert.read_blob_id(request.blob_id)
+        return convert.write_holdings(await self._node.holdings(epoch=request.epoch, blob_id=blob_id))
+
+    async def ConfirmBlob(self, request: pb.ConfirmBlobRequest, context: Context) -> pb.ConfirmBlobResponse:
+        """Sign that everything of the blob is durable."""
+        signed = await self._node.confirm_blob(
+            epoch=request.epoch,
+            blob_id=convert.read_blob_id(request.blob_id),
+            object_id=convert.read_object_id(request.object_id) if request.HasField("object_id") else None,
+            wait_ms=request.wait_ms,
+        )
+        return convert.write_signed(signed)
+
+    async def ReadMetadata(self, request: pb.ReadMetadataRequest, context: Context) -> pb.ReadMetadataResponse:
+        """Metadata with id."""
+        blob_id = convert.read_blob_id(request.blob_id)
+        return pb.ReadMetadataResponse(
+            metadata_with_id=await self._node.read_metadata(epoch=request.epoch, blob_id=blob_id)
+        )
+
+    async def ReadSlivers(
+        self, request: pb.ReadSliversRequest, context: Context
+    ) -> AsyncIterator[pb.ReadSliversResponse]:
+        """The asked slivers that the node has."""
+        blob_id = convert.read_blob_id(request.blob_id)
+        if len(request.targets) > 2 * self._n_shards:
+            raise TooManyTargets(count=len(request.targets), limit=2 * self._n_shards)
+        targets = convert.read_targets(request.targets)
+        slivers = self._node.read_slivers(epoch=request.epoch, blob_id=blob_id, targets=targets)
+        async with closing(pack_slivers(slivers)) as messages:
+            async for parts in messages:
+                yield pb.ReadSliversResponse(parts=parts)
+
+    async def ReadRecoverySymbols(
+        self, request: pb.ReadRecoverySymbolsRequest, context: Context
+    ) -> AsyncIterator[pb.ReadRecoverySymbolsResponse]:
+        """All symbols of a sliver that the node can make."""
+        symbols = await self._node.read_recovery_symbols(
+            epoch=request.epoch,
+            blob_id=convert.read_blob_id(request.blob_id),
+            target=convert.read_sliver_index(request.target_index, "target_index"),
+            target_axis=convert.read_axis(request.target_axis, "target_axis"),
+            with_proofs=request.with_proofs,
+        )
+        batch: list[bytes] = []
+        n_bytes = 0
+        for symbol in symbols:
+            batch.append(symbol)
+            n_bytes += len(symbol)
+            if n_bytes >= MESSAGE_BYTES:
+                yield pb.ReadRecoverySymbolsResponse(symbols=batch)
+                batch, n_bytes = [], 0
+        if batch:
+            yield pb.ReadRecoverySymbolsResponse(symbols=batch)
+
+    async def BlobStatus(self, request: pb.BlobStatusRequest, context: Context) -> pb.BlobStatusResponse:
+        """The node's own record of a blob."""
+        return pb.BlobStatusResponse(record=await self._node.blob_status(blob_id=convert.read_blob_id(request.blob_id)))
+
+    async def ListIncomplete(self, request: pb.ListIncompleteRequest, context: Context) -> pb.ListIncompleteResponse:
+        """Certified blobs of which the node lacks something."""
+        after: BlobId | None = convert.read_blob_id(request.after, "after") if request.HasField("after") else None
+        if not 0 < request.limit <= MAX_PAGE:
+            raise InvalidField(field="limit", problem=f"{request.limit}, must be 1 to {MAX_PAGE}")
+        return convert.write_incomplete(await self._node.list_incomplete(after=after, limit=request.limit))
+
+    async def Health(self, request: pb.HealthRequest, context: Context) -> pb.HealthResponse:
+        """How the node is."""
+        return convert.write_health(await self._node.health())
+
+
+assert MAX_PAGE * 64 < MAX_ANSWER_BYTES, "a full page fits into one message"
