@@ -96,3 +96,12 @@ def test_no_flipped_byte_passes(at: int, flip: int) -> None:
     if flip:
         proof[at] ^= flip
         assert not verify(ROOT, b"7", ROWS[b"7"], bytes(proof))
+
+
+def test_a_leaf_in_a_place_that_is_not_its_own_proves_nothing() -> None:
+    """Even under a root that somebody made up: a leaf belongs where its key's bits lead."""
+    first_bit = {tree.hash_key(key)[0] >> 7: key for key in ROWS}
+    here, elsewhere = first_bit[0], first_bit[1]
+    misplaced = OtherLeaf(tree.hash_key(elsewhere), tree.hash_value(b"x"))
+    made_up = tree.hash_inner(tree.hash_leaf(misplaced.key_hash + misplaced.value_hash), b"s" * 32)
+    assert not verify(made_up, here, None, bcs.encode(StateProof(1, (b"s" * 32,), misplaced)))
