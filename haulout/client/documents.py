@@ -1,0 +1,213 @@
+"""JSON of blobs, stores and the network, as Walrus's tools know it (`spec/client-api.md` 5.1 and 9.3)."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from haulout.client.store import AlreadyCertified, NewlyCreated, StoreResult
+from haulout.client.view import LedgerView
+from haulout.codec import sizes
+from haulout.ledger.state import Blob, BlobRecord, Committee, Node, Params, System
+from haulout.primitives import (
+    STORAGE_UNIT_BYTES,
+    Axis,
+    EncodingType,
+    ObjectId,
+    blob_id_text,
+    hex_id_text,
+    max_faulty,
+    min_correct,
+    min_decodable,
+    storage_units,
+)
+
+EXAMPLE_SIZES = (16 << 20, 64 << 20, 1 << 30)
+
+
+def blob_object(object_id: ObjectId, blob: Blob) -> dict[str, Any]:
+    """A blob object."""
+    return {
+        "id": hex_id_text(object_id),
+        "registeredEpoch": blob.registered_epoch,
+        "blobId": blob_id_text(blob.blob_id),
+        "size": blob.size_bytes,
+        "encodingType": EncodingType(blob.encoding_type).name,
+        "certifiedEpoch": blob.certified_epoch,
+        "storage": {
+            "id": hex_id_text(blob.storage_id),
+            "startEpoch": blob.start_epoch,
+            "endEpoch": blob.end_epoch,
+            "storageSize": blob.storage_size_bytes,
+        },
+        "deletable": blob.deletable,
+    }
+
+
+def store_result(result: StoreResult) -> dict[str, Any]:
+    """The answer to a store: exactly one top-level key."""
+    if isinstance(result, NewlyCreated):
+        operation: dict[str, Any] = {"encodedLength": result.encoded_bytes}
+        if result.operation == "registerFromScratch":
+            operation["epochsAhead"] = result.n_epochs
+        return {
+            "newlyCreated": {
+                "blobObject": blob_object(result.object_id, result.blob),
+                "resourceOperation": {result.operation: operation},
+                "cost": result.cost_frost,
+            }
+        }
+    return {"alreadyCertified": _already_certified(result)}
+
+
+def _already_certified(result: AlreadyCertified) -> dict[str, Any]:
+    document: dict[str, Any] = {"blobId": blob_id_text(result.blob_id)}
+    if result.object_id is not None:
+        document["object"] = hex_id_text(result.object_id)
+    else:
+        document["event"] = event_place(result.certified_height, result.certified_sequence)
+    return {**document, "endEpoch": result.end_epoch}
+
+
+def event_place(height: int, sequence: int) -> dict[str, str]:
+    """Where an event stands, in the shape of Walrus: our transactions are in blocks, so the block stands for them."""
+    return {"txDigest": str(height), "eventSeq": str(sequence)}
+
+
+def blob_status(record: BlobRecord | None, *, epoch: int, is_invalid: bool) -> str | dict[str, Any]:
+    """The status of a blob id: the strongest of invalid, permanent, deletable, nonexistent."""
+    if is_invalid:
+        return {"invalid": {"event": None}}
+    if record is None or record.registered_end_epoch <= epoch:
+        return "nonexistent"
+    counts = {
+        "count_deletable_total": record.deletable_total,
+        "count_deletable_certified": record.deletable_certified,
+    }
+    place = event_place(record.certified_height or 0, record.certified_sequence or 0)
+    if record.permanent_end_epoch is not None and record.permanent_end_epoch > epoch:
+        return {
+            "permanent": {
+                "endEpoch": record.permanent_end_epoch,
+                "isCertified": record.permanent_certified,
+                "statusEvent": place if record.permanent_certified else None,
+                "deletableCounts": counts,
+                "initialCertifiedEpoch": record.initial_certified_epoch,
+            }
+        }
+    return {"deletable": {"initialCertifiedEpoch": record.initial_certified_epoch, "deletableCounts": counts}}
+
+
+async def network_info(view: LedgerView) -> dict[str, Any]:
+    """The body of `haulout info --json` and of `/v1/info`."""
+    params, system, committee = await view.params(), await view.system(), await view.committee()
+    nodes = await view.nodes([member.node_id for member in committee.members])
+    return {
+        "epochInfo": _epoch_info(params, system),
+        "storageInfo": {"nShards": params.n_shards, "nNodes": len(committee.members)},
+        "sizeInfo": {
+            "storageUnitSize": STORAGE_UNIT_BYTES,
+            "maxBlobSize": max_blob_bytes(params),
+            "encodingTypes": [EncodingType.RS2.name],
+        },
+        "priceInfo": _price_info(params, system),
+        "committeeInfo": _committee_info(params, committee, nodes),
+        "bftInfo": _bft_info(params, committee),
+    }
+
+
+def max_blob_bytes(params: Params) -> int:
+    """The largest blob that the network takes."""
+    return sizes.max_blob_size_bytes(params.n_shards, EncodingType.RS2)
+
+
+def _epoch_info(params: Params, system: System) -> dict[str, Any]:
+    seconds, rest_ms = divmod(params.epoch_duration_ms, 1000)
+    return {
+        "currentEpoch": system.epoch,
+        "epochDuration": {"secs": seconds, "nanos": rest_ms * 1_000_000},
+        "maxEpochsAhead": params.max_epochs_ahead,
+    }
+
+
+def _price_info(params: Params, system: System) -> dict[str, Any]:
+    per_unit = system.storage_price_frost
+    fitting = [size for size in EXAMPLE_SIZES if size <= max_blob_bytes(params)]
+    examples = []
+    for size in fitting:
+        encoded = sizes.encoded_length(size, params.n_shards)
+        price = storage_units(encoded) * per_unit
+        examples.append({"unencodedSize": size, "encodedSize": encoded, "price": price, "encodingType": "RS2"})
+    metadata_bytes = params.n_shards * sizes.metadata_price_bytes(params.n_shards)
+    return {
+        "storagePricePerUnitSize": per_unit,
+        "writePricePerUnitSize": system.write_price_frost,
+        "encodingDependentPriceInfo": [
+            {
+                "marginalSize": STORAGE_UNIT_BYTES,
+                "metadataPrice": storage_units(metadata_bytes) * per_unit,
+                "marginalPrice": storage_units(
+                    sizes.encoded_length(2 * STORAGE_UNIT_BYTES, params.n_shards)
+                    - sizes.encoded_length(STORAGE_UNIT_BYTES, params.n_shards)
+                )
+                * per_unit,
+                "exampleBlobs": examples,
+                "encodingType": "RS2",
+            }
+        ]
+        if max_blob_bytes(params) >= 2 * STORAGE_UNIT_BYTES
+        else [],
+    }
+
+
+def _committee_info(params: Params, committee: Committee, nodes: dict[ObjectId, Node]) -> dict[str, Any]:
+    n_shards = params.n_shards
+    largest = max_blob_bytes(params)
+    members = []
+    for member in committee.members:
+        node = nodes.get(ObjectId(member.node_id))
+        members.append(
+            {
+                "name": node.name if node else "",
+                "networkAddress": node.addresses[0] if node and node.addresses else "",
+                "publicKey": base64.b64encode(member.public_key).decode(),
+                "networkPublicKey": base64.b64encode(node.network_public_key).decode() if node else "",
+                "nShards": member.weight,
+                "shardIds": list(member.shards),
+                "nodeId": hex_id_text(member.node_id),
+                "stake": node.balance_frost if node else 0,
+                "votingParams": {
+                    "storagePrice": node.storage_price_frost,
+                    "writePrice": node.write_price_frost,
+                    "nodeCapacity": node.node_capacity_bytes,
+                }
+                if node
+                else None,
+            }
+        )
+    return {
+        "nShards": n_shards,
+        "nPrimarySourceSymbols": min_decodable(n_shards),
+        "nSecondarySourceSymbols": min_correct(n_shards),
+        "maxSliverSize": sizes.max_sliver_size_bytes(Axis.PRIMARY, n_shards),
+        "metadataStorageSize": n_shards * sizes.metadata_price_bytes(n_shards),
+        "maxEncodedBlobSize": sizes.encoded_length(largest, n_shards),
+        "currentStorageNodes": members,
+    }
+
+
+def _bft_info(params: Params, committee: Committee) -> dict[str, Any]:
+    n_shards, faulty = params.n_shards, max_faulty(params.n_shards)
+    weights = sorted((member.weight for member in committee.members), reverse=True)
+    above, shards_above = 0, 0
+    for weight in weights:
+        if shards_above > faulty:
+            break
+        above, shards_above = above + 1, shards_above + weight
+    return {
+        "maxFaultyShards": faulty,
+        "minCorrectShards": min_correct(n_shards),
+        "quorumThreshold": min_correct(n_shards),
+        "minNodesAbove": above,
+        "shardsAbove": shards_above,
+    }

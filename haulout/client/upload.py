@@ -1,0 +1,211 @@
+"""Bringing a blob's slivers to the nodes and collecting their confirmations.
+
+Every member gets its own task: ask what it has, send metadata, send the slivers it lacks, ask for its confirmation,
+check that. A task that fails tries again after a growing pause. The upload is done when confirmations of n - f shards
+are in; the others get a little longer, since every sliver that arrives now need not be rebuilt later. It fails when
+nothing at all has moved for `STALL_MS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from haulout.client.errors import InsufficientConfirmations
+from haulout.client.network import MemberLink, Network, unreachable_text
+from haulout.client.plan import is_certifiable, pairs_of_shards
+from haulout.codec.red_stuff import EncodedBlob
+from haulout.crypto import messages
+from haulout.crypto.certificate import bitmap_of
+from haulout.errors import Corrupt, Forbidden, HauloutError, InvalidInput, Rejected, WrongEpoch
+from haulout.ports import SignedMessage, SliverUpload
+from haulout.primitives import Axis, ObjectId, SliverPairIndex, blob_id_text, min_correct, sliver_index_of_pair
+
+STALL_MS = 15_000  # so that the answer comes within 20 s of the last progress
+CONFIRM_WAIT_MS = 5_000
+TAIL_BASE_MS = 500
+FIRST_PAUSE_MS = 100
+MAX_PAUSE_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedCertificate:
+    """What `CertifyBlob` needs."""
+
+    message: bytes
+    signature: bytes
+    bitmap: bytes
+    weight: int
+
+
+class Upload:
+    """One blob on its way to one committee."""
+
+    def __init__(
+        self,
+        network: Network,
+        encoded: EncodedBlob,
+        *,
+        epoch: int,
+        members: Sequence[MemberLink],
+        object_id: ObjectId | None,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self._network = network
+        self._encoded = encoded
+        self._epoch = epoch
+        self._members = members
+        self._object_id = object_id
+        self._on_bytes = on_bytes
+        self._n_shards = encoded.metadata.n_shards
+        self._message = messages.storage_confirmation(epoch, encoded.blob_id, object_id)
+        self._confirmed: dict[int, bytes] = {}
+        self._problems: dict[int, HauloutError] = {}
+        self._moved_us = network.clock.monotonic_us()
+        self._event = asyncio.Event()
+
+    @property
+    def weight(self) -> int:
+        """Shards behind the confirmations so far."""
+        return sum(self._members[index].weight for index in self._confirmed)
+
+    async def run(self) -> UploadedCertificate:
+        """Upload until the blob can be certified.
+
+        Raises:
+            InsufficientConfirmations: nothing moved for too long; says what each missing node answered.
+            WrongEpoch: the committee has changed; begin again with the new one.
+        """
+        clock = self._network.clock
+        started_us = clock.monotonic_us()
+        tasks = [asyncio.create_task(self._serve(index)) for index in range(len(self._members))]
+        try:
+            while not is_certifiable(self.weight, self._n_shards):
+                self._raise_if_moved_on()
+                stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
+                if stalled_ms >= STALL_MS or all(task.done() for task in tasks):
+                    raise self._insufficient()
+                await self._wait(STALL_MS - stalled_ms)
+            elapsed_ms = (clock.monotonic_us() - started_us) // 1000
+            await self._finish_tail(tasks, TAIL_BASE_MS + elapsed_ms // 2)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self._certificate()
+
+    async def _finish_tail(self, tasks: Sequence[asyncio.Task[None]], limit_ms: int) -> None:
+        """Let nodes that are still receiving finish, for a while; those that failed are not waited for."""
+        deadline_us = self._network.clock.monotonic_us() + limit_ms * 1000
+        while (left_ms := (deadline_us - self._network.clock.monotonic_us()) // 1000) > 0:
+            if all(task.done() or index in self._problems for index, task in enumerate(tasks)):
+                return
+            await self._wait(left_ms)
+
+    async def _wait(self, limit_ms: int) -> None:
+        """Until something happens, or `limit_ms` have passed."""
+        self._event.clear()
+        waiter = asyncio.ensure_future(self._event.wait())
+        timer = asyncio.ensure_future(self._network.clock.sleep_ms(max(1, min(limit_ms, 1_000))))
+        try:
+            await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            timer.cancel()
+            await asyncio.gather(waiter, timer, return_exceptions=True)
+
+    def _raise_if_moved_on(self) -> None:
+        moved_on = [e for e in self._problems.values() if isinstance(e, WrongEpoch) and e.server_epoch > self._epoch]
+        if moved_on:
+            raise moved_on[0]
+
+    async def _serve(self, index: int) -> None:
+        """See one member through, again and again until it has confirmed or refuses for good."""
+        member = self._members[index]
+        record = self._network.record_of(member.node_id)
+        pause_ms = FIRST_PAUSE_MS
+        while True:
+            started_us = self._network.clock.monotonic_us()
+            try:
+                await self._send(member)
+                self._confirmed[index] = await self._confirm(member)
+            except HauloutError as e:
+                self._problems[index] = e
+                self._event.set()
+                record.failed(self._network.clock.monotonic_us())
+                self._network.metrics.node_failures.labels(member.name).inc()
+                if isinstance(e, InvalidInput | Forbidden):
+                    return
+                await self._network.clock.sleep_ms(pause_ms + self._network.rng.below(pause_ms))
+                pause_ms = min(2 * pause_ms, MAX_PAUSE_MS)
+                continue
+            record.succeeded(self._network.clock.monotonic_us() - started_us)
+            self._problems.pop(index, None)
+            self._moved()
+            return
+
+    async def _send(self, member: MemberLink) -> None:
+        """Bring a member what it lacks."""
+        blob_id = self._encoded.blob_id
+        holdings = await member.api.holdings(epoch=self._epoch, blob_id=blob_id)
+        if not holdings.has_metadata:
+            metadata = self._encoded.metadata.to_bcs()
+            await member.api.store_metadata(epoch=self._epoch, blob_id=blob_id, metadata=metadata)
+            self._moved()
+            missing = [(pair, axis) for pair in self._pairs(member) for axis in Axis]
+            if holdings.missing:
+                missing = list(holdings.missing)
+        else:
+            missing = list(holdings.missing)
+        if missing:
+            await member.api.store_slivers(epoch=self._epoch, blob_id=blob_id, slivers=self._slivers(missing))
+
+    def _pairs(self, member: MemberLink) -> list[SliverPairIndex]:
+        return pairs_of_shards(member.shards, self._encoded.blob_id, self._n_shards)
+
+    async def _slivers(self, wanted: Sequence[tuple[SliverPairIndex, Axis]]) -> AsyncIterator[SliverUpload]:
+        for pair, axis in wanted:
+            sliver = self._encoded.sliver(axis, sliver_index_of_pair(pair, axis, self._n_shards))
+            yield SliverUpload(pair, axis, b"".join(sliver.bcs_chunks()))
+            self._on_bytes(len(sliver.data))
+            self._moved()
+
+    async def _confirm(self, member: MemberLink) -> bytes:
+        """A member's signature of exactly our message."""
+        signed: SignedMessage = await member.api.confirm_blob(
+            epoch=self._epoch, blob_id=self._encoded.blob_id, object_id=self._object_id, wait_ms=CONFIRM_WAIT_MS
+        )
+        is_valid = signed.message == self._message and await self._network.workers.run(
+            self._network.scheme.verify, member.public_key, self._message, signed.signature
+        )
+        if not is_valid:
+            raise Corrupt(f"the confirmation of {member.name} does not verify")
+        return signed.signature
+
+    def _moved(self) -> None:
+        self._moved_us = self._network.clock.monotonic_us()
+        self._event.set()
+
+    def _insufficient(self) -> InsufficientConfirmations:
+        reasons = [
+            f"{member.name}: {unreachable_text(self._problems[i]) if i in self._problems else 'no answer'}"
+            for i, member in enumerate(self._members)
+            if i not in self._confirmed
+        ]
+        return InsufficientConfirmations(
+            blob_id=blob_id_text(self._encoded.blob_id),
+            weight=self.weight,
+            needed=min_correct(self._n_shards),
+            reasons=", ".join(reasons),
+        )
+
+    def _certificate(self) -> UploadedCertificate:
+        signers = sorted(self._confirmed)
+        signature = self._network.scheme.aggregate([self._confirmed[index] for index in signers])
+        return UploadedCertificate(self._message, signature, bitmap_of(signers), self.weight)
+
+
+def is_worth_restarting(error: HauloutError) -> bool:
+    """Whether a store begins again with the new committee."""
+    return isinstance(error, WrongEpoch) or (isinstance(error, Rejected) and error.code == "INCORRECT_EPOCH")
