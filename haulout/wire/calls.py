@@ -20,6 +20,11 @@ from haulout.wire.status import from_status
 
 T = TypeVar("T")
 
+# What grpc.aio puts in place of a status when a write fails, until the real one arrives.
+GRPC_WRITE_FAILED = "Internal error from Core"
+STATUS_LOOKS = 200
+STATUS_LOOK_S = 0.005
+
 # A message is a MiB of payload and its framing; answers with many small things stay below this too.
 MAX_MESSAGE_BYTES = (4 << 20) + (64 << 10)
 # What an answer may carry so that it fits with its framing.
@@ -96,6 +101,31 @@ class Peer:
         with self.errors(operation, self.timeouts.progress_ms):
             async with asyncio.timeout(self.timeouts.progress_ms / 1000):
                 return await step
+
+    async def write(self, operation: str, call: grpc.aio.StreamUnaryCall[Any, Any], message: Any) -> bool:
+        """Send one message of a stream; False when the call has ended well without it, which its answer then shows.
+
+        A server may refuse in the middle of an upload. Then gRPC says that the write failed, and only a moment
+        later why: the server's status is waited for.
+        """
+
+        async def write() -> bool:
+            try:
+                await call.write(message)
+            except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                for _ in range(STATUS_LOOKS):
+                    if await call.details() != GRPC_WRITE_FAILED:
+                        break
+                    await asyncio.sleep(STATUS_LOOK_S)
+                code = await call.code()
+                if code is grpc.StatusCode.OK:
+                    return False
+                raise grpc.aio.AioRpcError(
+                    code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+                ) from None
+            return True
+
+        return await self.progress(operation, write())
 
     @contextlib.contextmanager
     def errors(self, operation: str, timeout_ms: int) -> Iterator[None]:

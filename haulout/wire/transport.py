@@ -135,30 +135,17 @@ class GrpcStorageNode:
             async with closing(pack_slivers(counted())) as messages:
                 async for parts in messages:
                     request = pb.StoreSliversRequest(start=start, parts=parts)
-                    if not await self._write(operation, call, request):
+                    if not await self._peer.write(operation, call, request):
                         break
                     start = None
             if start is not None:
-                await self._write(operation, call, pb.StoreSliversRequest(start=start))
+                await self._peer.write(operation, call, pb.StoreSliversRequest(start=start))
             await self._peer.progress(operation, call.done_writing())
             answer = await self._peer.progress(operation, call)
         finally:
             call.cancel()
         with self._peer.reading(operation):
             return convert.read_outcomes(answer, n_sent)
-
-    async def _write(
-        self,
-        operation: str,
-        call: grpc.aio.StreamUnaryCall[pb.StoreSliversRequest, pb.StoreSliversResponse],
-        request: pb.StoreSliversRequest,
-    ) -> bool:
-        """Send one message; False when the call has already ended, whose status then says why."""
-        try:
-            await self._peer.progress(operation, call.write(request))
-        except asyncio.InvalidStateError:
-            return False
-        return True
 
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         """What the node has and lacks of a blob."""

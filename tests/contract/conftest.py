@@ -14,17 +14,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger.genesis import DevelopmentNetwork, build_development_network
-from haulout.ports import Clock, Disk, Ledger, Rng, Store, Workers
+from haulout.ports import Clock, Disk, Ledger, NodeTransport, Rng, StorageNodeApi, Store, Workers
 from haulout.sequencer.sequencer import Sequencer
+from haulout.wire.calls import Timeouts
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.serving import Guard, Limits, build_server, serving
+from haulout.wire.transport import GrpcNodeTransport
+from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
+from haulout.wire.v1.storage_pb2_grpc import add_StorageNodeServicer_to_server
 from haulout.world.clock import SystemClock
 from haulout.world.disk import FileDisk
 from haulout.world.memory_store import MemoryStore
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import InlineWorkers, ThreadWorkers
+from node_grpc.ledger_servicer import LedgerServicer
+from node_grpc.storage_servicer import StorageServicer
 
 T = TypeVar("T")
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -84,6 +93,24 @@ class LedgerCase:
     run: Runner = asyncio.run
 
 
+@dataclass
+class OpenTransport:
+    """A transport and the one node behind it; `cut` takes the node away as a pulled plug would."""
+
+    transport: NodeTransport
+    address: str
+    cut: Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass
+class TransportCase:
+    """A way to a storage node, which is served while the context is open."""
+
+    name: str
+    open: Callable[[StorageNodeApi, int], AbstractAsyncContextManager[OpenTransport]]
+    run: Runner = asyncio.run
+
+
 def build_contract_network() -> DevelopmentNetwork:
     """The network of the ledger suite: always the same."""
     return build_development_network(
@@ -120,6 +147,39 @@ def _sequencer_over(name: str, open_store: Callable[[Path], Store]) -> Callable[
     return opened
 
 
+@asynccontextmanager
+async def _grpc_transport(node: StorageNodeApi, n_shards: int) -> AsyncIterator[OpenTransport]:
+    """A servicer and a client on loopback."""
+    guard = Guard(clock=SystemClock(), rng=SystemRng(), limits=Limits(), registry=CollectorRegistry())
+    server = build_server(guard)
+    add_StorageNodeServicer_to_server(StorageServicer(node, n_shards=n_shards), server)
+    transport = GrpcNodeTransport(timeouts=Timeouts(unary_ms=5_000, progress_ms=5_000))
+    async with serving(server, "127.0.0.1:0", drain_s=0.2) as address:
+        try:
+            yield OpenTransport(transport, address, lambda: server.stop(0))
+        finally:
+            await transport.close()
+
+
+def _ledger_over_grpc() -> Callable[..., Any]:
+    open_sequencer = _sequencer_over("memory", lambda folder: MemoryStore())
+
+    @asynccontextmanager
+    async def opened(folder: Path, network: DevelopmentNetwork, clock: Clock) -> AsyncIterator[Ledger]:
+        async with open_sequencer(folder, network, clock) as sequencer:
+            guard = Guard(clock=SystemClock(), rng=SystemRng(), limits=Limits(), registry=CollectorRegistry())
+            server = build_server(guard)
+            add_LedgerServicer_to_server(LedgerServicer(sequencer), server)
+            async with serving(server, "127.0.0.1:0", drain_s=0.2) as address:
+                ledger = GrpcLedger(address)
+                try:
+                    yield ledger
+                finally:
+                    await ledger.close()
+
+    return opened
+
+
 STORES: list[StoreCase] = [
     StoreCase("memory", lambda folder: MemoryStore(), persists=False),
     StoreCase("sqlite", lambda folder: SqliteStore(folder / "store" / "rows.db"), persists=True),
@@ -137,7 +197,9 @@ LEDGERS: list[LedgerCase] = [
     LedgerCase(
         "sqlite", _sequencer_over("sqlite", lambda folder: SqliteStore(folder / "ledger" / "rows.db")), persists=True
     ),
+    LedgerCase("grpc", _ledger_over_grpc(), persists=False),
 ]
+TRANSPORTS: list[TransportCase] = [TransportCase("grpc", _grpc_transport)]
 
 
 def _named(cases: list[Any]) -> dict[str, Any]:
@@ -171,6 +233,11 @@ def workers_case(request: pytest.FixtureRequest) -> WorkersCase:
 
 @pytest.fixture(**_named(LEDGERS))
 def ledger_case(request: pytest.FixtureRequest) -> LedgerCase:
+    return request.param
+
+
+@pytest.fixture(**_named(TRANSPORTS))
+def transport_case(request: pytest.FixtureRequest) -> TransportCase:
     return request.param
 
 

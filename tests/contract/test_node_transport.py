@@ -1,0 +1,570 @@
+"""What every `NodeTransport` promises: a node behind it looks as it does when called directly.
+
+Values arrive as they are, errors as the class they were raised as, slivers of any size in order; an upload or a
+download that ends early ends on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from haulout import errors
+from haulout.errors import Corrupt, HauloutError, InvalidInput, NotFound, Rejected, Unavailable
+from haulout.node.errors import MetadataNotFound, MetadataNotStored, MissingSlivers, NodeStopping, NotRegistered
+from haulout.ports import (
+    BlobHoldings,
+    IncompleteBlob,
+    IncompletePage,
+    NodeHealth,
+    Outcome,
+    SignedMessage,
+    SliverUpload,
+    StorageNodeApi,
+)
+from haulout.primitives import Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
+
+N_SHARDS = 200  # its largest sliver has 8.8 MB
+EPOCH = 7
+BLOB = BlobId(b"\x11" * 32)
+OTHER = BlobId(b"\x22" * 32)
+OBJECT = ObjectId(b"\x33" * 32)
+HEALTH = NodeHealth(
+    node_id=ObjectId(b"\x44" * 32),
+    name="node-3",
+    epoch=EPOCH,
+    status="Active",
+    uptime_ms=12_345,
+    height=99,
+    block_digest=Digest(b"\x55" * 32),
+    head_height=101,
+    shards=(0, 5, 199),
+    incomplete_blobs=2,
+    corrupt_slivers=1,
+    stored_slivers=400,
+    stored_bytes=1 << 40,
+)
+
+
+class MemoryNode:
+    """A storage node that keeps everything in memory and believes every byte.
+
+    Attributes:
+        failure: raised by every call, when set.
+        taken: slivers in the order in which they came.
+        refuse_pair: the pair whose sliver is refused.
+        endings: how calls ended that did not end well.
+        gate: streams wait here before each sliver, when set.
+        waiting: how many calls wait at the gate.
+    """
+
+    def __init__(self) -> None:
+        self.failure: HauloutError | None = None
+        self.refuse_pair: int | None = None
+        self.gate: asyncio.Event | None = None
+        self.metadata: dict[BlobId, bytes] = {}
+        self.slivers: dict[tuple[BlobId, SliverPairIndex, Axis], bytes] = {}
+        self.taken: list[tuple[SliverPairIndex, Axis]] = []
+        self.asked: list[tuple[object, ...]] = []
+        self.endings: list[str] = []
+        self.waiting = 0
+
+    def _check(self, epoch: int | None = None) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if epoch is not None and epoch != EPOCH:
+            raise errors.WrongEpoch(request_epoch=epoch, server_epoch=EPOCH)
+
+    async def _pass_gate(self) -> None:
+        if self.gate is not None:
+            self.waiting += 1
+            try:
+                await self.gate.wait()
+            finally:
+                self.waiting -= 1
+
+    async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
+        self._check(epoch)
+        outcome = Outcome.ALREADY_STORED if blob_id in self.metadata else Outcome.STORED
+        self.metadata[blob_id] = bytes(metadata)
+        return outcome
+
+    async def store_slivers(
+        self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
+    ) -> Sequence[Outcome]:
+        self._check(epoch)
+        if blob_id not in self.metadata:
+            raise MetadataNotStored(blob_id="its name")
+        outcomes = []
+        try:
+            async for sliver in slivers:
+                if sliver.pair_index == self.refuse_pair:
+                    raise NotRegistered(blob_id="its name", height=12)
+                name = (blob_id, sliver.pair_index, sliver.axis)
+                outcomes.append(Outcome.ALREADY_STORED if name in self.slivers else Outcome.STORED)
+                self.slivers[name] = bytes(sliver.bcs)
+                self.taken.append((sliver.pair_index, sliver.axis))
+        except (asyncio.CancelledError, HauloutError) as e:
+            self.endings.append(type(e).__name__)
+            raise
+        return outcomes
+
+    async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
+        self._check(epoch)
+        missing = tuple(
+            (SliverPairIndex(pair), axis)
+            for pair in range(3)
+            for axis in Axis
+            if (blob_id, SliverPairIndex(pair), axis) not in self.slivers
+        )
+        return BlobHoldings(is_registered=True, has_metadata=blob_id in self.metadata, missing=missing)
+
+    async def confirm_blob(
+        self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
+    ) -> SignedMessage:
+        self._check(epoch)
+        self.asked.append((object_id, wait_ms))
+        try:
+            await self._pass_gate()
+        except asyncio.CancelledError:
+            self.endings.append("CancelledError")
+            raise
+        return SignedMessage(message=b"message" + blob_id + (object_id or b""), signature=b"s" * 96)
+
+    async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
+        self._check(epoch)
+        if blob_id not in self.metadata:
+            raise MetadataNotFound(blob_id="its name")
+        return bytes(blob_id) + self.metadata[blob_id]
+
+    async def read_slivers(
+        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+    ) -> AsyncIterator[SliverUpload]:
+        self._check(epoch)
+        try:
+            for pair, axis in targets:
+                if (blob_id, pair, axis) in self.slivers:
+                    yield SliverUpload(pair, axis, self.slivers[blob_id, pair, axis])
+                    await self._pass_gate()
+        except (GeneratorExit, asyncio.CancelledError) as e:
+            self.endings.append(type(e).__name__)
+            raise
+
+    async def read_recovery_symbols(
+        self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
+    ) -> Sequence[bytes]:
+        self._check(epoch)
+        self.asked.append((target, target_axis, with_proofs))
+        return [bytes([i]) * 60_000 for i in range(100)]
+
+    async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
+        self._check()
+        return None if blob_id == OTHER else b"record" if blob_id == BLOB else b""
+
+    async def list_incomplete(self, *, after: BlobId | None, limit: int) -> IncompletePage:
+        self._check()
+        self.asked.append((after, limit))
+        if after is not None:
+            return IncompletePage(height=8, blobs=(), next_after=None)
+        blobs = (IncompleteBlob(BLOB, True, 40), IncompleteBlob(OTHER, False, 1))
+        return IncompletePage(height=7, blobs=blobs, next_after=OTHER)
+
+    async def health(self) -> NodeHealth:
+        self._check()
+        return HEALTH
+
+
+async def stream(*slivers: SliverUpload) -> AsyncIterator[SliverUpload]:
+    for sliver in slivers:
+        yield sliver
+
+
+def sliver(pair: int, axis: Axis, size_bytes: int) -> SliverUpload:
+    """A sliver whose bytes tell where they belong."""
+    seed = bytes((i * 131 + pair * 7 + axis) % 251 for i in range(251))
+    return SliverUpload(SliverPairIndex(pair), axis, (seed * (size_bytes // 251 + 1))[:size_bytes])
+
+
+async def until(condition: Any) -> None:
+    """Wait for something that the other side does on its own."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within 5 s")
+
+
+@pytest.fixture
+def node() -> MemoryNode:
+    return MemoryNode()
+
+
+class Scene:
+    """Runs a story with the node as the transport shows it."""
+
+    def __init__(self, case: Any, node: MemoryNode) -> None:
+        self.case = case
+        self.node = node
+
+    def play(self, story: Any) -> None:
+        async def played() -> None:
+            async with self.case.open(self.node, N_SHARDS) as opened:
+                await story(opened.transport.connect(opened.address), opened)
+
+        self.case.run(played())
+
+
+@pytest.fixture
+def scene(transport_case: Any, node: MemoryNode) -> Scene:
+    return Scene(transport_case, node)
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+
+def test_metadata_is_stored_once_and_read_back(scene: Scene) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        metadata = bytes(range(256)) * 300
+        assert await api.store_metadata(epoch=EPOCH, blob_id=BLOB, metadata=metadata) is Outcome.STORED
+        assert await api.store_metadata(epoch=EPOCH, blob_id=BLOB, metadata=metadata) is Outcome.ALREADY_STORED
+        assert await api.read_metadata(epoch=EPOCH, blob_id=BLOB) == BLOB + metadata
+
+    scene.play(story)
+
+
+def test_small_and_large_slivers_arrive_in_order_and_whole(scene: Scene, node: MemoryNode) -> None:
+    sent = [
+        sliver(3, Axis.PRIMARY, 10),
+        sliver(1, Axis.SECONDARY, 5_000_000),
+        sliver(2, Axis.PRIMARY, 1),
+        sliver(2, Axis.SECONDARY, (1 << 20) + 1),
+        sliver(199, Axis.PRIMARY, 700_000),
+        sliver(0, Axis.PRIMARY, 1 << 20),
+    ]
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.metadata[BLOB] = b"m"
+        outcomes = await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(*sent))
+        assert list(outcomes) == [Outcome.STORED] * len(sent)
+        again = await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(sent[1], sliver(4, Axis.PRIMARY, 9)))
+        assert list(again) == [Outcome.ALREADY_STORED, Outcome.STORED]
+
+    scene.play(story)
+    assert node.taken[: len(sent)] == [(one.pair_index, one.axis) for one in sent]
+    for one in sent:
+        assert node.slivers[BLOB, one.pair_index, one.axis] == one.bcs
+
+
+def test_buffers_that_are_not_bytes_can_be_sent(scene: Scene, node: MemoryNode) -> None:
+    whole = bytearray(sliver(5, Axis.PRIMARY, 3_000_000).bcs)
+    view = memoryview(whole)[1_000_000:]
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.metadata[BLOB] = b"m"
+        upload = SliverUpload(SliverPairIndex(5), Axis.PRIMARY, view)
+        await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(upload))
+
+    scene.play(story)
+    assert node.slivers[BLOB, SliverPairIndex(5), Axis.PRIMARY] == whole[1_000_000:]
+
+
+def test_no_slivers_are_an_upload_too(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.metadata[BLOB] = b"m"
+        assert list(await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream())) == []
+
+    scene.play(story)
+
+
+def test_asked_slivers_come_back_and_lacking_ones_are_left_out(scene: Scene, node: MemoryNode) -> None:
+    kept = [sliver(pair, axis, size) for pair, axis, size in ((0, Axis.PRIMARY, 30), (7, Axis.SECONDARY, 5_000_000))]
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        for one in kept:
+            node.slivers[BLOB, one.pair_index, one.axis] = bytes(one.bcs)
+        targets = [(one.pair_index, one.axis) for one in kept] + [(SliverPairIndex(9), Axis.PRIMARY)]
+        found = {
+            (got.pair_index, got.axis): bytes(got.bcs)
+            async for got in api.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=targets)
+        }
+        assert found == {(one.pair_index, one.axis): one.bcs for one in kept}
+        assert [got async for got in api.read_slivers(epoch=EPOCH, blob_id=OTHER, targets=targets)] == []
+
+    scene.play(story)
+
+
+def test_small_answers_arrive_as_they_are(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        assert await api.health() == HEALTH
+        node.slivers[BLOB, SliverPairIndex(1), Axis.PRIMARY] = b"x"
+        holdings = await api.holdings(epoch=EPOCH, blob_id=BLOB)
+        assert holdings.is_registered and not holdings.has_metadata
+        assert holdings.missing == (
+            (0, Axis.PRIMARY),
+            (0, Axis.SECONDARY),
+            (1, Axis.SECONDARY),
+            (2, Axis.PRIMARY),
+            (2, Axis.SECONDARY),
+        )
+        permanent = await api.confirm_blob(epoch=EPOCH, blob_id=BLOB, object_id=None, wait_ms=0)
+        assert permanent == SignedMessage(message=b"message" + BLOB, signature=b"s" * 96)
+        deletable = await api.confirm_blob(epoch=EPOCH, blob_id=BLOB, object_id=OBJECT, wait_ms=1500)
+        assert deletable.message == b"message" + BLOB + OBJECT
+        assert node.asked == [(None, 0), (OBJECT, 1500)]
+        assert await api.blob_status(blob_id=BLOB) == b"record"
+        assert await api.blob_status(blob_id=OTHER) is None
+        assert await api.blob_status(blob_id=BlobId(bytes(32))) == b""
+
+    scene.play(story)
+
+
+def test_incomplete_blobs_are_paged(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        page = await api.list_incomplete(after=None, limit=2)
+        assert page == IncompletePage(7, (IncompleteBlob(BLOB, True, 40), IncompleteBlob(OTHER, False, 1)), OTHER)
+        assert await api.list_incomplete(after=page.next_after, limit=2) == IncompletePage(8, (), None)
+        assert node.asked == [(None, 2), (OTHER, 2)]
+
+    scene.play(story)
+
+
+def test_six_megabytes_of_recovery_symbols_arrive(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        symbols = await api.read_recovery_symbols(
+            epoch=EPOCH, blob_id=BLOB, target=SliverIndex(42), target_axis=Axis.SECONDARY, with_proofs=True
+        )
+        assert list(symbols) == [bytes([i]) * 60_000 for i in range(100)]
+        assert node.asked == [(42, Axis.SECONDARY, True)]
+
+    scene.play(story)
+
+
+def test_many_calls_at_once_do_not_mix_up(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        blobs = [BlobId(bytes([i]) * 32) for i in range(20)]
+
+        async def store(blob_id: BlobId) -> bytes:
+            await api.store_metadata(epoch=EPOCH, blob_id=blob_id, metadata=bytes(blob_id) * 2)
+            upload = SliverUpload(SliverPairIndex(blob_id[0]), Axis.PRIMARY, bytes(blob_id) * 40_000)
+            await api.store_slivers(epoch=EPOCH, blob_id=blob_id, slivers=stream(upload))
+            return await api.read_metadata(epoch=EPOCH, blob_id=blob_id)
+
+        assert await asyncio.gather(*map(store, blobs)) == [bytes(blob_id) * 3 for blob_id in blobs]
+        for blob_id in blobs:
+            assert node.slivers[blob_id, SliverPairIndex(blob_id[0]), Axis.PRIMARY] == bytes(blob_id) * 40_000
+
+    scene.play(story)
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (errors.InvalidField(field="targets", problem="two of them"), InvalidInput),
+        (errors.WrongEpoch(request_epoch=3, server_epoch=7), Rejected),
+        (MissingSlivers(blob_id="abc", missing=12), Rejected),
+        (MetadataNotFound(blob_id="ébène"), NotFound),
+        (errors.DiskFull(path="/data"), Unavailable),
+        (errors.DeadlineExceeded(operation="something", timeout_ms=5), Unavailable),
+        (NodeStopping(name="node-3"), Unavailable),
+    ],
+    ids=lambda value: getattr(value, "code", ""),
+)
+def test_errors_arrive_as_what_they_are(
+    scene: Scene, node: MemoryNode, failure: HauloutError, kind: type[HauloutError]
+) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.failure = failure
+        calls = [
+            api.holdings(epoch=EPOCH, blob_id=BLOB),
+            api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(sliver(0, Axis.PRIMARY, 3_000_000))),
+            anext(api.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=[(SliverPairIndex(0), Axis.PRIMARY)])),
+        ]
+        for call in calls:
+            with pytest.raises(type(failure)) as caught:
+                await call
+            assert isinstance(caught.value, kind)
+            assert caught.value.code == failure.code
+            assert caught.value.details() == failure.details()
+            assert str(caught.value) == str(failure)
+
+    scene.play(story)
+
+
+def test_the_same_code_of_two_kinds_stays_two_kinds(scene: Scene, node: MemoryNode) -> None:
+    """METADATA_NOT_FOUND is a refusal where slivers come too early, and an absence where it is read."""
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        with pytest.raises(Rejected) as refused:
+            await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(sliver(0, Axis.PRIMARY, 3)))
+        with pytest.raises(NotFound) as absent:
+            await api.read_metadata(epoch=EPOCH, blob_id=BLOB)
+        assert refused.value.code == absent.value.code == "METADATA_NOT_FOUND"
+
+    scene.play(story)
+
+
+def test_every_request_carries_its_epoch(scene: Scene) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        target = (SliverPairIndex(0), Axis.PRIMARY)
+        for call in (
+            api.store_metadata(epoch=6, blob_id=BLOB, metadata=b"m"),
+            api.store_slivers(epoch=6, blob_id=BLOB, slivers=stream()),
+            api.holdings(epoch=6, blob_id=BLOB),
+            api.confirm_blob(epoch=6, blob_id=BLOB, object_id=None, wait_ms=0),
+            api.read_metadata(epoch=6, blob_id=BLOB),
+            anext(api.read_slivers(epoch=6, blob_id=BLOB, targets=[target])),
+            api.read_recovery_symbols(
+                epoch=6, blob_id=BLOB, target=SliverIndex(0), target_axis=Axis.PRIMARY, with_proofs=False
+            ),
+        ):
+            with pytest.raises(errors.WrongEpoch) as caught:
+                await call
+            assert (caught.value.request_epoch, caught.value.server_epoch) == (6, EPOCH)
+
+    scene.play(story)
+
+
+def test_the_first_refused_sliver_ends_the_upload_and_those_before_it_are_kept(scene: Scene, node: MemoryNode) -> None:
+    closed = False
+
+    async def many() -> AsyncIterator[SliverUpload]:
+        nonlocal closed
+        try:
+            for pair in range(200):
+                yield sliver(pair, Axis.PRIMARY, 600_000)
+        finally:
+            closed = True
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.metadata[BLOB] = b"m"
+        node.refuse_pair = 2
+        with pytest.raises(NotRegistered) as caught:
+            await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=many())
+        assert caught.value.height == 12
+
+    scene.play(story)
+    assert node.taken == [(0, Axis.PRIMARY), (1, Axis.PRIMARY)]
+    assert closed
+
+
+def test_an_error_of_the_source_is_raised_and_ends_the_upload(scene: Scene, node: MemoryNode) -> None:
+    class SourceBroke(Corrupt):
+        code = "SOURCE_BROKE"
+
+    async def breaking() -> AsyncIterator[SliverUpload]:
+        yield sliver(0, Axis.PRIMARY, 2_000_000)
+        yield sliver(1, Axis.PRIMARY, 2_000_000)
+        raise SourceBroke
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.metadata[BLOB] = b"m"
+        with pytest.raises(SourceBroke):
+            await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=breaking())
+        await until(lambda: node.endings)
+
+    scene.play(story)
+    assert node.endings != []  # the node's call did not end as a whole upload
+
+
+def test_an_address_where_nobody_listens_is_unavailable(scene: Scene) -> None:
+    async def story(_: StorageNodeApi, opened: Any) -> None:
+        nobody = opened.transport.connect("127.0.0.1:1")
+        with pytest.raises(Unavailable):
+            await nobody.health()
+        with pytest.raises(Unavailable):
+            await nobody.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(sliver(0, Axis.PRIMARY, 9)))
+        with pytest.raises(Unavailable):
+            await anext(nobody.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=[(SliverPairIndex(0), Axis.PRIMARY)]))
+
+    scene.play(story)
+
+
+def test_a_node_that_vanishes_in_the_middle_of_an_answer_is_unavailable(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, opened: Any) -> None:
+        for pair in range(3):
+            node.slivers[BLOB, SliverPairIndex(pair), Axis.PRIMARY] = bytes(2_000_000)
+        node.gate = asyncio.Event()
+        targets = [(SliverPairIndex(pair), Axis.PRIMARY) for pair in range(3)]
+        arriving = api.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=targets)
+        reading = asyncio.ensure_future(anext(arriving))
+        await until(lambda: node.waiting)
+        await opened.cut()
+        with pytest.raises(Unavailable):
+            await reading
+
+    scene.play(story)
+
+
+def test_a_node_that_vanishes_in_the_middle_of_an_upload_is_unavailable(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, opened: Any) -> None:
+        node.metadata[BLOB] = b"m"
+        pulled = asyncio.Event()
+
+        async def pausing() -> AsyncIterator[SliverUpload]:
+            yield sliver(0, Axis.PRIMARY, 2_000_000)
+            await pulled.wait()
+            for pair in range(1, 50):
+                yield sliver(pair, Axis.PRIMARY, 2_000_000)
+
+        storing = asyncio.ensure_future(api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=pausing()))
+        await until(lambda: not storing.done())
+        await asyncio.sleep(0.05)
+        await opened.cut()
+        pulled.set()
+        with pytest.raises(Unavailable):
+            await storing
+
+    scene.play(story)
+
+
+# --- ending early -------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_stops_early_stops_the_node(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        for pair in range(60):
+            node.slivers[BLOB, SliverPairIndex(pair), Axis.PRIMARY] = bytes(2_000_000)
+        targets = [(SliverPairIndex(pair), Axis.PRIMARY) for pair in range(60)]
+        arriving = api.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=targets)
+        assert (await anext(arriving)).pair_index == 0
+        await arriving.aclose()  # type: ignore[attr-defined]
+        await until(lambda: node.endings)
+
+    scene.play(story)
+
+
+def test_a_cancelled_call_is_cancelled_at_the_node(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.gate = asyncio.Event()
+        calling = asyncio.ensure_future(api.confirm_blob(epoch=EPOCH, blob_id=BLOB, object_id=None, wait_ms=3_000))
+        await until(lambda: node.waiting)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        await until(lambda: node.endings)
+        assert node.endings == ["CancelledError"]
+        assert node.waiting == 0
+
+    scene.play(story)
+
+
+def test_a_closed_transport_is_unavailable_also_for_calls_under_way(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, opened: Any) -> None:
+        node.gate = asyncio.Event()
+        calling = asyncio.ensure_future(api.confirm_blob(epoch=EPOCH, blob_id=BLOB, object_id=None, wait_ms=3_000))
+        await until(lambda: node.waiting)
+        await opened.transport.close()
+        with pytest.raises(Unavailable):
+            await calling
+        with pytest.raises(Unavailable):
+            await api.health()
+        with pytest.raises(Unavailable):
+            await opened.transport.connect(opened.address).health()
+
+    scene.play(story)
