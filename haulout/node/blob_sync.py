@@ -22,7 +22,7 @@ from haulout.node.errors import RepairFailed, SymbolNotPresent
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
-from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, symbol_size, wrong_sources
+from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, sliver_indices, wrong_sources
 from haulout.node.records import bit_of
 from haulout.node.repair_plan import Way, plan_repair, symbols_needed
 from haulout.node.symbols import SymbolMaker
@@ -136,7 +136,7 @@ class BlobSync:
             n_shards=duty.n_shards,
             n_own=len(duty.shards),
             n_peers=len(self._peers.available(self._vault.view, duty.epoch)),
-            symbol_size_bytes=symbol_size(metadata),
+            symbol_size_bytes=metadata.symbol_size_bytes,
             memory_bytes=self._settings.repair_memory_bytes,
         )
         if way is Way.DECODE:
@@ -236,12 +236,7 @@ class BlobSync:
             except HauloutError:
                 return {}
             self._metrics.repair_bytes.inc(sum(len(symbol) for symbol in raw))
-            sources = {
-                sliver_index_of_pair(
-                    pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards), axis.other, duty.n_shards
-                )
-                for shard in peer.shards
-            }
+            sources = sliver_indices(peer.shards, blob_id, axis.other, duty.n_shards)
             good, all_good = await self._workers.run(
                 check_symbols, metadata, target, axis, raw, sources, with_proofs=with_proofs
             )
