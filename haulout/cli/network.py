@@ -51,7 +51,9 @@ def up(
 
     folder = find_folder(directory)
     if detach:
-        _detach(folder, [f"--{'' if restart else 'no-'}restart", *_given(nodes=nodes, shards=shards, port_base=port_base)])
+        _detach(
+            folder, [f"--{'' if restart else 'no-'}restart", *_given(nodes=nodes, shards=shards, port_base=port_base)]
+        )
         status(directory, as_json)
         return
     options = UpOptions(folder=folder, n_nodes=nodes, n_shards=shards, port_base=port_base, restart=restart)
@@ -206,7 +208,9 @@ def _missing(reports: list[ProcessReport]) -> str:
     away = [r.name for r in nodes if r.state != "ready"]
     n_shards = sum(len(r.health.shards) for r in nodes if r.health is not None)
     if not away:
-        lacking = [f"{r.name} lacks {r.health.incomplete_blobs} blobs" for r in nodes if r.health and r.health.incomplete_blobs]
+        lacking = [
+            f"{r.name} lacks {r.health.incomplete_blobs} blobs" for r in nodes if r.health and r.health.incomplete_blobs
+        ]
         return "; ".join(lacking) + " (being rebuilt)" if lacking else "nothing is missing"
     total = max(n_shards, 1)
     del min_correct, min_decodable, total

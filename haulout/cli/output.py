@@ -45,4 +45,6 @@ def print_error(error: HauloutError, *, as_json: bool) -> None:
         return
     metadata = {name: str(value) for name, value in error.details().items()}
     detail = {"@type": "ErrorInfo", "reason": error.code, "domain": DOMAIN, "metadata": metadata}
-    print_json({"error": {"status": error.kind, "code": exit_code_of(error), "message": str(error), "details": [detail]}})
+    print_json(
+        {"error": {"status": error.kind, "code": exit_code_of(error), "message": str(error), "details": [detail]}}
+    )

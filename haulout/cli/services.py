@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-
 import typer
 
 DATA_OPTION = typer.Option(..., "--dir", envvar="HAULOUT_DATA", help="Folder for this process's data.")

@@ -145,9 +145,7 @@ async def require_existence(network: Network, blob_id: BlobId) -> None:
         raise BlobNotFound(blob_id=blob_id_text(blob_id))
 
 
-async def fetch_metadata(
-    network: Network, blob_id: BlobId, epoch: int, members: Sequence[MemberLink]
-) -> BlobMetadata:
+async def fetch_metadata(network: Network, blob_id: BlobId, epoch: int, members: Sequence[MemberLink]) -> BlobMetadata:
     """Metadata from whichever node has it; a few are asked at once, those that did well lately first.
 
     Raises:
@@ -328,9 +326,7 @@ class _Fetch:
 
     def _unavailable(self, needed: int) -> BlobUnavailable:
         reasons = ", ".join(self._reasons.values()) or "no node answered"
-        return BlobUnavailable(
-            blob_id=blob_id_text(self._blob_id), got=len(self._have), needed=needed, reasons=reasons
-        )
+        return BlobUnavailable(blob_id=blob_id_text(self._blob_id), got=len(self._have), needed=needed, reasons=reasons)
 
 
 _NOBODY = ObjectId(b"")

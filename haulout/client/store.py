@@ -177,9 +177,7 @@ async def find_certified(
     return None
 
 
-async def _register(
-    network: Network, wallet: Wallet, encoded: EncodedBlob, request: StoreRequest
-) -> _Registration:
+async def _register(network: Network, wallet: Wallet, encoded: EncodedBlob, request: StoreRequest) -> _Registration:
     """Get a blob object to certify: one that an earlier try has paid for, else a new one."""
     system = await network.view.system()
     wanted_end = system.epoch + request.n_epochs
@@ -191,7 +189,9 @@ async def _register(
     encoded_bytes = sizes.encoded_length(metadata.unencoded_length, metadata.n_shards, metadata.encoding_type)
     commands: list[Command] = []
     operation: Operation = "registerFromScratch"
-    owned = await _fitting_storage(network, wallet.address, encoded_bytes, wanted_end) if request.reuse_storage else None
+    owned = (
+        await _fitting_storage(network, wallet.address, encoded_bytes, wanted_end) if request.reuse_storage else None
+    )
     if owned is None:
         commands.append(ReserveSpace(size_bytes=encoded_bytes, start_epoch=system.epoch, end_epoch=wanted_end))
         storage: Existing | Created = Created(0, 0)

@@ -71,7 +71,7 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
         transport = GrpcNodeTransport()
         supervisor = Supervisor(options.folder, layout, restart=options.restart, clock=clock, transport=transport)
         running = Running(supervisor, layout, shape, wanted)
-        control = SupervisorControl(supervisor)
+        control = SupervisorControl(supervisor, str(options.folder.root))
         try:
             with stop_on_signals() as stop:
                 async with serve_control(control, layout.address_of("supervisor")):

@@ -1,0 +1,104 @@
+"""The supervisor behind the `ClusterControl` port, and the command line's side of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from haulout.embedded.folder import NetworkFolder, read_json
+from haulout.embedded.layout import Layout, role_of
+from haulout.embedded.supervisor import ProcessReport, Supervisor
+from haulout.errors import HauloutError, NotFound
+from haulout.ports import NodeHealth
+from haulout.wire.control import ClusterReport, GrpcControl, ProcessInfo
+from haulout.wire.transport import GrpcNodeTransport
+
+
+@dataclass(eq=False)
+class NotRunning(NotFound):
+    """Nobody supervises the network."""
+
+    code = "NETWORK_NOT_RUNNING"
+    template = "the network in {path} is not running"
+    hint = "start it with `haulout up`"
+    path: str
+
+
+class SupervisorControl:
+    """Implements `ClusterControl` over a supervisor."""
+
+    def __init__(self, supervisor: Supervisor, place: str) -> None:
+        self._supervisor = supervisor
+        self._place = place
+
+    async def list_processes(self) -> ClusterReport:
+        """Every process and how it is."""
+        processes = tuple(
+            ProcessInfo(r.name, r.role, r.pid, r.state, r.reasons, r.n_restarts, r.urls)
+            for r in self._supervisor.reports()
+        )
+        return ClusterReport(self._place, self._supervisor.is_ready, processes)
+
+    async def stop_node(self, name: str) -> None:
+        """Stop a process and leave it stopped."""
+        await self._supervisor.stop_node(name)
+
+    async def start_node(self, name: str) -> None:
+        """Start a stopped process."""
+        await self._supervisor.start_node(name)
+
+    async def shutdown(self) -> None:
+        """Begin to end everything."""
+        self._supervisor.shutdown_requested.set()
+
+
+async def fetch_reports(folder: NetworkFolder) -> tuple[bool, list[ProcessReport]]:
+    """Whether the network is ready, and its processes; all of them stopped when nobody supervises it."""
+    shape = folder.require_shape()
+    record = read_json(folder.supervisor_file)
+    if record is None or not folder.is_locked():
+        layout = Layout(shape.port_base, shape.n_nodes)
+        return False, [
+            ProcessReport(name, role_of(name), None, "stopped", (), 0, layout.urls_of(name), None)
+            for name in layout.names
+        ]
+    control = GrpcControl(str(record["address"]))
+    transport = GrpcNodeTransport()
+    try:
+        report = await control.list_processes()
+        healths = await _healths(transport, report.processes)
+    finally:
+        await control.close()
+        await transport.close()
+    return report.is_ready, [
+        ProcessReport(p.name, p.role, p.pid, p.state, p.reasons, p.n_restarts, p.urls, healths.get(p.name))
+        for p in report.processes
+    ]
+
+
+async def command_node(folder: NetworkFolder, verb: str, name: str) -> None:
+    """Stop or start a process.
+
+    Raises:
+        NotRunning: nobody supervises the network.
+    """
+    record = read_json(folder.supervisor_file)
+    if record is None or not folder.is_locked():
+        raise NotRunning(path=str(folder.root))
+    control = GrpcControl(str(record["address"]))
+    try:
+        await (control.stop_node(name) if verb == "stop" else control.start_node(name))
+    finally:
+        await control.close()
+
+
+async def _healths(transport: GrpcNodeTransport, processes: Sequence[ProcessInfo]) -> dict[str, NodeHealth]:
+    found: dict[str, NodeHealth] = {}
+    for process in processes:
+        if process.role != "node" or process.pid is None:
+            continue
+        try:
+            found[process.name] = await transport.connect(process.urls["grpc"]).health()
+        except HauloutError:  # shown without its numbers: its state says that it does not answer
+            continue
+    return found

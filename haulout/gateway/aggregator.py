@@ -1,0 +1,178 @@
+"""`GET /v1/blobs/…`: blobs out, whole or in ranges, with the headers that caches and browsers live by."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from haulout.client.documents import blob_status
+from haulout.client.errors import ObjectNotFound, RangeOutOfBlob
+from haulout.client.network import Network
+from haulout.client.read import BlobData, read_blob, read_metadata, read_range, require_existence
+from haulout.codec import ConsistencyCheck
+from haulout.gateway.cache import BlobCache
+from haulout.gateway.errors import InvalidConsistencyCheck, error_response
+from haulout.gateway.metrics import GatewayMetrics
+from haulout.gateway.ranges import ByteRange, matches_etag, parse_range
+from haulout.primitives import BlobId, blob_id_text, hex_id_text, parse_blob_id, parse_object_id
+
+CACHE_CONTROL = "public, max-age=86400, stale-while-revalidate=3600"
+CHUNK_BYTES = 1 << 20
+RANGE_SHARE = 4  # a range of more than a quarter of the blob is read as a whole blob
+ALLOWED_ATTRIBUTES = frozenset(
+    (
+        "content-type",
+        "authorization",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-location",
+        "link",
+    )
+)
+
+
+class Aggregator:
+    """Reads blobs for HTTP clients."""
+
+    def __init__(self, network: Network, cache: BlobCache, metrics: GatewayMetrics) -> None:
+        self._network = network
+        self._cache = cache
+        self._metrics = metrics
+
+    async def get(self, request: Request) -> Response:
+        """A blob by its id."""
+        return await self._answer(request, parse_blob_id(request.path_params["blob_id"]), {})
+
+    async def get_by_object(self, request: Request) -> Response:
+        """A blob by one of its objects; the object's attributes become headers where they are allowed to."""
+        object_id = parse_object_id(request.path_params["object_id"])
+        blob = await self._network.view.blob(object_id)
+        if blob is None or blob.certified_epoch is None or blob.end_epoch <= (await self._network.view.system()).epoch:
+            raise ObjectNotFound(object_id=hex_id_text(object_id))
+        attributes = {
+            key.lower(): value
+            for key, value in blob.attributes.items()
+            if key.lower() in ALLOWED_ATTRIBUTES and _is_header_value(value)
+        }
+        return await self._answer(request, BlobId(blob.blob_id), attributes)
+
+    async def status(self, request: Request) -> Response:
+        """What the ledger knows of a blob id."""
+        blob_id = parse_blob_id(request.path_params["blob_id"])
+        view = self._network.view
+        record, system = await view.blob_record(blob_id), await view.system()
+        status = blob_status(record, epoch=system.epoch, is_invalid=await view.is_invalid(blob_id))
+        document = {"blobId": blob_id_text(blob_id), "status": status}
+        return JSONResponse(document, headers={"cache-control": "no-store"})
+
+    async def _answer(self, request: Request, blob_id: BlobId, attributes: dict[str, str]) -> Response:
+        check = _consistency_check(request)
+        await require_existence(self._network, blob_id)
+        etag = blob_id_text(blob_id)
+        headers = self._headers(request, etag, attributes)
+        if matches_etag(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers=headers)
+        record = await self._network.view.blob_record(blob_id)
+        if record is None:
+            raise AssertionError("a blob that exists has a record")
+        size = record.size_bytes
+        wanted = request.headers.get("range")
+        if_range = request.headers.get("if-range")
+        if if_range is not None and not matches_etag(if_range, etag):
+            wanted = None
+        try:
+            part = parse_range(wanted, size) if request.method == "GET" else None
+        except RangeOutOfBlob as e:
+            return error_response(e, headers={"content-range": f"bytes */{size}"})
+        if request.method == "HEAD":
+            return Response(headers={**headers, "content-length": str(size)})
+        if part is None:
+            data, close = await self._whole(blob_id, check)
+            return self._stream(data, close, headers, 200)
+        data, close = await self._part(blob_id, part, size, check)
+        return self._stream(data, close, {**headers, "content-range": part.content_range(size)}, 206)
+
+    async def _whole(self, blob_id: BlobId, check: ConsistencyCheck) -> tuple[memoryview, Callable[[], None]]:
+        cached = self._cache.blob(blob_id) if check is ConsistencyCheck.DEFAULT else None
+        self._metrics.cache.labels("miss" if cached is None else "hit").inc()
+        if cached is not None:
+            return memoryview(cached), _nothing
+        blob = await read_blob(self._network, blob_id, check=check, metadata=self._cache.metadata(blob_id))
+        self._cache.keep_metadata(blob_id, blob.metadata)
+        if check is not ConsistencyCheck.SKIP and self._cache.takes(blob.size_bytes):
+            self._cache.keep_blob(blob_id, bytes(blob.data))
+        return blob.data, blob.close
+
+    async def _part(
+        self, blob_id: BlobId, part: ByteRange, size: int, check: ConsistencyCheck
+    ) -> tuple[memoryview, Callable[[], None]]:
+        cached = self._cache.blob(blob_id)
+        if cached is not None:
+            return memoryview(cached)[part.start : part.end + 1], _nothing
+        if part.length * RANGE_SHARE > size or check is ConsistencyCheck.STRICT:
+            data, close = await self._whole(blob_id, check)
+            return data[part.start : part.end + 1], close
+        metadata = self._cache.metadata(blob_id) or await read_metadata(self._network, blob_id)
+        self._cache.keep_metadata(blob_id, metadata)
+        blob: BlobData = await read_range(self._network, blob_id, part.start, part.length, metadata=metadata)
+        return blob.data, blob.close
+
+    def _stream(
+        self, data: memoryview, close: Callable[[], None], headers: dict[str, str], status: int
+    ) -> StreamingResponse:
+        size = len(data)
+        self._metrics.inflight_bytes.inc(size)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                for at in range(0, size, CHUNK_BYTES):
+                    yield bytes(data[at : at + CHUNK_BYTES])
+            finally:
+                self._metrics.inflight_bytes.dec(size)
+                data.release()
+                close()
+
+        return StreamingResponse(chunks(), status, {**headers, "content-length": str(size)})
+
+    def _headers(self, request: Request, etag: str, attributes: dict[str, str]) -> dict[str, str]:
+        headers = {
+            "etag": f'"{etag}"',
+            "cache-control": CACHE_CONTROL,
+            "x-content-type-options": "nosniff",
+            "accept-ranges": "bytes",
+            "vary": "Accept",
+        }
+        accept = request.headers.get("accept")
+        if accept and "*" not in accept:
+            headers["content-type"] = accept
+        elif request.method == "GET" and "content-type" in request.headers:
+            headers["content-type"] = request.headers["content-type"]
+        return {**attributes, **headers}
+
+
+def _nothing() -> None:
+    """There is nothing to close."""
+
+
+def http_date(time_ms: int) -> str:
+    """A time as HTTP writes it."""
+    return format_datetime(datetime.fromtimestamp(time_ms // 1000, UTC), usegmt=True)
+
+
+def _is_header_value(value: str) -> bool:
+    return value.isprintable() and value.isascii()
+
+
+def _consistency_check(request: Request) -> ConsistencyCheck:
+    strict = request.query_params.get("strict_consistency_check", "false").lower() == "true"
+    skip = request.query_params.get("skip_consistency_check", "false").lower() == "true"
+    if strict and skip:
+        raise InvalidConsistencyCheck()
+    if strict:
+        return ConsistencyCheck.STRICT
+    return ConsistencyCheck.SKIP if skip else ConsistencyCheck.DEFAULT

@@ -1,0 +1,111 @@
+"""The routes of the gateway, and what every one of them has: limits, metrics, CORS, JSON errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from haulout.client.documents import network_info
+from haulout.client.network import Network
+from haulout.errors import HauloutError
+from haulout.gateway.aggregator import Aggregator
+from haulout.gateway.errors import MalformedRequest, RouteNotFound, error_response, internal_error_response
+from haulout.gateway.limits import LoadLimit
+from haulout.gateway.metrics import GatewayMetrics
+from haulout.gateway.publisher import Publisher
+
+READS_SERVED, READS_ADMITTED = 256, 320
+WRITES_SERVED, WRITES_ADMITTED = 8, 16
+EXPOSED_HEADERS = ("Content-Range", "ETag", "Accept-Ranges", "Content-Length", "Location", "X-Quilt-Patch-Identifier")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def build_app(
+    network: Network,
+    aggregator: Aggregator,
+    publisher: Publisher,
+    metrics: GatewayMetrics,
+    *,
+    why_not_ready: Callable[[], Sequence[str]],
+) -> Starlette:
+    """The application; both roles on one port, as Walrus's daemon."""
+    reads = LoadLimit("aggregator", served=READS_SERVED, admitted=READS_ADMITTED)
+    writes = LoadLimit("publisher", served=WRITES_SERVED, admitted=WRITES_ADMITTED)
+
+    def limited(limit: LoadLimit, handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            async with limit.admit():
+                return await handler(request)
+
+        return handle
+
+    def measured(route: str, handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            started = time.perf_counter()
+            try:
+                response = await handler(request)
+            except HauloutError as e:
+                response = error_response(e)
+            except Exception as e:  # noqa: BLE001 - the edge: everything else is our mistake and becomes a 500
+                response = internal_error_response(request, e)
+            metrics.duration.labels(route).observe(time.perf_counter() - started)
+            metrics.requests.labels(route, request.method, str(response.status_code)).inc()
+            return response
+
+        return handle
+
+    async def info(_: Request) -> Response:
+        return JSONResponse(await network_info(network.view), headers={"cache-control": "no-store"})
+
+    async def alive(_: Request) -> Response:
+        return PlainTextResponse("OK", headers={"cache-control": "no-store"})
+
+    async def ready(_: Request) -> Response:
+        reasons = list(why_not_ready())
+        return JSONResponse({"ok": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return error_response(RouteNotFound(path=request.url.path))
+
+    async def other_http_error(request: Request, error: Exception) -> Response:
+        code = error.status_code if isinstance(error, HTTPException) else 400
+        response = error_response(MalformedRequest(problem=f"{request.method} is not possible at {request.url.path}"))
+        response.status_code = code
+        return response
+
+    read, write = ["GET", "HEAD"], ["PUT", "POST"]
+    return Starlette(
+        routes=[
+            Route("/status", alive),
+            Route("/ready", ready),
+            Route("/v1/info", measured("info", info)),
+            Route("/v1/blobs", measured("store", limited(writes, publisher.put)), methods=write),
+            Route(
+                "/v1/blobs/by-object-id/{object_id}",
+                measured("object", limited(reads, aggregator.get_by_object)),
+                methods=read,
+            ),
+            Route("/v1/blobs/{blob_id}/status", measured("status", aggregator.status)),
+            Route("/v1/blobs/{blob_id}", measured("blob", limited(reads, aggregator.get)), methods=read),
+        ],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=EXPOSED_HEADERS,
+                max_age=86_400,
+            )
+        ],
+        exception_handlers={404: not_found, 405: other_http_error},
+    )

@@ -1,0 +1,131 @@
+"""`PUT /v1/blobs`: takes a body in, stores it, answers when it is certified."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from haulout.client.documents import max_blob_bytes, store_result
+from haulout.client.network import SPILL_THRESHOLD_BYTES, Network
+from haulout.client.store import StoreRequest, store_blob
+from haulout.client.wallet import Wallet
+from haulout.errors import BlobTooLarge
+from haulout.gateway.errors import InvalidPersistence, MalformedRequest, ShareNotSupported
+from haulout.gateway.metrics import GatewayMetrics
+from haulout.ports import Buffer
+from haulout.primitives import EncodingType, blob_id_text, parse_address
+
+_KNOWN = {
+    "epochs",
+    "encoding_type",
+    "permanent",
+    "deletable",
+    "force",
+    "reuse_resources",
+    "send_object_to",
+    "share",
+    "quilt_version",
+}
+_DIGITS_MAX = 10
+
+
+def parse_store_request(request: Request) -> StoreRequest:
+    """Query parameters of a store.
+
+    Raises:
+        MalformedRequest, InvalidField, InvalidPersistence, ShareNotSupported: with what is wrong.
+    """
+    query = request.query_params
+    names = [name for name, _ in query.multi_items()]
+    unknown = sorted(set(names) - _KNOWN)
+    if unknown:
+        raise MalformedRequest(problem=f"unknown query parameter {unknown[0]!r}")
+    if len(names) != len(set(names)):
+        raise MalformedRequest(problem="a query parameter is given twice")
+    permanent, deletable = _flag(query.get("permanent")), _flag(query.get("deletable"))
+    if permanent and deletable:
+        raise InvalidPersistence()
+    receiver = query.get("send_object_to")
+    share = _flag(query.get("share"))
+    if share and receiver is not None:
+        raise MalformedRequest(problem="send_object_to and share exclude each other")
+    if share:
+        raise ShareNotSupported()
+    return StoreRequest(
+        n_epochs=_count(query.get("epochs", "1"), "epochs"),
+        deletable=not permanent,
+        force=_flag(query.get("force")),
+        reuse_storage=_flag(query.get("reuse_resources")),
+        encoding=EncodingType.parse(query["encoding_type"]) if "encoding_type" in query else None,
+        send_object_to=None if receiver is None else parse_address(receiver, field="send_object_to"),
+    )
+
+
+def _flag(text: str | None) -> bool:
+    if text is None:
+        return False
+    if text.lower() not in ("", "true", "false"):
+        raise MalformedRequest(problem=f"{text[:40]!r} is neither true nor false")
+    return text.lower() != "false"
+
+
+def _count(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS_MAX:
+        raise MalformedRequest(problem=f"{name}: {text[:40]!r} is not a number")
+    return int(text)
+
+
+class Publisher:
+    """Stores request bodies on behalf of one account."""
+
+    def __init__(self, network: Network, wallet: Wallet, spill: Path, metrics: GatewayMetrics) -> None:
+        self._network = network
+        self._wallet = wallet
+        self._spill = spill
+        self._metrics = metrics
+
+    async def put(self, request: Request) -> Response:
+        """Answer a store: 200 means certified and durable on n - f shards."""
+        store_request = parse_store_request(request)
+        params = await self._network.view.params()
+        limit = max_blob_bytes(params)
+        async with self._body(request, limit, params.n_shards) as data:
+            result = await store_blob(self._network, self._wallet, data, store_request)
+        location = f"/v1/blobs/{blob_id_text(result.blob_id)}"
+        return JSONResponse(store_result(result), headers={"location": location, "cache-control": "no-store"})
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: Request, limit: int, n_shards: int) -> AsyncIterator[Buffer]:
+        """The request's body, in memory while small, else in a file without a name that is mapped."""
+        declared = request.headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > limit:
+            raise BlobTooLarge(size_bytes=int(declared), limit_bytes=limit, n_shards=n_shards)
+        self._spill.mkdir(parents=True, exist_ok=True)
+        size = 0
+        with tempfile.SpooledTemporaryFile(max_size=SPILL_THRESHOLD_BYTES, dir=self._spill) as file:
+            try:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > limit:
+                        raise BlobTooLarge(size_bytes=size, limit_bytes=limit, n_shards=n_shards)
+                    self._metrics.inflight_bytes.inc(len(chunk))
+                    file.write(chunk)
+                yield _mapped(file, size)
+            except ClientDisconnect as e:
+                raise MalformedRequest(problem="the body ended early") from e
+            finally:
+                self._metrics.inflight_bytes.dec(min(size, limit))
+
+
+def _mapped(file: tempfile.SpooledTemporaryFile[bytes], size: int) -> Buffer:
+    if size < SPILL_THRESHOLD_BYTES:
+        file.seek(0)
+        return file.read()
+    file.flush()
+    return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))

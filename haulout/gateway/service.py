@@ -1,0 +1,156 @@
+"""The gateway's process: a replica of the ledger, a client of the nodes, and HTTP in front."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from haulout.client.metrics import ClientMetrics
+from haulout.client.network import Network
+from haulout.client.view import LedgerView, ReplicaSource
+from haulout.client.wallet import Wallet, read_secret
+from haulout.crypto.bls import Bls12381
+from haulout.errors import InvalidField
+from haulout.gateway.aggregator import Aggregator
+from haulout.gateway.app import build_app
+from haulout.gateway.cache import BlobCache
+from haulout.gateway.metrics import GatewayMetrics
+from haulout.gateway.publisher import Publisher
+from haulout.ledger.genesis import Genesis
+from haulout.observability.health_server import serve_health, serve_http
+from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
+from haulout.observability.logs import get_logger
+from haulout.observability.metrics import build_registry
+from haulout.replica.replica import Replica
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.transport import GrpcNodeTransport
+from haulout.world.clock import SystemClock
+from haulout.world.rng import SystemRng
+from haulout.world.sqlite_store import SqliteStore
+from haulout.world.workers import ThreadWorkers
+
+DEFAULT_CACHE_BYTES = 64 << 20
+THREADS = 4
+
+log = get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the command line says."""
+
+    data_dir: Path
+    genesis: Path
+    ledger: str
+    listen: str
+    metrics: str
+    wallet: Path
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+
+
+def read_genesis(path: Path) -> Genesis:
+    """The genesis document of a file.
+
+    Raises:
+        InvalidField: no such file, or not a genesis document.
+    """
+    try:
+        return Genesis.from_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as e:
+        raise InvalidField(field="genesis", problem=f"{path} cannot be read: {e}") from e
+
+
+async def run_gateway(settings: GatewaySettings) -> None:
+    """Run until SIGTERM or SIGINT, or until the replica cannot go on."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    genesis = read_genesis(settings.genesis)
+    registry = build_registry("gateway")
+    clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        workers = ThreadWorkers(THREADS)
+        stack.callback(workers.close)
+        ledger = GrpcLedger(settings.ledger)
+        stack.push_async_callback(ledger.close)
+        transport = GrpcNodeTransport()
+        stack.push_async_callback(transport.close)
+        replica = await Replica.open(
+            store=SqliteStore(settings.data_dir / "replica.sqlite"),
+            ledger=ledger,
+            genesis=genesis,
+            scheme=scheme,
+            clock=clock,
+            workers=workers,
+        )
+        stack.push_async_callback(replica.close)
+        following = asyncio.create_task(replica.run(), name="replica")
+        stack.push_async_callback(_end, following)
+        network = Network(
+            view=LedgerView(ReplicaSource(replica)),
+            transport=transport,
+            scheme=scheme,
+            clock=clock,
+            rng=rng,
+            workers=workers,
+            spill=settings.data_dir / "spill",
+            metrics=ClientMetrics(registry),
+        )
+        wallet = Wallet(read_secret(settings.wallet), chain_id=genesis.chain_id, ledger=ledger, clock=clock, rng=rng)
+        metrics = GatewayMetrics(registry)
+        readiness = Readiness(replica)
+        app = build_app(
+            network,
+            Aggregator(network, BlobCache(settings.cache_bytes), metrics),
+            Publisher(network, wallet, settings.data_dir / "spill", metrics),
+            metrics,
+            why_not_ready=readiness.reasons,
+        )
+        await stack.enter_async_context(serve_health(settings.metrics, registry, ready=readiness.reasons))
+        address = await stack.enter_async_context(serve_http(app, settings.listen, drain_s=DRAIN_S))
+        log.info("serving blobs", url=f"http://{address}", height=replica.head.height)
+        await _until(stop, following)
+        log.info("stopping")
+
+
+class Readiness:
+    """Ready once the replica has caught up for the first time; unready again only when it may not go on."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._goal: int | None = None
+        self._caught_up = False
+
+    def reasons(self) -> Sequence[str]:
+        """Why not; empty when ready."""
+        replica = self._replica
+        if replica.diverged is not None:
+            return (f"LEDGER_DIVERGED: {replica.diverged}",)
+        if replica.upgrade_required is not None:
+            return (f"UPGRADE_REQUIRED: {replica.upgrade_required}",)
+        if not self._caught_up:
+            if replica.problem is not None:
+                return (f"LEDGER_UNREACHABLE: {replica.problem}",)
+            if replica.head.height < replica.heard_height:
+                return (f"CATCHING_UP: block {replica.head.height} of {replica.heard_height}",)
+            self._caught_up = True
+        return ()
+
+
+async def _until(stop: asyncio.Event, following: asyncio.Task[None]) -> None:
+    """Wait for the signal; a replica that stopped for a reason is shown by `/readyz`, one that failed ends us."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({stopping, following}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()
+            await stopping
+    finally:
+        stopping.cancel()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
