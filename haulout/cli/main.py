@@ -35,7 +35,7 @@ def _version(value: bool) -> None:
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused or not found, 4 unavailable, 5 corrupt data, 130 cancelled."""
+    """Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused or not found, 4 unavailable, 5 corrupt, 130 cancelled."""
 
 
 for room in (network, store, read, blobs, info, offline, services):

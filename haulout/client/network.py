@@ -116,7 +116,7 @@ def open_buffer(spill: Path | None, size_bytes: int, stack: contextlib.ExitStack
     if spill is None or size_bytes < SPILL_THRESHOLD_BYTES:
         return memoryview(bytearray(size_bytes))
     spill.mkdir(parents=True, exist_ok=True)
-    file = stack.enter_context(tempfile.TemporaryFile(dir=spill, prefix="spill-"))
+    file = stack.enter_context(tempfile.TemporaryFile(dir=spill, prefix="spill-"))  # noqa: SIM115 - the stack closes it
     os.truncate(file.fileno(), size_bytes)
     mapped = mmap.mmap(file.fileno(), size_bytes)
     stack.callback(_unmap, mapped)

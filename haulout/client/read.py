@@ -19,7 +19,7 @@ from haulout.client.plan import NodeRank, assign_pairs, choose_pairs, n_hedges
 from haulout.codec import ConsistencyCheck, Sliver
 from haulout.codec.errors import InconsistentBlob
 from haulout.codec.metadata import BlobMetadata, BlobMetadataWithId
-from haulout.errors import HauloutError
+from haulout.errors import Corrupt, HauloutError
 from haulout.ports import SliverUpload
 from haulout.primitives import (
     Axis,
@@ -83,12 +83,14 @@ async def read_blob(
     fetch = _Fetch(network, blob_id, metadata, epoch, members)
     slivers = await fetch.enough()
     with contextlib.ExitStack() as stack:
-        out = open_buffer(network.spill, metadata.unencoded_length, stack)
+        out = open_buffer(network.spill, codec.padded_size_bytes(metadata), stack)
         try:
-            await network.workers.run(codec.decode_blob, metadata, slivers, Axis.PRIMARY, check=check, out=out)
+            data = await network.workers.run(
+                codec.decode_blob, metadata, slivers, Axis.PRIMARY, check=check, verified=True, out=out
+            )
         except InconsistentBlob as e:
             raise BlobInconsistent(blob_id=blob_id_text(blob_id)) from e
-        return BlobData(out, metadata, stack.pop_all())
+        return BlobData(data, metadata, stack.pop_all())
 
 
 async def read_range(
@@ -337,5 +339,5 @@ def _verified_sliver(metadata: BlobMetadata, upload: SliverUpload, expected: fro
     sliver: Sliver = bcs.decode(Sliver, upload.bcs)
     codec.verify_sliver(metadata, Axis.PRIMARY, sliver)
     if upload.axis is not Axis.PRIMARY or upload.pair_index not in expected or sliver.index != upload.pair_index:
-        raise codec.errors.WrongTarget(target_index=sliver.index)
+        raise Corrupt(f"sliver {sliver.index} came where others were asked for")
     return sliver

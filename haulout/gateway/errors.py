@@ -104,7 +104,9 @@ def error_response(error: HauloutError, *, headers: dict[str, str] | None = None
     """The answer for an error raised on purpose."""
     status, code = status_of(error)
     metadata = {name: str(value) for name, value in error.details().items()}
-    details = [{"@type": "ErrorInfo", "reason": error.code, "domain": DOMAIN, "metadata": metadata}]
+    details: list[dict[str, Any]] = [
+        {"@type": "ErrorInfo", "reason": error.code, "domain": DOMAIN, "metadata": metadata}
+    ]
     return _respond(status, code, str(error), details, headers)
 
 
@@ -112,7 +114,7 @@ def internal_error_response(request: Request, error: Exception) -> Response:
     """The answer for our own mistake: nothing leaks but a trace id, under which the log has it."""
     trace_id = secrets.token_hex(8)
     log.error("request failed", trace_id=trace_id, path=request.url.path, exc_info=error)
-    details = [
+    details: list[dict[str, Any]] = [
         {"@type": "ErrorInfo", "reason": "INTERNAL_ERROR", "domain": "global", "metadata": {}},
         {"@type": "DebugInfo", "stackEntries": [], "detail": f"TraceID: {trace_id}"},
     ]

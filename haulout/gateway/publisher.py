@@ -108,7 +108,7 @@ class Publisher:
             raise BlobTooLarge(size_bytes=int(declared), limit_bytes=limit, n_shards=n_shards)
         self._spill.mkdir(parents=True, exist_ok=True)
         size = 0
-        with tempfile.SpooledTemporaryFile(max_size=SPILL_THRESHOLD_BYTES, dir=self._spill) as file:
+        with tempfile.SpooledTemporaryFile(max_size=SPILL_THRESHOLD_BYTES, dir=str(self._spill)) as file:
             try:
                 async for chunk in request.stream():
                     size += len(chunk)

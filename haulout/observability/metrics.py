@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 import haulout
 
-prometheus_client.disable_created_metrics()
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60)
 
@@ -21,6 +21,7 @@ def build_registry(role: str) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=True)
     prometheus_client.ProcessCollector(namespace="haulout", registry=registry)
     prometheus_client.GCCollector(registry=registry)
-    info = Gauge("haulout_build_info", "Version and role of this process; always 1.", ["version", "role"], registry=registry)
+    text = "Version and role of this process; always 1."
+    info = Gauge("haulout_build_info", text, ["version", "role"], registry=registry)
     info.labels(version=haulout.__version__, role=role).set(1)
     return registry
