@@ -304,7 +304,7 @@ class BlobSync:
             problem = f"{len(primaries)} of {needed} primary slivers can be had"
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
 
-        slivers = await self._workers.run(rebuild_all, metadata, blob_id, list(primaries.values()), missing)
+        slivers = await self._workers.run(rebuild_all, metadata, list(primaries.values()), missing)
         if slivers is None:
             self._metrics.inconsistent_blobs.inc()
             raise RepairFailed(

@@ -1,7 +1,7 @@
 """What a storage node refuses, under the codes of `spec/client-api.md` 14.1.
 
-`WrongEpoch` and `DiskFull` live in `haulout.errors`, `StorageFailed` in `haulout.world.errors`,
-`LedgerDiverged` in `haulout.replica.errors`.
+`WrongEpoch` and `DiskFull` live in `haulout.errors`, `UnsupportedEncodingType` in `haulout.codec.errors`,
+`StorageFailed` in `haulout.world.errors`, `LedgerDiverged` in `haulout.replica.errors`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,6 @@ class InvalidMetadata(InvalidInput):
     template = "the metadata is not that of blob {blob_id}: {problem}"
     blob_id: str
     problem: str
-
-
-@dataclass(eq=False)
-class UnsupportedEncodingType(InvalidInput):
-    """The blob is encoded in a way that this node does not know."""
-
-    code = "UNSUPPORTED_ENCODING_TYPE"
-    template = "encoding type {encoding_type} is not supported"
-    encoding_type: int
 
 
 @dataclass(eq=False)

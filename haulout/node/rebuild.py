@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
+
 from haulout import bcs, codec
 from haulout.codec.metadata import BlobMetadata, DecodingSymbol, RecoverySymbol, Sliver
+from haulout.codec.verify import shape_of, symbols_of
+from haulout.codec.words import expand_word, leaf_hashes
+from haulout.crypto import merkle
 from haulout.errors import HauloutError
 from haulout.ports import SliverUpload
 from haulout.primitives import (
@@ -30,21 +35,34 @@ def sliver_indices(shards: Iterable[int], blob_id: BlobId, axis: Axis, n_shards:
     return frozenset(sliver_index_of_pair(pair_index, axis, n_shards) for pair_index in pairs)
 
 
+def expand_slivers(metadata: BlobMetadata, axis: Axis, slivers: Sequence[bytes]) -> list[bytes]:
+    """All n symbols of each sliver (BCS, verified) of an axis, one after the other: its *word*."""
+    shape = shape_of(metadata)
+    words = []
+    for raw in slivers:
+        sliver: Sliver = bcs.decode(Sliver, raw)
+        words.append(expand_word(shape.code(axis.other), symbols_of(sliver, shape)).tobytes())
+    return words
+
+
 def make_symbols(
-    metadata: BlobMetadata, sources: Sequence[bytes], target: SliverIndex, axis: Axis, *, with_proofs: bool
+    metadata: BlobMetadata, words: Sequence[tuple[int, bytes]], target: SliverIndex, axis: Axis, *, with_proofs: bool
 ) -> list[bytes]:
-    """One symbol of a target sliver of `axis` from each source sliver (BCS) of the other axis.
+    """One symbol of a target sliver of `axis` from each word of the other axis, given with its sliver's index.
 
     Returns:
         General recovery symbols (BCS) with proofs, decoding symbols (BCS, either axis) without.
     """
+    size = metadata.symbol_size_bytes
     symbols = []
-    for raw in sources:
-        sliver = bcs.decode(Sliver, raw)
+    for source, word in words:
+        data = word[target * size : (target + 1) * size]
         if with_proofs:
-            symbols.append(bcs.encode(codec.recovery_symbol(metadata, axis.other, sliver, target)))
+            leaves = leaf_hashes(np.frombuffer(word, np.uint8).reshape(-1, size))
+            proof = merkle.build_proof(leaves, target)
+            symbols.append(bcs.encode(RecoverySymbol(axis, source, data, target, proof)))
         else:
-            symbols.append(bcs.encode(codec.decoding_symbol(metadata, axis.other, sliver, target)))
+            symbols.append(bcs.encode(DecodingSymbol(axis, source, data)))
     return symbols
 
 
@@ -66,9 +84,10 @@ def check_symbols(
     all_good = True
     for raw in symbols:
         try:
+            symbol: RecoverySymbol | DecodingSymbol
             symbol = bcs.decode(RecoverySymbol if with_proofs else DecodingSymbol, raw)
             if isinstance(symbol, RecoverySymbol):
-                codec.verify_recovery_symbol(metadata, axis, target, symbol)
+                codec.verify_recovery_symbol(metadata, symbol, target, axis)
         except HauloutError:
             all_good = False
             continue
@@ -86,7 +105,7 @@ def rebuild_sliver(
     """The sliver (BCS) that the symbols give, or None when it is not the one that the metadata commits to."""
     given = [DecodingSymbol(axis, source, data) for source, data in symbols]
     try:
-        sliver = codec.recover_sliver(metadata, axis, target, given)
+        sliver = codec.recover_sliver(given, metadata, target, axis)
         codec.verify_sliver(metadata, axis, sliver)
     except HauloutError:
         return None
@@ -97,28 +116,19 @@ def wrong_sources(
     metadata: BlobMetadata, axis: Axis, sliver: bytes, symbols: Sequence[tuple[int, bytes]]
 ) -> frozenset[int]:
     """Sources whose symbols are not those of the verified sliver (BCS): where they cross, it says what is right."""
-    right = bcs.decode(Sliver, sliver)
-    wrong = set()
-    for source, data in symbols:
-        if bytes(codec.decoding_symbol(metadata, axis, right, SliverIndex(source)).data) != data:
-            wrong.add(source)
-    return frozenset(wrong)
+    word = expand_slivers(metadata, axis, (sliver,))[0]
+    size = metadata.symbol_size_bytes
+    return frozenset(source for source, data in symbols if word[source * size : (source + 1) * size] != data)
 
 
 def rebuild_all(
-    metadata: BlobMetadata,
-    blob_id: BlobId,
-    primaries: Sequence[bytes],
-    missing: Sequence[tuple[SliverPairIndex, Axis]],
+    metadata: BlobMetadata, primaries: Sequence[bytes], missing: Sequence[tuple[SliverPairIndex, Axis]]
 ) -> list[SliverUpload] | None:
     """The missing slivers from verified primary ones (BCS), or None when the blob is not encoded as its id says."""
-    slivers = [bcs.decode(Sliver, raw) for raw in primaries]
+    slivers: list[Sliver] = [bcs.decode(Sliver, raw) for raw in primaries]
     try:
-        data = codec.decode_blob(metadata, slivers, Axis.PRIMARY, check=codec.Check.SKIP)
-        encoded = codec.encode_blob(data, metadata.n_shards, encoding=metadata.encoding_type)
+        encoded = codec.decode_and_reencode(metadata, slivers, Axis.PRIMARY)
     except HauloutError:
-        return None
-    if encoded.blob_id != blob_id:
         return None
     return [
         SliverUpload(

@@ -1,24 +1,24 @@
 """Recovery symbols for other nodes: where a sliver of ours crosses the sliver that they rebuild.
 
-A node that repairs a blob asks for one target after the other, and every answer needs all our slivers of the other
-axis. So the last ones read are kept, checked once, up to a bound; a repair asks axis by axis, which keeps what it needs
-together.
+A node that repairs a blob asks for one target after the other, and every answer needs all n symbols of all our slivers
+of the other axis. So the words last computed are kept up to a bound, from slivers that were checked once; a repair asks
+axis by axis, which keeps what it needs together.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
 
+from haulout.codec.metadata import BlobMetadata
 from haulout.node import rules
 from haulout.node.errors import IndexOutOfRange, MetadataNotFound, SymbolNotPresent, TooManyRequests
 from haulout.node.identity import NodeSettings
-from haulout.node.rebuild import make_symbols
+from haulout.node.rebuild import expand_slivers, make_symbols
 from haulout.node.records import bit_of
 from haulout.node.vault import Vault
 from haulout.ports import Workers
-from haulout.primitives import Axis, BlobId, SliverIndex, blob_id_text
+from haulout.primitives import Axis, BlobId, SliverIndex, blob_id_text, pair_of_shard, sliver_index_of_pair
 
 SourceName = tuple[BlobId, int, Axis]
 
@@ -32,8 +32,8 @@ class SymbolMaker:
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.symbol_requests_at_once)
         self._waiting = 0
-        self._kept: OrderedDict[SourceName, bytes] = OrderedDict()
-        self._kept_bytes = 0
+        self._words: OrderedDict[SourceName, bytes] = OrderedDict()
+        self._words_bytes = 0
 
     async def make(
         self, blob_id: BlobId, *, target: SliverIndex, target_axis: Axis, duty: rules.Duty, with_proofs: bool
@@ -58,39 +58,46 @@ class SymbolMaker:
         self._waiting += 1
         try:
             async with self._slots:
-                sources = await self._sources(blob_id, target_axis.other, duty)
-                if not sources:
+                words = await self._own_words(blob_id, metadata, target_axis.other, duty)
+                if not words:
                     axis = target_axis.name.lower()
                     raise SymbolNotPresent(blob_id=blob_id_text(blob_id), axis=axis, target_index=target)
                 return await self._workers.run(
-                    make_symbols, metadata, sources, target, target_axis, with_proofs=with_proofs
+                    make_symbols, metadata, words, target, target_axis, with_proofs=with_proofs
                 )
         finally:
             self._waiting -= 1
 
-    async def _sources(self, blob_id: BlobId, axis: Axis, duty: rules.Duty) -> Sequence[bytes]:
-        """Own slivers of an axis, as they are stored."""
+    async def _own_words(
+        self, blob_id: BlobId, metadata: BlobMetadata, axis: Axis, duty: rules.Duty
+    ) -> list[tuple[int, bytes]]:
+        """The words of own slivers of an axis, with the slivers' indices."""
         held = self._vault.held(blob_id)
-        found = []
+        words: list[tuple[int, bytes]] = []
+        new: list[tuple[SourceName, int, bytes]] = []
         for shard_index in duty.shards:
             if not held & bit_of(shard_index, axis):
                 continue
             name = (blob_id, int(shard_index), axis)
-            sliver = self._kept.get(name)
-            if sliver is None:
-                sliver = await self._vault.sliver(blob_id, shard_index, axis)
-                if sliver is None:
-                    continue
-                self._keep(name, sliver)
-            else:
-                self._kept.move_to_end(name)
-            found.append(sliver)
-        return found
+            pair_index = pair_of_shard(shard_index, blob_id, duty.n_shards)
+            index = sliver_index_of_pair(pair_index, axis, duty.n_shards)
+            if name in self._words:
+                self._words.move_to_end(name)
+                words.append((index, self._words[name]))
+                continue
+            sliver = await self._vault.sliver(blob_id, shard_index, axis)
+            if sliver is not None:
+                new.append((name, index, sliver))
+        expanded = await self._workers.run(expand_slivers, metadata, axis, [sliver for _, _, sliver in new])
+        for (name, source, _), word in zip(new, expanded, strict=True):
+            self._keep(name, word)
+            words.append((source, word))
+        return sorted(words)
 
-    def _keep(self, name: SourceName, sliver: bytes) -> None:
-        if name not in self._kept:
-            self._kept_bytes += len(sliver)
-        self._kept[name] = sliver
-        while self._kept_bytes > self._settings.symbol_cache_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(oldest)
+    def _keep(self, name: SourceName, word: bytes) -> None:
+        if name not in self._words:
+            self._words[name] = word
+            self._words_bytes += len(word)
+        while self._words_bytes > self._settings.symbol_cache_bytes:
+            _, oldest = self._words.popitem(last=False)
+            self._words_bytes -= len(oldest)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from haulout import bcs, codec
-from haulout.codec.metadata import BlobMetadata
-from haulout.errors import HauloutError, InvalidInput
-from haulout.node.errors import InvalidMetadata, InvalidSliver, UnsupportedEncodingType
+from haulout.codec.errors import UnsupportedEncodingType
+from haulout.codec.metadata import BlobMetadata, Sliver
+from haulout.errors import HauloutError
+from haulout.node.errors import InvalidMetadata, InvalidSliver
 from haulout.ports import SliverUpload
-from haulout.primitives import BlobId, EncodingType, blob_id_text
+from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text
 
 SLIVER_TAIL_BYTES = 4  # symbol size u16, sliver index u16
 
@@ -27,6 +28,8 @@ def check_metadata(raw: bytes, blob_id: BlobId, n_shards: int) -> BlobMetadata:
     try:
         metadata: BlobMetadata = bcs.decode(BlobMetadata, raw)
         codec.verify_metadata(metadata, blob_id, n_shards)
+    except UnsupportedEncodingType:
+        raise
     except HauloutError as e:
         raise InvalidMetadata(blob_id=blob_id_text(blob_id), problem=str(e)) from e
     return metadata
@@ -47,13 +50,33 @@ def check_slivers(
     metadata: BlobMetadata, blob_id: BlobId, uploads: Sequence[SliverUpload]
 ) -> tuple[int, InvalidSliver | None]:
     """How many slivers from the first on match their hashes in the metadata, and what is wrong with the next."""
-    for count, upload in enumerate(uploads):
+    slivers: list[Sliver] = []
+    problem: InvalidSliver | None = None
+    for upload in uploads:
         try:
-            sliver = bcs.decode(codec.Sliver, upload.bcs)
+            slivers.append(bcs.decode(Sliver, upload.bcs))
+        except HauloutError as e:
+            problem = _invalid(upload, blob_id, str(e))
+            break
+    if _all_match(metadata, uploads, slivers):
+        return len(slivers), problem
+    for count, (upload, sliver) in enumerate(zip(uploads, slivers, strict=False)):
+        try:
             codec.verify_sliver(metadata, upload.axis, sliver)
-        except (HauloutError, InvalidInput) as e:
+        except HauloutError as e:
             return count, _invalid(upload, blob_id, str(e))
-    return len(uploads), None
+    raise AssertionError("slivers that do not match together match one by one")
+
+
+def _all_match(metadata: BlobMetadata, uploads: Sequence[SliverUpload], slivers: Sequence[Sliver]) -> bool:
+    """Whether all match: the usual case, and several times faster for small slivers than one by one."""
+    try:
+        for axis in Axis:
+            same = [sliver for upload, sliver in zip(uploads, slivers, strict=False) if upload.axis is axis]
+            codec.verify_slivers(metadata, axis, same)
+    except HauloutError:
+        return False
+    return True
 
 
 def _invalid(upload: SliverUpload, blob_id: BlobId, problem: str) -> InvalidSliver:

@@ -185,7 +185,8 @@ class TestNode:
         self.disk = MemoryDisk()
         self.tasks: list[asyncio.Task] = []
 
-    async def start(self) -> StorageNode:
+    async def start(self, *, runs: bool = False) -> StorageNode:
+        """Start it; its background work is driven by the test unless it `runs`."""
         world = self.world
         self.replica = await Replica.open(
             store=self.ledger_rows,
@@ -216,7 +217,8 @@ class TestNode:
         )
         world.transport.nodes[self.secrets.addresses[0]] = self.api
         world.transport.dead.discard(self.secrets.addresses[0])
-        self.tasks = [asyncio.ensure_future(self.replica.run()), asyncio.ensure_future(self.api.follower.run())]
+        self.work = asyncio.ensure_future(self.api.run() if runs else self.api.follower.run())
+        self.tasks = [asyncio.ensure_future(self.replica.run()), self.work]
         return self.api
 
     async def kill(self) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from haulout import bcs
+from haulout.codec.errors import UnsupportedEncodingType
 from haulout.crypto import messages
 from haulout.errors import DiskFull, WrongEpoch
 from haulout.ledger.state import BlobRecord
@@ -23,7 +24,6 @@ from haulout.node.errors import (
     SliverIndexMismatch,
     SliverNotFound,
     SliverTooLarge,
-    UnsupportedEncodingType,
 )
 from haulout.ports import BlobHoldings, Outcome, SliverUpload
 from haulout.primitives import Axis, ObjectId, pair_of_shard
@@ -168,8 +168,9 @@ class TestRefusals:
             (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), InvalidMetadata),
             (lambda raw: b"", InvalidMetadata),
             (lambda raw: raw[:1] + b"\x00" + raw[2:], UnsupportedEncodingType),
+            (lambda raw: raw[:1] + b"\x08" + raw[2:], UnsupportedEncodingType),
         ],
-        ids=["truncated", "trailing", "other length", "other hash", "empty", "raptor"],
+        ids=["truncated", "trailing", "other length", "other hash", "empty", "raptor", "RS8"],
     )
     async def test_refuses_metadata_that_is_not_the_blobs(self, world, spoil, error) -> None:
         blob = world.encode(SMALL)
