@@ -1,1 +1,112 @@
-"""Erasure coding: blobs to sliver pairs and back."""
+"""Erasure coding: blobs to sliver pairs and back, byte for byte as Walrus does it.
+
+::
+
+    encoded = encode_blob(data, n_shards)            -> EncodedBlob: blob id, metadata, slivers as views
+    blob_id, metadata = compute_blob_id(data, n)     -> the id alone
+    verify_metadata(metadata, blob_id, n_shards)     metadata against the id
+    verify_sliver(metadata, axis, sliver)            a sliver against verified metadata
+    blob = decode_blob(metadata, slivers, axis)      -> memoryview, checked for consistency
+    recovery_symbol(metadata, axis, sliver, target)  -> what a sliver gives to rebuild one of the other axis
+    recover_sliver(symbols, metadata, target, axis)  -> Sliver, not yet verified
+
+All values of `metadata` have canonical bytes (`bcs.encode`, `bcs.decode`); `sizes` holds every length and limit and
+imports no numpy. An `encoding` other than RS2 is refused with `UnsupportedEncodingType`. Everything is pure: values in,
+values out, safe to call from any thread.
+
+The names below are loaded when they are first used, so that who needs `codec.sizes` only, like the ledger and the
+command line, does not pay for numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from haulout.codec import sizes
+
+if TYPE_CHECKING:
+    from haulout.codec.decoding import ConsistencyCheck, decode_and_reencode, decode_blob, padded_size_bytes
+    from haulout.codec.inconsistency import build_inconsistency_proof, verify_inconsistency_proof
+    from haulout.codec.metadata import (
+        BlobMetadata,
+        BlobMetadataWithId,
+        DecodingSymbol,
+        InconsistencyProof,
+        RecoverySymbol,
+        Sliver,
+        SliverOnAxis,
+        SliverPair,
+        SliverPairHashes,
+        SymbolId,
+    )
+    from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, compute_blob_id, encode_blob
+    from haulout.codec.symbols import recover_sliver, recovery_symbol, verify_recovery_symbol
+    from haulout.codec.verify import verify_metadata, verify_sliver, verify_slivers
+
+_HOMES = {
+    "ConsistencyCheck": "decoding",
+    "decode_and_reencode": "decoding",
+    "decode_blob": "decoding",
+    "padded_size_bytes": "decoding",
+    "build_inconsistency_proof": "inconsistency",
+    "verify_inconsistency_proof": "inconsistency",
+    "BlobMetadata": "metadata",
+    "BlobMetadataWithId": "metadata",
+    "DecodingSymbol": "metadata",
+    "InconsistencyProof": "metadata",
+    "RecoverySymbol": "metadata",
+    "Sliver": "metadata",
+    "SliverOnAxis": "metadata",
+    "SliverPair": "metadata",
+    "SliverPairHashes": "metadata",
+    "SymbolId": "metadata",
+    "EncodedBlob": "red_stuff",
+    "SliverBuffers": "red_stuff",
+    "compute_blob_id": "red_stuff",
+    "encode_blob": "red_stuff",
+    "recover_sliver": "symbols",
+    "recovery_symbol": "symbols",
+    "verify_recovery_symbol": "symbols",
+    "verify_metadata": "verify",
+    "verify_sliver": "verify",
+    "verify_slivers": "verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+__all__ = [
+    "BlobMetadata",
+    "BlobMetadataWithId",
+    "ConsistencyCheck",
+    "DecodingSymbol",
+    "EncodedBlob",
+    "InconsistencyProof",
+    "RecoverySymbol",
+    "Sliver",
+    "SliverBuffers",
+    "SliverOnAxis",
+    "SliverPair",
+    "SliverPairHashes",
+    "SymbolId",
+    "build_inconsistency_proof",
+    "compute_blob_id",
+    "decode_and_reencode",
+    "decode_blob",
+    "encode_blob",
+    "padded_size_bytes",
+    "recover_sliver",
+    "recovery_symbol",
+    "sizes",
+    "verify_inconsistency_proof",
+    "verify_metadata",
+    "verify_recovery_symbol",
+    "verify_sliver",
+    "verify_slivers",
+]
