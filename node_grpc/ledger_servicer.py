@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from haulout import bcs
 from haulout.chain.block import Block
 from haulout.errors import InvalidField
-from haulout.ledger.transactions import MAX_TRANSACTION_BYTES
 from haulout.ports import Ledger
 from haulout.wire.calls import MAX_ANSWER_BYTES
 from haulout.wire.convert import read_digest
@@ -34,9 +33,6 @@ class LedgerServicer(Servicer):
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         """Hand in a signed transaction."""
-        size_bytes = len(request.transaction)
-        if not 0 < size_bytes <= MAX_TRANSACTION_BYTES:
-            raise InvalidField(field="transaction", problem=f"{size_bytes} bytes, must be 1 to {MAX_TRANSACTION_BYTES}")
         result = await self._ledger.submit(request.transaction, wait_ms=min(request.wait_ms, WAIT_MS_MAX))
         return pb.SubmitResponse(result=None if result is None else bcs.encode(result))
 

@@ -32,10 +32,11 @@ from haulout.errors import (
 from haulout.wire.errors import MalformedAnswer, TooManyCalls
 
 DETAILS_KEY = "grpc-status-details-bin"
-# Headers hold a status; gRPC's default limit for them is 8 KiB.
-MAX_MESSAGE_CHARS = 1024
-MAX_METADATA_ENTRIES = 16
-MAX_VALUE_CHARS = 256
+# A status travels in headers, of which gRPC takes 8 KiB: the message three times as long when it must be escaped, and
+# all of it once more, with the fields, as base64.
+MAX_MESSAGE_BYTES = 768
+MAX_VALUE_BYTES = 256
+MAX_METADATA_BYTES = 2048
 
 Code = grpc.StatusCode
 
@@ -62,11 +63,16 @@ def code_of(error: HauloutError) -> grpc.StatusCode:
 def to_status(error: HauloutError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
     """Status code, message and trailing metadata of an error; bounded, whatever is in it."""
     code = code_of(error)
-    message = _text(str(error), MAX_MESSAGE_CHARS)
+    message = _text(str(error), MAX_MESSAGE_BYTES)
     fields = error.metadata if isinstance(error, RemoteError) else error.details()
-    info = ErrorInfo(reason=_text(error.code, MAX_VALUE_CHARS), domain=DOMAIN)
-    for name, value in list(fields.items())[:MAX_METADATA_ENTRIES]:
-        info.metadata[name] = _text(_value_text(value), MAX_VALUE_CHARS)
+    info = ErrorInfo(reason=_text(error.code, MAX_VALUE_BYTES), domain=DOMAIN)
+    room = MAX_METADATA_BYTES
+    for name, value in fields.items():
+        text = _text(_value_text(value), MAX_VALUE_BYTES)
+        room -= len(name.encode()) + len(text.encode())
+        if room < 0:
+            break
+        info.metadata[name] = text
     number: int = code.value[0]
     status = Status(code=number, message=message)
     status.details.add().Pack(info)
@@ -98,8 +104,8 @@ def from_status(
     if code is Code.DEADLINE_EXCEEDED:
         return DeadlineExceeded(operation=f"{operation} at {peer}", timeout_ms=timeout_ms)
     if code is Code.RESOURCE_EXHAUSTED:  # gRPC's own: a message beyond the limit, which our servers never send
-        return MalformedAnswer(peer=peer, operation=operation, problem=_text(message, MAX_VALUE_CHARS))
-    return Unreachable(peer=peer, problem=f"{code.name}: {_text(message, MAX_VALUE_CHARS)}")
+        return MalformedAnswer(peer=peer, operation=operation, problem=_text(message, MAX_VALUE_BYTES))
+    return Unreachable(peer=peer, problem=f"{code.name}: {_text(message, MAX_VALUE_BYTES)}")
 
 
 def _find_error_info(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> ErrorInfo | None:
@@ -125,6 +131,6 @@ def _value_text(value: object) -> str:
     return str(value)
 
 
-def _text(text: str, max_chars: int) -> str:
-    whole = text.encode("utf-8", "replace").decode()
-    return whole if len(whole) <= max_chars else whole[: max_chars - 1] + "…"
+def _text(text: str, max_bytes: int) -> str:
+    raw = text.encode("utf-8", "replace")
+    return raw.decode() if len(raw) <= max_bytes else raw[: max_bytes - 3].decode("utf-8", "ignore") + "…"

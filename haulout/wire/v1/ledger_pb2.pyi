@@ -193,7 +193,7 @@ class ReadRequest(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Row keys, at most 1,024."""
+        """Row keys; the ledger bounds how many."""
 
     def __init__(
         self,
