@@ -1,0 +1,256 @@
+"""A live network of real processes on loopback: what a person does, and `kill -9` in the middle of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
+PORT_BASE = 24_000 + os.getpid() % 20 * 500
+
+
+def random_bytes(size: int, seed: int) -> bytes:
+    return hashlib.shake_128(seed.to_bytes(8, "big")).digest(size)
+
+
+class LiveNetwork:
+    """A network under one folder, driven through the command line as a person would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *arguments: str, check: bool = True, timeout: int = 180) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "haulout.cli", *arguments, "--dir", str(self.folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        return {process["name"]: process for process in self.json("status")["processes"]}
+
+    @property
+    def gateway(self) -> str:
+        return str(json.loads((self.folder / "client.json").read_text())["gateway"])
+
+    @property
+    def graphql(self) -> str:
+        return str(json.loads((self.folder / "client.json").read_text())["graphql"])
+
+    def kill(self, *names: str) -> None:
+        """`kill -9`, and keep them down."""
+        status = self.status()
+        for name in names:
+            os.kill(status[name]["pid"], signal.SIGKILL)
+
+    def stop(self, *names: str) -> None:
+        for name in names:
+            self.run("node", "stop", name)
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            self.run("node", "start", name)
+        self.wait(lambda: all(self.status()[name]["state"] == "ready" for name in names))
+
+    def wait(self, condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout_s} s; status: {json.dumps(self.status(), indent=1)}")
+            time.sleep(0.2)
+
+    def put(self, data: bytes, *, epochs: int = 5, timeout_s: float = 60) -> httpx.Response:
+        return httpx.put(f"{self.gateway}/v1/blobs?epochs={epochs}", content=data, timeout=timeout_s)
+
+    def store(self, data: bytes) -> str:
+        """Store through the gateway; the blob id."""
+        response = self.put(data)
+        assert response.status_code == 200, response.text
+        document = response.json()
+        created = document.get("newlyCreated")
+        return str(created["blobObject"]["blobId"] if created else document["alreadyCertified"]["blobId"])
+
+    def read(self, blob_id: str) -> httpx.Response:
+        return httpx.get(f"{self.gateway}/v1/blobs/{blob_id}", timeout=60)
+
+    def wait_complete(self) -> None:
+        """Until no node lacks anything."""
+
+        def complete() -> bool:
+            nodes = [process for process in self.status().values() if process["role"] == "node"]
+            return all(node.get("node", {}).get("incompleteBlobs") == 0 for node in nodes)
+
+        self.wait(complete)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
+    live = LiveNetwork(tmp_path_factory.mktemp("network") / "net")
+    live.run("up", "--detach", f"--port-base={PORT_BASE}", "--no-restart")
+    try:
+        yield live
+    finally:
+        live.run("down", check=False)
+
+
+def test_a_file_goes_in_by_the_command_line_and_comes_out_by_http(network: LiveNetwork, tmp_path: Path) -> None:
+    source = tmp_path / "film.mp4"
+    source.write_bytes(random_bytes(1_000_003, 1))
+    [answer] = network.json("store", str(source), "--epochs", "5")
+    blob_id = answer["blobStoreResult"]["newlyCreated"]["blobObject"]["blobId"]
+    response = network.read(blob_id)
+    assert response.status_code == 200
+    assert response.content == source.read_bytes()
+    assert response.headers["etag"] == f'"{blob_id}"'
+
+
+def test_a_body_put_by_http_is_read_by_the_command_line(network: LiveNetwork, tmp_path: Path) -> None:
+    data = random_bytes(300_000, 2)
+    blob_id = network.store(data)
+    target = tmp_path / "out"
+    network.run("read", blob_id, "--out", str(target))
+    assert target.read_bytes() == data
+
+
+def test_an_empty_blob_is_a_blob(network: LiveNetwork) -> None:
+    assert network.read(network.store(b"")).content == b""
+
+
+def test_ranges_and_conditions(network: LiveNetwork) -> None:
+    data = random_bytes(500_000, 3)
+    blob_id = network.store(data)
+    url = f"{network.gateway}/v1/blobs/{blob_id}"
+    part = httpx.get(url, headers={"range": "bytes=1000-1999"})
+    assert (part.status_code, part.content) == (206, data[1000:2000])
+    assert part.headers["content-range"] == f"bytes 1000-1999/{len(data)}"
+    assert httpx.get(url, headers={"range": "bytes=-10"}).content == data[-10:]
+    assert httpx.get(url, headers={"range": f"bytes={len(data)}-"}).status_code == 416
+    assert httpx.get(url, headers={"if-none-match": f'"{blob_id}"'}).status_code == 304
+    head = httpx.head(url)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
+
+
+def test_the_second_store_of_the_same_bytes_pays_nothing(network: LiveNetwork) -> None:
+    data = random_bytes(10_000, 4)
+    network.store(data)
+    assert "alreadyCertified" in network.put(data).json()
+
+
+def test_graphql_shows_the_certificate(network: LiveNetwork) -> None:
+    blob_id = network.store(random_bytes(20_000, 5))
+    query = "query($id: BlobID) { blob(blobId: $id) { blobId certificate { weight quorumThreshold } } }"
+
+    def found() -> bool:
+        answer = httpx.post(network.graphql, json={"query": query, "variables": {"id": blob_id}}).json()
+        blob = answer["data"]["blob"]
+        return blob is not None and blob["certificate"] is not None and blob["certificate"]["weight"] >= 67
+
+    network.wait(found, timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("GET", "/v1/blobs/not-a-blob-id", 400, "MALFORMED_REQUEST"),
+        ("GET", "/v1/blobs/" + "A" * 43, 404, "BLOB_NOT_FOUND"),
+        ("PUT", "/v1/blobs?epochs=0", 400, "INVALID_EPOCHS"),
+        ("PUT", "/v1/blobs?epochs=5&colour=red", 400, "MALFORMED_REQUEST"),
+        ("PUT", "/v1/blobs?deletable=true&permanent=true", 400, "INVALID_BLOB_PERSISTENCE"),
+        ("GET", "/v1/nothing", 404, "ROUTE_NOT_FOUND"),
+    ],
+)
+def test_bad_input_gets_a_coded_error(
+    network: LiveNetwork, method: str, path: str, status: int, reason: str
+) -> None:
+    response = httpx.request(method, network.gateway + path, content=b"x" if method == "PUT" else None)
+    assert response.status_code == status
+    assert response.json()["error"]["details"][0]["reason"] == reason
+    assert response.headers["cache-control"] == "no-store"
+
+
+def test_a_blob_over_the_maximum_is_refused_before_it_is_sent(network: LiveNetwork) -> None:
+    limit = network.json("info")["sizeInfo"]["maxBlobSize"]
+    with httpx.Client() as client:
+        request = client.build_request("PUT", f"{network.gateway}/v1/blobs", content=b"")
+        request.headers["content-length"] = str(limit + 1)
+        response = client.send(request)
+    assert response.status_code == 413
+    assert str(limit) in response.json()["error"]["message"]
+
+
+def test_dead_nodes(network: LiveNetwork) -> None:
+    """1 dead: reads and writes. 2 or 3: reads. 4: neither. All back: everything, nothing lost."""
+    data = random_bytes(400_000, 6)
+    blob_id = network.store(data)
+    network.wait_complete()
+
+    network.kill("node-4")
+    assert network.read(blob_id).content == data
+    missed = random_bytes(100_000, 7)
+    missed_id = network.store(missed)
+    assert network.read("B" * 42 + "A").status_code == 404
+
+    network.kill("node-3")
+    assert network.read(blob_id).content == data
+    started = time.monotonic()
+    refused = network.put(random_bytes(50_000, 8))
+    assert refused.status_code == 504
+    assert refused.json()["error"]["details"][0]["reason"] == "INSUFFICIENT_CONFIRMATIONS"
+    assert time.monotonic() - started < 25
+
+    network.kill("node-2")
+    assert network.read(blob_id).content == data
+
+    network.kill("node-1")
+    fresh = httpx.get(f"{network.gateway}/v1/blobs/{blob_id}?strict_consistency_check=true", timeout=60)
+    assert fresh.status_code == 503
+    assert fresh.json()["error"]["details"][0]["reason"] == "BLOB_UNAVAILABLE"
+
+    network.start("node-1", "node-2", "node-3", "node-4")
+    assert network.read(blob_id).content == data
+    assert network.put(random_bytes(50_000, 8)).status_code == 200
+    network.wait_complete()
+    network.kill("node-0", "node-1", "node-2")
+    assert network.read(missed_id).content == missed
+    network.start("node-0", "node-1", "node-2")
+
+
+def test_a_node_killed_in_the_middle_of_an_upload_costs_nothing(network: LiveNetwork) -> None:
+    data = random_bytes(8_000_000, 9)
+    killer = threading.Timer(1.0, network.kill, args=("node-2",))
+    killer.start()
+    blob_id = network.store(data)
+    killer.join()
+    assert network.read(blob_id).content == data
+    network.start("node-2")
+    network.wait_complete()
+
+
+def test_the_ledger_comes_back_where_it_was(network: LiveNetwork) -> None:
+    blob_id = network.store(random_bytes(5_000, 10))
+    network.kill("ledger", "gateway", "graphql")
+    network.start("ledger", "gateway", "graphql")
+    assert network.read(blob_id).content == random_bytes(5_000, 10)
+    network.store(random_bytes(5_000, 11))
+
+
+def test_a_second_supervisor_is_refused(network: LiveNetwork) -> None:
+    refused = network.run("up", "--detach", check=False)
+    assert refused.returncode == 3
+    assert "NETWORK_RUNNING" in refused.stderr
