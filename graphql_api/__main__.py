@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import functools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphql_api.app import why_not_ready
 from graphql_api.read_model.database import Database
 from graphql_api.service import run_service
 from haulout.crypto.bls import Bls12381
@@ -108,8 +106,7 @@ async def serve(options: argparse.Namespace) -> None:
                 rebuild=options.rebuild,
             )
         )
-        ready = functools.partial(why_not_ready, service.follower)
-        await stack.enter_async_context(serve_health(options.metrics, registry, ready=ready))
+        await stack.enter_async_context(serve_health(options.metrics, registry, ready=service.why_not_ready))
         address = await stack.enter_async_context(serve_http(service.app, options.listen, drain_s=DRAIN_S))
         log.info("serving GraphQL", url=f"http://{address}/graphql", height=service.follower.progress.height)
         await _until(stop, service.tasks)

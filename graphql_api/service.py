@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 import haulout
-from graphql_api.app import build_app
+from graphql_api.app import build_app, why_not_ready
 from graphql_api.context import Services
 from graphql_api.health import HealthBoard
 from graphql_api.limits import DEFAULT_BOUNDS
@@ -26,7 +26,7 @@ from haulout.ports import Clock, Ledger, NodeTransport, Rng, Store, Workers
 from haulout.replica.replica import Replica
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Service:
     """What runs: `tasks` end only with the service, or because something that it needs has failed."""
 
@@ -34,6 +34,19 @@ class Service:
     replica: Replica
     follower: Follower
     tasks: tuple[asyncio.Task[None], ...]
+    was_ready: bool = False
+
+    def why_not_ready(self) -> list[str]:
+        """Reasons why answers would mislead. Once ready, a ledger that is away is none: answers say their height."""
+        reasons = why_not_ready(self.follower)
+        replica = self.replica
+        if not reasons and not self.was_ready:
+            if replica.problem is not None:
+                reasons.append(f"{replica.problem.code}: {replica.problem}")
+            elif replica.head.height < replica.heard_height:
+                reasons.append(f"SYNCING: executing block {replica.head.height} of {replica.heard_height}")
+        self.was_ready = self.was_ready or not reasons
+        return reasons
 
 
 @contextlib.asynccontextmanager

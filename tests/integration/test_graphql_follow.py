@@ -13,7 +13,6 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from graphql_api.app import why_not_ready
 from graphql_api.read_model.database import Database
 from graphql_api.service import Service, run_service
 from haulout import bcs
@@ -164,7 +163,7 @@ async def test_a_stored_blob_is_shown_with_its_verified_certificate(town: Town, 
         nodes = await ask(town, http, "{ storageNodes { nodes { name phase weight } } }")
         assert {node["phase"] for node in nodes["storageNodes"]["nodes"]} == {"UNREACHABLE"}
         assert sum(node["weight"] for node in nodes["storageNodes"]["nodes"]) == 10
-        assert why_not_ready(service.follower) == []
+        assert service.why_not_ready() == []
         n_blocks = town.sequencer.head.height
         within = registry.get_sample_value("haulout_read_model_delay_seconds_bucket", {"le": "2.5"}) or 0
         assert within >= n_blocks - 1  # the first blocks may have come before the service was live
@@ -180,3 +179,34 @@ async def test_goes_on_after_a_restart_and_catches_up_with_what_it_missed(town: 
         assert service.follower.progress.height > 0
         nodes = (await ask(town, http, ISSUE_QUERY))["blobs"]["nodes"]
         assert [node["blobId"] for node in nodes] == [blob_id_text(second), blob_id_text(first)]
+
+
+class LostLedger:
+    """A ledger that cannot be reached."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def fail(*_: Any, **__: Any) -> Any:
+            raise Unreachable(peer="the ledger", problem="it is down")
+
+        return fail
+
+
+async def test_is_not_ready_before_it_has_seen_the_ledger_and_stays_ready_when_that_goes_away(
+    town: Town, tmp_path: Path
+) -> None:
+    real = town.sequencer
+    town.sequencer = LostLedger()  # type: ignore[assignment]
+    async with api(town, tmp_path / "1.sqlite") as (service, http, _registry):
+        async with asyncio.timeout(5):
+            while not service.why_not_ready()[0].startswith("UNREACHABLE"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        body = (await http.post("/graphql", json={"query": "{ system { nodesTotal } }"})).json()
+        assert body["data"]["system"]["nodesTotal"] == 4
+        assert body["extensions"]["watermark"]["height"] == 0
+    town.sequencer = real
+    async with api(town, tmp_path / "2.sqlite") as (service, http, _registry):
+        await town.store_blob(1)
+        await ask(town, http, ISSUE_QUERY)
+        assert service.why_not_ready() == []
+        service.replica.problem = Unreachable(peer="the ledger", problem="it went down")
+        assert service.why_not_ready() == []

@@ -330,9 +330,7 @@ def check_equals_state(path: Path, world: World) -> None:
             key[1:]: int.from_bytes(raw, "little") for key, raw in view.scan(*keys.table_range(keys.INVALID_BLOB))
         }
         certified = [
-            row
-            for row in blobs.values()
-            if row["certified_end_epoch"] is not None and row["invalid_height"] is None
+            row for row in blobs.values() if row["certified_end_epoch"] is not None and row["invalid_height"] is None
         ]
         totals = sql_queries.system_totals(connection, 0)
         assert totals["n_blobs"] == len(certified)
@@ -363,7 +361,9 @@ def check_equals_state(path: Path, world: World) -> None:
         } == table(view, keys.STAKED_WAL, StakedWal)
 
         buckets = {int.from_bytes(key, "big"): row for key, row in table(view, keys.BUCKET, Bucket).items()}
-        assert {row["epoch"]: Bucket(1, row["used_bytes"], row["rewards_frost"]) for row in rows(sa.select(t.ring))} == buckets
+        assert {
+            row["epoch"]: Bucket(1, row["used_bytes"], row["rewards_frost"]) for row in rows(sa.select(t.ring))
+        } == buckets
         members = rows(sa.select(t.committee_members).order_by(t.committee_members.c.position))
         committee = queries.committee(view)
         assert [(row["node_id"], row["shards"]) for row in members] == [
