@@ -125,7 +125,7 @@ class BlobSync:
             DiskFull, StorageFailed.
         """
         duty = self._vault.duty()
-        if not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
+        if not duty.shards or not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
             await self._vault.tables.remove_incomplete(blob_id)
             return
         await self._vault.check_writable()

@@ -6,6 +6,8 @@ or less. Rows and cursor are committed together per block, so a restart resumes 
 
 from __future__ import annotations
 
+import asyncio
+
 from haulout.errors import DiskFull
 from haulout.ledger import queries
 from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted
@@ -39,6 +41,7 @@ class LedgerFollower:
             async for block in blocks:
                 while not await self._follow(block):
                     await self._clock.sleep_ms(DISK_FULL_PAUSE_MS)
+                await asyncio.sleep(0)  # a long history is followed without making requests wait
         except (LedgerDiverged, UpgradeRequired):
             return  # the node goes on serving what it has
         finally:
@@ -78,6 +81,8 @@ class LedgerFollower:
         return True
 
     def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
+        if not duty.shards:
+            return False
         return bool(duty.mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)
 
     def _delay_ms(self, blob_id: BlobId) -> int:

@@ -155,7 +155,11 @@ class SliverStore:
         return self._buffered_bytes
 
     def has_metadata(self, blob_id: BlobId) -> bool:
-        return self.get_metadata(blob_id) is not None
+        """Whether metadata is here, damaged or not: `get_metadata` looks at the bytes."""
+        pending = self._pending.get(blob_id)
+        return (pending is not None and pending.metadata is not None) or self._store.get(
+            metadata_key(blob_id)
+        ) is not None
 
     def get_metadata(self, blob_id: BlobId) -> bytes | None:
         """The blob's metadata (BCS), pending or durable; None when it is not here.

@@ -218,6 +218,7 @@ class StorageNode:
             signature = await self._workers.run(self._scheme.sign, self.identity.bls_secret, message)
             return SignedMessage(message, signature)
 
+        await self.vault.metadata_bytes(blob_id)  # damaged metadata is found, and missing, before anything is signed
         confirmation = await self.vault.promise(blob_id, confirm)
         self._metrics.confirmations.inc()
         await self.vault.unlist_incomplete(blob_id)

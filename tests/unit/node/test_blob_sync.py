@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from haulout import codec
-from haulout.node.records import bit_of
+from haulout.node.errors import MissingSlivers
+from haulout.node.records import bit_of, metadata_key
 from haulout.node.repair_plan import Way
 from haulout.ports import SliverUpload
 from haulout.primitives import Axis
@@ -163,6 +164,24 @@ async def test_a_damaged_sliver_is_rebuilt_from_the_others(world) -> None:
     assert await slivers_of(world, node, blob) == world.uploads(blob, node)
     assert sorted(node.disk.files.values()) == sorted(before.values())
     assert (await node.api.health()).corrupt_slivers == 4
+
+
+async def test_damaged_metadata_is_not_promised_and_fetched_again(world) -> None:
+    blob, _ = await world.store(SMALL)
+    node = world.nodes[2]
+    key = metadata_key(blob.blob_id)
+    row = bytearray(node.store.get(key))
+    row[100] ^= 1
+    await node.store.commit({key: bytes(row)})
+    await node.kill()
+    await node.start()
+    with pytest.raises(MissingSlivers):
+        await world.confirm(blob.blob_id, None, 2)
+    page = await node.api.list_incomplete(after=None, limit=10)
+    assert [item.lacks_metadata for item in page.blobs] == [True]
+    await node.api.blob_sync.run_once()
+    assert await node.api.read_metadata(epoch=EPOCH, blob_id=blob.blob_id) == blob.blob_id + blob.metadata.to_bcs()
+    await world.confirm(blob.blob_id, None, 2)
 
 
 async def test_a_lost_disk_is_filled_again_by_following_from_the_start(world) -> None:
