@@ -55,6 +55,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--cors-origins", "origins that browsers may ask from, separated by commas", default="*")
     option("--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     option("--log-level", "least important level that is logged", default="info", choices=LEVELS)
+    known = os.environ.get("HAULOUT_ALLOW_PLAINTEXT", "").lower() in ("1", "true", "yes")
+    text = "speak gRPC without TLS beyond this machine, where the network is trusted"
+    parser.add_argument("--allow-plaintext", action="store_true", default=known, help=text)
     parser.add_argument("--rebuild", action="store_true", help="empty the read model and fill it again from genesis")
     return parser.parse_args(arguments)
 
@@ -82,9 +85,9 @@ async def serve(options: argparse.Namespace) -> None:
         readers, writers = ThreadWorkers(READ_THREADS), ThreadWorkers(WRITE_THREADS)
         stack.callback(readers.close)
         stack.callback(writers.close)
-        ledger = GrpcLedger(options.ledger)
+        ledger = GrpcLedger(options.ledger, allow_plaintext=options.allow_plaintext)
         stack.push_async_callback(ledger.close)
-        transport = GrpcNodeTransport()
+        transport = GrpcNodeTransport(allow_plaintext=options.allow_plaintext)
         stack.push_async_callback(transport.close)
         database = Database(options.database or f"sqlite:///{folder.absolute() / 'read_model.sqlite'}")
         stack.callback(database.close)
