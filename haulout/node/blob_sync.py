@@ -45,6 +45,7 @@ from haulout.world.errors import StorageFailed
 
 PAGE = 64
 LOOK_AGAIN_MS = 1_000
+LARGE_DECODE_BYTES = 1024 * 1024
 
 
 class BlobSync:
@@ -69,6 +70,7 @@ class BlobSync:
         self._metrics = metrics
         self._settings = settings
         self._sliver_slots = asyncio.Semaphore(settings.repair_slivers_at_once)
+        self._large_decode_slot = asyncio.Semaphore(1)  # so the memory allowed for a decoded blob is allowed once
 
     async def run(self) -> None:
         """Complete blobs until cancelled.
@@ -139,7 +141,10 @@ class BlobSync:
             symbol_size_bytes=metadata.symbol_size_bytes,
             memory_bytes=self._settings.repair_memory_bytes,
         )
-        if way is Way.DECODE:
+        if way is Way.DECODE and metadata.unencoded_length > LARGE_DECODE_BYTES:
+            async with self._large_decode_slot:
+                await self._rebuild_by_decoding(blob_id, metadata, missing, duty)
+        elif way is Way.DECODE:
             await self._rebuild_by_decoding(blob_id, metadata, missing, duty)
         else:
             await self._rebuild_one_by_one(blob_id, metadata, missing, duty)

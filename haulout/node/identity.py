@@ -38,7 +38,7 @@ class NodeSettings:
     repair_delay_large_from_bytes: int = 100 * 1024 * 1024
     repair_blobs_at_once: int = 4
     repair_slivers_at_once: int = 4
-    repair_memory_bytes: int = 256 * 1024 * 1024  # of an encoded blob that may be decoded whole
+    repair_memory_bytes: int = 128 * 1024 * 1024  # of an encoded blob that may be decoded whole
     repair_backoff_ms: int = 1_000
     repair_backoff_ms_max: int = 30_000
     peer_timeout_ms: int = 20_000
