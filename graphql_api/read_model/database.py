@@ -175,7 +175,7 @@ def _configure_sqlite(connection: Any, _: Any) -> None:
     """Readers beside one writer. NORMAL may lose the last commits in a power cut: they are applied again."""
     connection.isolation_level = None  # SQLAlchemy's BEGIN below, so that reads have a snapshot too
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384", "temp_store = MEMORY"):
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -4096", "temp_store = MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
