@@ -201,20 +201,18 @@ def _document(report: ProcessReport) -> dict[str, object]:
 
 
 def _missing(reports: list[ProcessReport]) -> str:
-    """One line: how much of the network is away, and whether reads and writes still work."""
-    from haulout.primitives import min_correct, min_decodable
-
-    nodes = [r for r in reports if r.role == "node"]
-    away = [r.name for r in nodes if r.state != "ready"]
-    n_shards = sum(len(r.health.shards) for r in nodes if r.health is not None)
-    if not away:
-        lacking = [
-            f"{r.name} lacks {r.health.incomplete_blobs} blobs" for r in nodes if r.health and r.health.incomplete_blobs
-        ]
-        return "; ".join(lacking) + " (being rebuilt)" if lacking else "nothing is missing"
-    total = max(n_shards, 1)
-    del min_correct, min_decodable, total
-    return f"away: {', '.join(away)}"
+    """One line: who is away, and who lacks what."""
+    nodes = [report for report in reports if report.role == "node"]
+    away = [report.name for report in reports if report.state != "ready"]
+    lacking = [
+        f"{r.name} lacks {r.health.incomplete_blobs} blobs" for r in nodes if r.health and r.health.incomplete_blobs
+    ]
+    parts = []
+    if away:
+        parts.append(f"away: {', '.join(away)}")
+    if lacking:
+        parts.append(f"{', '.join(lacking)} (being rebuilt)")
+    return "; ".join(parts) or "nothing is missing"
 
 
 def node_stop(name: str, directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:

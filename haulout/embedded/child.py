@@ -64,6 +64,8 @@ class Child:
             return ChildState.NOT_READY if self.was_ready else ChildState.STARTING
         if not self.wanted:
             return ChildState.STOPPED
+        if self.process is None:
+            return ChildState.STARTING
         return ChildState.RESTARTING if self.restart else ChildState.EXITED
 
     async def start(self) -> None:

@@ -72,6 +72,7 @@ class Supervisor:
         self._clock = clock
         self._transport = transport
         self._health: dict[str, NodeHealth] = {}
+        self._are_started = False
         self.shutdown_requested = asyncio.Event()
         self.children = {
             name: Child(
@@ -90,6 +91,7 @@ class Supervisor:
         try:
             for child in self.children.values():
                 await child.start()
+            self._are_started = True
             self.record()
             async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=False) as http:
                 while True:
@@ -109,7 +111,7 @@ class Supervisor:
         while not self.is_ready:
             failed = next((c for c in self.children.values() if c.state is ChildState.EXITED), None)
             if failed is not None or self._clock.monotonic_us() > deadline_us:
-                child = failed or next(c for c in self.children.values() if c.state is not ChildState.READY)
+                child = failed or next(c for c in self.children.values() if not c.is_ready)
                 raise StartFailed(
                     name=child.name,
                     timeout_s=timeout_s,
@@ -122,7 +124,9 @@ class Supervisor:
     @property
     def is_ready(self) -> bool:
         """Whether every process that should run is ready."""
-        return all(child.state in (ChildState.READY, ChildState.STOPPED) for child in self.children.values())
+        return self._are_started and all(
+            child.state in (ChildState.READY, ChildState.STOPPED) for child in self.children.values()
+        )
 
     def reports(self) -> list[ProcessReport]:
         """All processes, in the order of their start."""

@@ -15,32 +15,30 @@ STATE_STYLE = {"ready": "green", "starting": "yellow", "not ready": "yellow", "r
 
 def build_table(reports: Sequence[ProcessReport], *, title: str, footer: str) -> RenderableType:
     """Processes with their state; nodes with their shards, blocks and what they hold and lack."""
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False, pad_edge=False)
-    for heading in ("process", "state", "pid", "where", "shards", "height", "slivers", "stored", "lacks"):
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=heading != "state")
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("process", "state", "pid", "where", "shards", "height", "stored", "lacks"):
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
     for report in reports:
-        where = next(iter(report.urls.values()))
+        where = next(url for kind, url in sorted(report.urls.items()) if kind != "metrics")
         state = Text(report.state, style=STATE_STYLE.get(report.state, "dim"))
         if report.n_restarts:
-            state.append(f" ({report.n_restarts} restarts)", style="dim")
-        if report.reasons and report.state != "ready":
-            state.append(f"\n{'; '.join(report.reasons)}", style="dim")
+            state.append(f" ({report.n_restarts}×)", style="dim")
         table.add_row(report.name, state, str(report.pid or ""), where, *_node_cells(report))
-    return Group(table, Text(footer, style="dim"))
+    problems = [f"{r.name}: {'; '.join(r.reasons)}" for r in reports if r.reasons and r.state != "ready"]
+    return Group(table, *(Text(problem, style="yellow") for problem in problems), Text(footer, style="dim"))
 
 
-_NUMBERS = {"pid", "shards", "height", "slivers", "stored", "lacks"}
+_NUMBERS = {"pid", "shards", "height", "stored", "lacks"}
 
 
 def _node_cells(report: ProcessReport) -> tuple[str, ...]:
     health = report.health
     if health is None:
-        return ("",) * 5
+        return ("",) * 4
     lacks = f"{health.incomplete_blobs} blobs" if health.incomplete_blobs else ""
     return (
         str(len(health.shards)),
         str(health.height),
-        f"{health.stored_slivers:,}",
         size_text(health.stored_bytes),
         lacks,
     )
