@@ -33,6 +33,17 @@ def exit_code_of(error: HauloutError) -> int:
     return next((code for cls, code in EXIT_CODES if isinstance(error, cls)), EXIT_BUG)
 
 
+def bytes_text(size_bytes: int) -> str:
+    """A size for people, in binary units with one digit behind the point."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    value, unit = size_bytes * 10, -1
+    while value >= 10 * 1024 and unit < 3:
+        value, unit = (value + 512) // 1024, unit + 1
+    whole, tenth = divmod(value, 10)
+    return f"{whole}.{tenth} {('KiB', 'MiB', 'GiB', 'TiB')[unit]}"
+
+
 def print_json(document: Any) -> None:
     """A JSON document on standard output, pretty-printed."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
