@@ -184,8 +184,7 @@ def from_wire(kind: str, code: str, message: str, metadata: Mapping[str, str]) -
     A known leaf comes back as its own class with its typed fields; any other as a `RemoteError` that is also an
     instance of the class its kind names.
     """
-    leaf = _leaves().get((kind, code))
-    if leaf is not None:
+    for leaf in _leaves_of(kind, code):
         rebuilt = _rebuild(leaf, metadata)
         if rebuilt is not None:
             return rebuilt
@@ -196,20 +195,23 @@ def from_wire(kind: str, code: str, message: str, metadata: Mapping[str, str]) -
     return error
 
 
-def _leaves() -> dict[tuple[str, str], type[HauloutError]]:
-    found: dict[tuple[str, str], type[HauloutError]] = {}
-    queue: list[type[HauloutError]] = list(KINDS.values())
+def _leaves_of(kind: str, code: str) -> list[type[HauloutError]]:
+    """Leaves with this code: several packages may share one, each with its own fields."""
+    found: list[type[HauloutError]] = []
+    queue: list[type[HauloutError]] = [KINDS[kind]] if kind in KINDS else []
     while queue:
         cls = queue.pop()
         queue.extend(cls.__subclasses__())
-        if cls.__dict__.get("code") and cls not in KINDS.values() and not issubclass(cls, RemoteError):
-            found.setdefault((cls.kind, cls.__dict__["code"]), cls)
+        if cls.__dict__.get("code") == code and cls not in KINDS.values() and not issubclass(cls, RemoteError):
+            found.append(cls)
     return found
 
 
 def _rebuild(leaf: type[HauloutError], metadata: Mapping[str, str]) -> HauloutError | None:
     arguments: dict[str, object] = {}
     try:
+        if {field.name for field in fields(leaf)} != set(metadata):  # type: ignore[arg-type]
+            return None
         for field in fields(leaf):  # type: ignore[arg-type]
             text = metadata[field.name]
             if field.type in ("int", int):

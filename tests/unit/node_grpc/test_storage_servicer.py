@@ -238,12 +238,12 @@ async def test_a_bug_leaves_a_trace_id_and_nothing_else(serve: Any, node: Node) 
     ):
         stub = StorageNodeStub(channel)
         for call in (
-            stub.BlobStatus(pb.BlobStatusRequest(blob_id=ID)),
-            stub.ReadSlivers(pb.ReadSliversRequest(blob_id=ID)).read(),
-            stub.StoreSlivers(messages([start(whole(3))])),
+            lambda: stub.BlobStatus(pb.BlobStatusRequest(blob_id=ID)),
+            lambda: stub.ReadSlivers(pb.ReadSliversRequest(blob_id=ID)).read(),
+            lambda: stub.StoreSlivers(messages([start(whole(3))])),
         ):
             with capture_logs() as logged, pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call
+                await call()
             info = error_info(caught.value)
             assert (caught.value.code(), info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL_ERROR")
             trace_id = info.metadata["trace_id"]

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haulout import errors
+from haulout.codec.errors import SliverSizeMismatch
 from haulout.errors import HauloutError
+from haulout.node.errors import InvalidSliver
 from haulout.wire.errors import MalformedAnswer, PlaintextRefused, TooManyCalls
 from haulout.wire.status import DETAILS_KEY, from_status, to_status
 
@@ -45,6 +47,18 @@ def test_leaves_cross_as_themselves(error: HauloutError, code: grpc.StatusCode) 
     arrived = over_the_wire(error)
     assert type(arrived) is type(error)
     assert arrived.details() == error.details()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SliverSizeMismatch(axis="primary", index=3, size_bytes=4, expected_bytes=5),
+        InvalidSliver(blob_id="b", pair_index=1, axis="primary", problem="p"),
+    ],
+)
+def test_leaves_that_share_a_code_are_told_apart_by_their_fields(error: HauloutError) -> None:
+    assert error.code == "INVALID_SLIVER"
+    assert type(over_the_wire(error)) is type(error)
 
 
 @pytest.mark.parametrize("kind", [*errors.KINDS.values(), HauloutError])
