@@ -30,6 +30,9 @@ MIN_SEQUENCE_WAIT_MS = 5_000
 MEDIA_JSON = "application/json"
 MEDIA_GRAPHQL = "application/graphql-response+json"
 
+# The JSON parser recurses in C, where too deep a nesting ends the process instead of raising.
+MAX_BRACKETS = 5_000
+
 
 class View(GraphQL[Context, None]):
     """`POST /graphql`."""
@@ -137,6 +140,9 @@ class View(GraphQL[Context, None]):
         return False
 
     def decode_json(self, data: str | bytes) -> object:
+        brackets = (b"[", b"{") if isinstance(data, bytes) else ("[", "{")
+        if sum(data.count(bracket) for bracket in brackets) > MAX_BRACKETS:  # type: ignore[arg-type]
+            raise HTTPException(400, "Unable to parse request body as JSON")
         try:
             decoded = super().decode_json(data)
             json.dumps(decoded, ensure_ascii=False).encode()  # JSON can name half of a character; nothing can store it

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from haulout.cli.network import DIR_OPTION, JSON_OPTION
+from haulout.cli.options import DIR_OPTION, JSON_OPTION
 from haulout.cli.output import bytes_text, exit_code_of, print_error, print_json
 from haulout.cli.read import ID_FIRST
 from haulout.errors import HauloutError, InvalidField

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from haulout.cli.network import DIR_OPTION, JSON_OPTION
+from haulout.cli.options import DIR_OPTION, JSON_OPTION
 from haulout.cli.output import bytes_text, print_json
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from haulout.cli.options import DIR_OPTION, JSON_OPTION
 from haulout.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from haulout.embedded.folder import NetworkFolder
     from haulout.embedded.supervisor import ProcessReport
 
-DIR_OPTION = typer.Option(None, "--dir", help="The network's folder; else $HAULOUT_DIR, else ./.haulout.")
-JSON_OPTION = typer.Option(False, "--json", help="Answer in JSON.")
 
 node_app = typer.Typer(help="Storage nodes of the network on this machine.", no_args_is_help=True)
 

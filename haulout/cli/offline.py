@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,13 @@ import typer
 
 from haulout.cli.output import print_json
 from haulout.errors import Corrupt, DiskFull, HauloutError, InvalidField, NotFound
-from haulout.primitives import Axis, EncodingType, blob_id_text, pair_of_sliver_index, sliver_index_of_pair
+from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text, pair_of_sliver_index, sliver_index_of_pair
 
 if TYPE_CHECKING:
     from haulout.codec import BlobMetadata, EncodedBlob, Sliver
 
 METADATA_FILE = "metadata.bcs"
-_SLIVER_FILE = re.compile(r"(\d{4})\.bcs")
+_SLIVER_FILE = re.compile(r"([0-9]{4})\.bcs")
 
 FILE_ARGUMENT = typer.Argument(..., metavar="FILE", help="The file to read.", show_default=False)
 FOLDER_ARGUMENT = typer.Argument(..., metavar="DIR", help="A folder that `encode` made.", show_default=False)
@@ -220,10 +220,9 @@ def write_folder(encoded: EncodedBlob, out: Path) -> None:
     from haulout.codec import BlobMetadataWithId
 
     with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        partial = _partial_name(out)
         try:
-            partial.chmod(0o755)
+            partial.mkdir(parents=True)
             (partial / METADATA_FILE).write_bytes(bcs.encode(BlobMetadataWithId(encoded.blob_id, encoded.metadata)))
             for axis in Axis:
                 (partial / axis.name.lower()).mkdir()
@@ -257,7 +256,7 @@ def read_metadata(folder: Path) -> BlobMetadata:
         raise NoMetadata(folder=str(folder), file_name=METADATA_FILE) from e
     try:
         found: codec.BlobMetadataWithId = bcs.decode(codec.BlobMetadataWithId, raw)
-        codec.verify_metadata(found.metadata, found.blob_id, found.metadata.n_shards)
+        codec.verify_metadata(found.metadata, BlobId(found.blob_id), found.metadata.n_shards)
     except HauloutError as e:
         raise DamagedMetadata(path=str(path), problem=str(e)) from e
     return found.metadata
@@ -319,19 +318,20 @@ def write_file(out: Path, data: memoryview) -> None:
         DiskFull: nothing is left behind.
     """
     with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            prefix=f".{out.name}.", suffix=".partial", dir=out.parent, delete=False
-        ) as file:
-            partial = Path(file.name)
-            try:
-                file.write(data)
-                file.flush()
-                partial.chmod(0o644)
-                partial.replace(out)
-            except BaseException:  # a cancel as well: no half file stays
-                partial.unlink(missing_ok=True)
-                raise
+        partial = _partial_name(out)
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(out)
+        except BaseException:  # a cancel as well: no half file stays
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _partial_name(out: Path) -> Path:
+    """Where a result is until it is whole: hidden, beside its place."""
+    whole = out.resolve()
+    return whole.with_name(f".{whole.name}.{os.getpid()}.partial")
 
 
 def _sliver_files(folder: Path, axis: Axis, n_shards: int, skipped: list[Skipped]) -> list[str]:

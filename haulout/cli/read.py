@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from haulout.cli.network import DIR_OPTION, JSON_OPTION
+from haulout.cli.options import DIR_OPTION, JSON_OPTION
 from haulout.cli.output import bytes_text, print_json
 from haulout.errors import InvalidField
 

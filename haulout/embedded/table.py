@@ -15,11 +15,12 @@ STATE_STYLE = {"ready": "green", "starting": "yellow", "not ready": "yellow", "r
 
 def build_table(reports: Sequence[ProcessReport], *, title: str, footer: str) -> RenderableType:
     """Processes with their state; nodes with their shards, blocks and what they hold and lack."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     for heading in ("process", "state", "pid", "where", "shards", "height", "stored", "lacks"):
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
     for report in reports:
-        where = next(url for kind, url in sorted(report.urls.items()) if kind != "metrics")
+        url = next(url for kind, url in sorted(report.urls.items()) if kind != "metrics")
+        where = url.removeprefix("http://").partition("/")[0]
         state = Text(report.state, style=STATE_STYLE.get(report.state, "dim"))
         if report.n_restarts:
             state.append(f" ({report.n_restarts}×)", style="dim")
