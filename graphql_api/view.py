@@ -140,8 +140,8 @@ class View(GraphQL[Context, None]):
         return False
 
     def decode_json(self, data: str | bytes) -> object:
-        brackets = (b"[", b"{") if isinstance(data, bytes) else ("[", "{")
-        if sum(data.count(bracket) for bracket in brackets) > MAX_BRACKETS:  # type: ignore[arg-type]
+        text = data if isinstance(data, bytes) else data.encode()
+        if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:
             raise HTTPException(400, "Unable to parse request body as JSON")
         try:
             decoded = super().decode_json(data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from haulout.cli.options import DIR_OPTION, EPOCHS_OPTION, JSON_OPTION
+from haulout.cli.options import DIR_OPTION, JSON_OPTION
 from haulout.cli.output import print_json
 from haulout.errors import InvalidField
 from haulout.primitives import EncodingType, blob_id_text, frost_text, hex_id_text
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def store(
     files: list[Path] = typer.Argument(..., help="Files to store, each as a blob."),
-    epochs: str = EPOCHS_OPTION,
+    epochs: str = typer.Option(..., "--epochs", help="How many epochs to keep it, or `max`."),
     permanent: bool = typer.Option(False, "--permanent", help="Not to be deleted before it expires."),
     deletable: bool = typer.Option(False, "--deletable", hidden=True),
     force: bool = typer.Option(False, "--force", help="Register anew even when it is stored already."),
@@ -61,7 +61,7 @@ async def _store_all(
     directory: Path | None,
     quiet: bool,
 ) -> list[dict[str, Any]]:
-    from haulout.cli.files import mapped_file
+    from haulout.cli.files import map_file
     from haulout.cli.session import open_session
     from haulout.client.documents import store_result
     from haulout.client.store import StoreRequest, store_blob
@@ -76,7 +76,7 @@ async def _store_all(
             encoding=encoding,
         )
         for path in files:
-            with mapped_file(path) as data, _progress(path.name, quiet) as on_progress:
+            with map_file(path) as data, _progress(path.name, quiet) as on_progress:
                 result = await store_blob(session.network, session.wallet, data, request, on_progress=on_progress)
                 size = len(data)
             answers.append({"blobStoreResult": store_result(result), "path": str(path)})
@@ -97,7 +97,7 @@ def _summary(path: Path, size: int, result: StoreResult, request: StoreRequest, 
         lines.append(f"  kept     until epoch {result.blob.end_epoch} begins")
     else:
         lines.append(f"  kept     already, until epoch {result.end_epoch} begins; nothing was paid")
-    lines.append(f"  read     {session.gateway}/v1/blobs/{text}")
+    lines.append(f"  read     {session.client.gateway}/v1/blobs/{text}")
     return "\n".join(lines)
 
 
@@ -114,7 +114,7 @@ async def _dry_run(
     files: list[Path], epochs: str, encoding: EncodingType, directory: Path | None
 ) -> list[dict[str, Any]]:
     from haulout import codec
-    from haulout.cli.files import mapped_file
+    from haulout.cli.files import map_file
     from haulout.cli.session import open_session
     from haulout.codec import sizes
     from haulout.primitives import storage_units
@@ -124,7 +124,7 @@ async def _dry_run(
         n_epochs = await parse_epochs(session, epochs)
         params, system = await session.network.view.params(), await session.network.view.system()
         for path in files:
-            with mapped_file(path) as data:
+            with map_file(path) as data:
                 size = len(data)
                 encoded = sizes.encoded_length(size, params.n_shards, encoding)
                 blob_id, _ = await session.network.workers.run(codec.compute_blob_id, data, params.n_shards)
