@@ -71,7 +71,7 @@ class Readiness:
         if self.stopping:
             return ["SHUTTING_DOWN: the process was told to stop"]
         if self.node is None or self.replica is None:
-            return ["STARTING: storage is being opened"]
+            return ["STARTING: storage is being opened, or gRPC is not served yet"]
         known = reasons_of(self.replica.diverged, self.replica.upgrade_required, self.node.vault.slivers.failed)
         other = self.node.unready_reason()
         if other is not None and not any(reason.startswith(f"{other}:") for reason in known):
@@ -176,7 +176,6 @@ async def serve(options: argparse.Namespace) -> None:
             workers=workers,
             registry=registry,
         )
-        readiness.node, readiness.replica = node, replica
         tasks = [asyncio.create_task(follow_ledger(replica, clock)), asyncio.create_task(node.run())]
         stack.push_async_callback(cancel_all, tasks)
         servicer = StorageServicer(node, n_shards=genesis.n_shards)
@@ -191,6 +190,7 @@ async def serve(options: argparse.Namespace) -> None:
             registry=registry,
             allow_plaintext=options.allow_plaintext,
         ) as address:
+            readiness.node, readiness.replica = node, replica
             log.info("serving", address=address, name=identity.name, height=replica.head.height)
             try:
                 await run_until(stop, tasks)

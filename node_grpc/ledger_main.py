@@ -100,7 +100,6 @@ async def run_ledger(settings: LedgerSettings) -> None:
             store=store, genesis=genesis, scheme=Bls12381(), clock=clock, workers=workers, engine=settings.engine
         )
         stack.push_async_callback(sequencer.close)
-        reasons.clear()
         making = asyncio.create_task(sequencer.run())
         counting = asyncio.create_task(_follow_status(sequencer, collector, clock))
         stack.push_async_callback(cancel_all, [making, counting])
@@ -115,6 +114,7 @@ async def run_ledger(settings: LedgerSettings) -> None:
             registry=registry,
             allow_plaintext=settings.allow_plaintext,
         ) as address:
+            reasons.clear()
             log.info("serving", address=address, engine=settings.engine, height=sequencer.head.height)
             try:
                 await run_until(stop, [making, counting])

@@ -60,10 +60,10 @@ async def serve_service(
 
     async def follow_ready() -> None:
         while True:
-            await clock.sleep_ms(HEALTH_INTERVAL_MS)
             await set_state(ready())
+            await clock.sleep_ms(HEALTH_INTERVAL_MS)
 
-    await set_state(ready())
+    await set_state(["STARTING"])
     async with serving(server, address, allow_plaintext=allow_plaintext) as bound:
         following = asyncio.create_task(follow_ready())
         try:
