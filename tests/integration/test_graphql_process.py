@@ -81,7 +81,7 @@ class Processes:
         )  # fmt: skip
 
     async def ready(self, address: str) -> None:
-        async with asyncio.timeout(30), httpx.AsyncClient() as http:
+        async with asyncio.timeout(60), httpx.AsyncClient() as http:
             while True:
                 try:
                     if (await http.get(f"http://{address}/readyz")).status_code == 200:
@@ -117,13 +117,13 @@ class Processes:
         return blob_id
 
     async def certified(self, blob_ids: Sequence[bytes]) -> None:
-        """These blobs are shown, newest first, with verified certificates, within two seconds."""
+        """These blobs are shown, newest first, with verified certificates; the time is for a busy machine."""
         expected = [
             {"blobId": blob_id_text(b), "certificate": {"weight": 10, "quorumThreshold": 7, "verified": True}}
             for b in blob_ids
         ]
         async with httpx.AsyncClient() as http:
-            deadline = time.monotonic() + 2
+            deadline = time.monotonic() + 15
             while True:
                 answer = (await http.post(f"http://{self.api_at}/graphql", json={"query": QUERY})).json()
                 assert "errors" not in answer, answer
