@@ -79,6 +79,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled; returns when there is nothing more to follow (`stopped`)."""
+        self.is_live = self.progress.height >= self._blocks.head.height  # as after a restart with nothing new
         try:
             await self._follow()
         except HauloutError as e:
