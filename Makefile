@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 UV_VERSION := 0.13.8
+UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
 .PHONY: help venv up test check fmt gen bench lock clean
@@ -18,12 +19,12 @@ help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 venv: $(STAMP) ## .venv with everything, pinned
+	@:
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Haulout needs Python 3.11 or later; name one with make PYTHON=python3.12"; exit 1; }
 	@echo "installing into $(VENV) …"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(UV_READY) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
@@ -35,10 +36,10 @@ test: venv ## every test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 check: venv ## style, types, import rules, architecture: under a minute
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/python -m pytest -q tests/architecture
 
 fmt: venv ## format and fix what can be fixed
@@ -54,7 +55,7 @@ bench: venv ## the committed benchmarks, as ratios
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 lock: ## pin all dependencies anew
-	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@$(UV_READY) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
 
