@@ -258,6 +258,7 @@ async def _delete_one(session: Session, identity: Identity, *, ask: bool) -> tup
             document["noBlobFound"] = True
             if identity.object_id is not None:
                 raise ObjectNotFound(object_id=hex_id_text(identity.object_id))
+            document["postDeletionStatus"] = await _status(session, blob_id)
             return document, None
         if ask and not _confirm(found):
             return {**document, "aborted": True}, None

@@ -30,7 +30,7 @@ def map_file(path: Path) -> Iterator[memoryview]:
                 return
             mapped = mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as e:
-            raise InvalidField(field="file", problem=f"{path} cannot be read: {e}") from e
+            raise InvalidField(field="file", problem=f"{path} cannot be read: {_reason(e)}") from e
         stack.callback(_unmap, mapped)
         view = memoryview(mapped)
         stack.callback(view.release)
@@ -41,6 +41,10 @@ def _unmap(mapped: mmap.mmap) -> None:
     """Close a map; arrays over it that are still alive keep it until they are collected."""
     with contextlib.suppress(BufferError):
         mapped.close()
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def write_file(path: Path, data: memoryview) -> None:
@@ -61,6 +65,6 @@ def write_file(path: Path, data: memoryview) -> None:
     except OSError as e:
         if e.errno == errno.ENOSPC:
             raise DiskFull(path=str(path.parent)) from e
-        raise InvalidField(field="out", problem=f"{path} cannot be written: {e}") from e
+        raise InvalidField(field="out", problem=f"{path} cannot be written: {_reason(e)}") from e
     finally:
         draft.unlink(missing_ok=True)
