@@ -164,7 +164,8 @@ def status(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> 
 
     from haulout.embedded.table import build_table
 
-    footer = _missing(reports) if reports else "not running; start it with `haulout up`"
+    is_running = any(report.pid is not None for report in reports)
+    footer = _missing(reports) if is_running else "not running; start it with `haulout up`"
     Console().print(build_table(reports, title=f"haulout · {folder.root}", footer=footer))
 
 

@@ -1,24 +1,22 @@
-"""`haulout store`: files into the network."""
+"""`haulout store`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from haulout.cli.options import DIR_OPTION, JSON_OPTION
-from haulout.cli.output import print_json
-from haulout.errors import InvalidField
-from haulout.primitives import EncodingType, blob_id_text, frost_text, hex_id_text
+from haulout.cli.output import bytes_text, exit_code_of, print_error, print_json
+from haulout.errors import HauloutError, InvalidField
 
 if TYPE_CHECKING:
     from haulout.cli.session import Session
-    from haulout.client.store import Progress, StoreRequest, StoreResult
+    from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult
 
 
 def register(app: typer.Typer) -> None:
@@ -27,149 +25,186 @@ def register(app: typer.Typer) -> None:
 
 
 def store(
-    files: list[Path] = typer.Argument(..., help="Files to store, each as a blob."),
-    epochs: str = typer.Option(..., "--epochs", help="How many epochs to keep it, or `max`."),
-    permanent: bool = typer.Option(False, "--permanent", help="Not to be deleted before it expires."),
-    deletable: bool = typer.Option(False, "--deletable", hidden=True),
+    files: list[Path] = typer.Argument(..., help="Files to store, each as one blob."),
+    epochs: str = typer.Option(..., help="For how many epochs, the current one counted; or max."),
+    permanent: bool = typer.Option(False, "--permanent", help="Nobody can delete it before it expires."),
     force: bool = typer.Option(False, "--force", help="Register anew even when it is stored already."),
-    ignore_resources: bool = typer.Option(False, "--ignore-resources", help="Do not use storage already owned."),
-    encoding: str = typer.Option("RS2", "--encoding", "--encoding-type", help="RS2."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what it would cost."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Tell id, sizes and cost; store and pay nothing."),
+    encoding: str = typer.Option("RS2", help="The encoding: RS2."),
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Store files; returns when the ledger has certified that they are kept."""
-    if permanent and deletable:
-        raise InvalidField(field="permanent", problem="a blob is either deletable or permanent")
-    options = {"permanent": permanent, "force": force, "reuse": not ignore_resources}
-    kind = EncodingType.parse(encoding)
-    task = (
-        _dry_run(files, epochs, kind, directory)
-        if dry_run
-        else _store_all(files, epochs, kind, options, directory, as_json)
-    )
-    answers = asyncio.run(task)
-    if as_json:
-        print_json(answers)
+    """Store files as blobs. Stopped or failed, the same command goes on where it was and pays nothing twice."""
+    from haulout.cli.session import run_session
+
+    n_epochs, encoding_number = _parse_epochs(epochs), _parse_encoding(encoding)
+
+    async def work(session: Session) -> int:
+        from haulout.client.store import StoreRequest
+        from haulout.primitives import EncodingType
+
+        chosen = n_epochs or (await session.network.view.params()).max_epochs_ahead
+        request = StoreRequest(chosen, deletable=not permanent, force=force, encoding=EncodingType(encoding_number))
+        return await _store_files(session, files, request, dry_run=dry_run, as_json=as_json)
+
+    exit_code = run_session(directory, work)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
-async def _store_all(
-    files: list[Path],
-    epochs: str,
-    encoding: EncodingType,
-    options: dict[str, bool],
-    directory: Path | None,
-    quiet: bool,
-) -> list[dict[str, Any]]:
-    from haulout.cli.files import map_file
-    from haulout.cli.session import open_session
-    from haulout.client.documents import store_result
-    from haulout.client.store import StoreRequest, store_blob
-
-    answers = []
-    async with open_session(directory) as session:
-        request = StoreRequest(
-            n_epochs=await parse_epochs(session, epochs),
-            deletable=not options["permanent"],
-            force=options["force"],
-            reuse_storage=options["reuse"],
-            encoding=encoding,
-        )
-        for path in files:
-            with map_file(path) as data, _progress(path.name, quiet) as on_progress:
-                result = await store_blob(session.network, session.wallet, data, request, on_progress=on_progress)
-                size = len(data)
-            answers.append({"blobStoreResult": store_result(result), "path": str(path)})
-            if not quiet:
-                typer.echo(_summary(path, size, result, request, session))
-    return answers
-
-
-def _summary(path: Path, size: int, result: StoreResult, request: StoreRequest, session: Session) -> str:
-    from haulout.client.store import NewlyCreated
-
-    text = blob_id_text(result.blob_id)
-    lines = [f"{path}: {size:,} bytes", f"  blob id  {text}"]
-    if isinstance(result, NewlyCreated):
-        lines.append(f"  object   {hex_id_text(result.object_id)}")
-        lines.append(f"  encoded  {result.encoded_bytes:,} bytes over all shards")
-        lines.append(f"  cost     {frost_text(result.cost_frost)} for {request.n_epochs} epochs")
-        lines.append(f"  kept     until epoch {result.blob.end_epoch} begins")
-    else:
-        lines.append(f"  kept     already, until epoch {result.end_epoch} begins; nothing was paid")
-    lines.append(f"  read     {session.client.gateway}/v1/blobs/{text}")
-    return "\n".join(lines)
-
-
-async def parse_epochs(session: Session, text: str) -> int:
-    """A number of epochs, or `max` for as many as can be bought."""
+def _parse_epochs(text: str) -> int | None:
+    """A number of epochs; None for as many as can be bought."""
     if text == "max":
-        return (await session.network.view.params()).max_epochs_ahead
-    if not text.isdigit() or len(text) > 9:
-        raise InvalidField(field="epochs", problem=f"{text!r} is neither a number nor `max`")
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise InvalidField(field="epochs", problem=f"{text!r} is neither a number from 1 on nor max")
     return int(text)
 
 
-async def _dry_run(
-    files: list[Path], epochs: str, encoding: EncodingType, directory: Path | None
-) -> list[dict[str, Any]]:
-    from haulout import codec
-    from haulout.cli.files import map_file
-    from haulout.cli.session import open_session
-    from haulout.codec import sizes
-    from haulout.primitives import storage_units
+def _parse_encoding(text: str) -> int:
+    from haulout.primitives import EncodingType
 
-    answers = []
-    async with open_session(directory) as session:
-        n_epochs = await parse_epochs(session, epochs)
-        params, system = await session.network.view.params(), await session.network.view.system()
-        for path in files:
-            with map_file(path) as data:
-                size = len(data)
-                encoded = sizes.encoded_length(size, params.n_shards, encoding)
-                blob_id, _ = await session.network.workers.run(codec.compute_blob_id, data, params.n_shards)
-            units = storage_units(encoded)
-            cost = units * (system.storage_price_frost * n_epochs + system.write_price_frost)
-            answers.append(
-                {
-                    "path": str(path),
-                    "blobId": blob_id_text(blob_id),
-                    "unencodedSize": size,
-                    "encodedSize": encoded,
-                    "storageCost": cost,
-                    "encodingType": encoding.name,
-                }
-            )
-            sys.stderr.write(f"{path}: {size:,} bytes would cost {frost_text(cost)} for {n_epochs} epochs\n")
-    return answers
+    if text.upper() not in EncodingType.__members__:
+        known = ", ".join(EncodingType.__members__)
+        raise InvalidField(field="encoding", problem=f"{text!r} is not one of {known}")
+    return EncodingType[text.upper()]
+
+
+async def _store_files(
+    session: Session, files: list[Path], request: StoreRequest, *, dry_run: bool, as_json: bool
+) -> int:
+    """Store one after the other; the exit code. Of several files, one that fails does not stop the rest."""
+    documents: list[dict[str, Any]] = []
+    exit_code = 0
+    for path in files:
+        try:
+            if dry_run:
+                documents.append(await _quote_file(session, path, request, as_json=as_json))
+            else:
+                documents.append(await _store_file(session, path, request, as_json=as_json))
+        except HauloutError as e:
+            if len(files) == 1:
+                raise
+            exit_code = exit_code or exit_code_of(e)
+            documents.append({"blobStoreResult": {"error": {"errorMsg": str(e), "code": e.code}}, "path": str(path)})
+            if not as_json:
+                sys.stderr.write(f"{path}: ")
+                print_error(e, as_json=False)
+    if as_json:
+        print_json(documents)
+    return exit_code
+
+
+async def _store_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
+    from haulout.cli.files import map_file
+    from haulout.client import documents
+    from haulout.client.store import store_blob
+
+    with map_file(path) as data, _progress_bar(path.name) as on_progress:
+        result = await store_blob(session.network, session.wallet, data, request, on_progress=on_progress)
+        size_bytes = len(data)
+    if not as_json:
+        _print_stored(session, path, size_bytes, result)
+    return {"blobStoreResult": documents.store_result(result), "path": str(path)}
+
+
+def _print_stored(session: Session, path: Path, size_bytes: int, result: StoreResult) -> None:
+    from haulout.client.store import NewlyCreated
+    from haulout.primitives import blob_id_text, frost_text, hex_id_text
+
+    blob_id = blob_id_text(result.blob_id)
+    lines = [f"{path}: stored" if isinstance(result, NewlyCreated) else f"{path}: stored already, nothing was paid"]
+    lines.append(f"  blob id    {blob_id}")
+    if result.object_id is not None:
+        lines.append(f"  object     {hex_id_text(result.object_id)}")
+    if isinstance(result, NewlyCreated):
+        lines.append(f"  size       {bytes_text(size_bytes)}, encoded {bytes_text(result.encoded_bytes)}")
+        lines.append(f"  cost       {frost_text(result.cost_frost)} ({_operation_text(result.operation)})")
+        lines.append(f"  until      the start of epoch {result.blob.end_epoch}")
+    else:
+        lines.append(f"  size       {bytes_text(size_bytes)}")
+        lines.append(f"  until      the start of epoch {result.end_epoch}")
+    lines.append(f"  read it    {session.client.gateway.rstrip('/')}/v1/blobs/{blob_id}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _operation_text(operation: str) -> str:
+    return {
+        "registerFromScratch": "new storage",
+        "reuseStorage": "storage you had",
+        "reuseRegistration": "an earlier try had paid",
+        "reuseAndExtend": "extended",
+    }.get(operation, operation)
+
+
+async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
+    """What storing a file would give and cost; upstream's `storageCost` is the whole cost, and so is ours."""
+    from haulout.cli.files import map_file
+    from haulout.client.errors import EpochsOutOfRange
+    from haulout.codec import compute_blob_id, sizes
+    from haulout.ledger.queries import Quote
+    from haulout.primitives import EncodingType, blob_id_text, frost_text, storage_units
+
+    view = session.network.view
+    params, system = await view.params(), await view.system()
+    if not 1 <= request.n_epochs <= params.max_epochs_ahead:
+        raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
+    encoding = request.encoding or EncodingType.RS2
+    with map_file(path) as data:
+        size_bytes = len(data)
+        encoded_bytes = sizes.encoded_length(size_bytes, params.n_shards, encoding)
+        blob_id, _ = await session.network.workers.run(compute_blob_id, data, params.n_shards, encoding=encoding)
+    units = storage_units(encoded_bytes)
+    quote = Quote(
+        encoded_bytes=encoded_bytes,
+        n_epochs=request.n_epochs,
+        storage_frost=units * request.n_epochs * system.storage_price_frost,
+        write_frost=units * system.write_price_frost,
+    )
+    if not as_json:
+        sys.stdout.write(
+            f"{path}: would be stored\n"
+            f"  blob id    {blob_id_text(blob_id)}\n"
+            f"  size       {bytes_text(size_bytes)}, encoded {bytes_text(encoded_bytes)}\n"
+            f"  cost       {frost_text(quote.total_frost)} for {quote.n_epochs} epochs\n"
+        )
+    return {
+        "path": str(path),
+        "blobId": blob_id_text(blob_id),
+        "unencodedSize": size_bytes,
+        "encodedSize": encoded_bytes,
+        "storageCost": quote.total_frost,
+        "encodingType": encoding.name,
+    }
 
 
 @contextlib.contextmanager
-def _progress(name: str, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error with phase, bytes, rate and time left; nothing where nobody looks."""
-    if quiet or not sys.stderr.isatty():
+def _progress_bar(name: str) -> Iterator[OnProgress]:
+    """A bar on standard error that shows phase, bytes, rate and time left; nothing where nobody watches."""
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
-    columns = [
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
+        DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-    ]
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        phase = ""
+        task = bar.add_task(escape(name), total=None)
+        shown_phase = ""
 
         def show(progress: Progress) -> None:
-            nonlocal phase
-            if progress.phase != phase:
-                phase = progress.phase
-                bar.reset(task, total=progress.total_bytes or None, description=f"{name} {phase}")
-            bar.update(task, completed=progress.done_bytes, total=progress.total_bytes or None)
+            nonlocal shown_phase
+            if progress.phase != shown_phase:
+                shown_phase = progress.phase
+                bar.reset(task, total=progress.total_bytes, description=f"{escape(name)} · {progress.phase}")
+            bar.update(task, completed=progress.done_bytes)
 
         yield show

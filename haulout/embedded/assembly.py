@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from haulout.embedded.addresses import announce_addresses
 from haulout.embedded.control import SupervisorControl
 from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged
 from haulout.embedded.founding import check_shape, found_network, write_client_file
 from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
 from haulout.embedded.supervisor import Supervisor, end_orphans
 from haulout.observability.lifecycle import stop_on_signals
+from haulout.primitives import parse_object_id
 from haulout.wire.control import serve_control
+from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
@@ -76,7 +80,7 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
             with stop_on_signals() as stop:
                 async with serve_control(control, layout.address_of("supervisor")):
                     work = asyncio.create_task(supervisor.run())
-                    watch = asyncio.create_task(_watch(running, on_start, on_ready))
+                    watch = asyncio.create_task(_watch(running, options.folder, clock, on_start, on_ready))
                     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(supervisor.shutdown_requested.wait())]
                     try:
                         done, _ = await asyncio.wait([work, watch, *ends], return_when=asyncio.FIRST_COMPLETED)
@@ -100,10 +104,28 @@ async def _finish(task: asyncio.Task[object]) -> None:
     task.exception()
 
 
-async def _watch(running: Running, on_start: Watcher, on_ready: Watcher) -> None:
+async def _watch(
+    running: Running, folder: NetworkFolder, clock: SystemClock, on_start: Watcher, on_ready: Watcher
+) -> None:
     await on_start(running)
-    await running.supervisor.wait_ready(READY_TIMEOUT_S)
+    announcing = asyncio.create_task(_announce(running, folder, clock))
+    try:
+        await running.supervisor.wait_ready(READY_TIMEOUT_S)
+        await announcing
+    finally:
+        announcing.cancel()
     await on_ready(running)
+
+
+async def _announce(running: Running, folder: NetworkFolder, clock: SystemClock) -> None:
+    """See that the ledger names the nodes' present addresses; only then would a store succeed."""
+    ledger = GrpcLedger(running.layout.address_of("ledger"))
+    chain_id = parse_object_id(running.shape.chain_id, field="chain_id")
+    try:
+        await announce_addresses(folder, running.layout, chain_id=chain_id, ledger=ledger, clock=clock, rng=SystemRng())
+    finally:
+        await ledger.close()
+    running.supervisor.addresses_announced = True
 
 
 def _prepare(options: UpOptions, clock: SystemClock) -> tuple[NetworkShape, Layout, int]:
@@ -118,6 +140,8 @@ def _prepare(options: UpOptions, clock: SystemClock) -> tuple[NetworkShape, Layo
     for what, have, asked in (("nodes", shape.n_nodes, options.n_nodes), ("shards", shape.n_shards, options.n_shards)):
         if asked is not None and asked != have:
             raise ShapeChanged(path=path, what=what, have=have, asked=asked)
-    # Nodes are on the ledger under their addresses, so an existing network keeps its ports.
     wanted = options.port_base or shape.port_base
-    return shape, choose_layout(wanted, shape.n_nodes), wanted
+    layout = choose_layout(wanted, shape.n_nodes)
+    moved = dataclasses.replace(shape, port_base=layout.port_base)
+    options.folder.save_shape(moved)
+    return moved, layout, wanted

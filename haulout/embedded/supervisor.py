@@ -35,16 +35,13 @@ class StartFailed(Unavailable):
     """A process did not become ready."""
 
     code = "START_FAILED"
-    template = "{name} did not become ready within {timeout_s} s: {reason}\n{last_lines}"
-    hint = "its whole log is {log}"
+    template = "{name} did not become ready within {timeout_s} s: {reason}\n{last_lines}\nits whole log is {log}"
+    hint = "stop what holds its ports or its folder, and try again"
     name: str
     timeout_s: int
     reason: str
     last_lines: str
     log: str
-
-    def __str__(self) -> str:
-        return super().__str__().format(log=self.log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +70,7 @@ class Supervisor:
         self._transport = transport
         self._health: dict[str, NodeHealth] = {}
         self._are_started = False
+        self.addresses_announced = False
         self.shutdown_requested = asyncio.Event()
         self.children = {
             name: Child(
@@ -108,7 +106,7 @@ class Supervisor:
             StartFailed: names the first process that is not, with the end of its log.
         """
         deadline_us = self._clock.monotonic_us() + timeout_s * 1_000_000
-        while not self.is_ready:
+        while not (self._are_started and self._processes_ready):
             failed = next((c for c in self.children.values() if c.state is ChildState.EXITED), None)
             if failed is not None or self._clock.monotonic_us() > deadline_us:
                 child = failed or next(c for c in self.children.values() if not c.is_ready)
@@ -123,10 +121,12 @@ class Supervisor:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every process that should run is ready."""
-        return self._are_started and all(
-            child.state in (ChildState.READY, ChildState.STOPPED) for child in self.children.values()
-        )
+        """Whether every process that should run is ready and the ledger knows where the nodes are."""
+        return self._are_started and self.addresses_announced and self._processes_ready
+
+    @property
+    def _processes_ready(self) -> bool:
+        return all(child.state in (ChildState.READY, ChildState.STOPPED) for child in self.children.values())
 
     def reports(self) -> list[ProcessReport]:
         """All processes, in the order of their start."""
