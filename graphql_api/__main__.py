@@ -17,8 +17,7 @@ from pathlib import Path
 from graphql_api.read_model.database import Database
 from graphql_api.service import run_service
 from haulout.crypto.bls import Bls12381
-from haulout.errors import HauloutError, InvalidField
-from haulout.ledger.genesis import Genesis
+from haulout.errors import HauloutError
 from haulout.observability.health_server import serve_health, serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
@@ -26,6 +25,7 @@ from haulout.observability.metrics import build_registry
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
+from haulout.world.genesis_file import read_genesis
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
@@ -60,18 +60,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--allow-plaintext", action="store_true", default=known, help=text)
     parser.add_argument("--rebuild", action="store_true", help="empty the read model and fill it again from genesis")
     return parser.parse_args(arguments)
-
-
-def read_genesis(path: Path) -> Genesis:
-    """The genesis document of a file.
-
-    Raises:
-        InvalidField: no such file, or not a genesis document.
-    """
-    try:
-        return Genesis.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError) as e:
-        raise InvalidField(field="genesis", problem=f"{path} cannot be read: {e}") from e
 
 
 async def serve(options: argparse.Namespace) -> None:

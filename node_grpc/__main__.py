@@ -35,6 +35,7 @@ from haulout.wire.v1.storage_pb2 import DESCRIPTOR
 from haulout.wire.v1.storage_pb2_grpc import add_StorageNodeServicer_to_server
 from haulout.world.clock import SystemClock
 from haulout.world.disk import FileDisk
+from haulout.world.genesis_file import read_genesis
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
@@ -43,7 +44,6 @@ from node_grpc.process import (
     add_switch,
     cancel_all,
     follow_ledger,
-    read_genesis,
     read_json_file,
     reasons_of,
     run_until,

@@ -24,12 +24,13 @@ from haulout.sequencer.sequencer import Sequencer
 from haulout.wire.v1.ledger_pb2 import DESCRIPTOR
 from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
 from haulout.world.clock import SystemClock
+from haulout.world.genesis_file import read_genesis
 from haulout.world.memory_store import MemoryStore
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
 from node_grpc.ledger_servicer import PER_METHOD, LedgerServicer
-from node_grpc.process import cancel_all, read_genesis, run_until
+from node_grpc.process import cancel_all, run_until
 from node_grpc.server import serve_service
 
 SERVICE = DESCRIPTOR.services_by_name["Ledger"].full_name

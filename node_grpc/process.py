@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from haulout.errors import DiskFull, HauloutError, InvalidField
-from haulout.ledger.genesis import Genesis
 from haulout.ports import Clock
 from haulout.replica.replica import Replica
 
@@ -35,15 +34,6 @@ def add_switch(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
     name = flag.removeprefix("--").replace("-", "_").upper()
     known = os.environ.get(f"HAULOUT_{name}", "").lower() in ("1", "true", "yes")
     parser.add_argument(flag, help=text, action="store_true", default=known)
-
-
-def read_genesis(path: Path) -> Genesis:
-    """The genesis document of a file.
-
-    Raises:
-        InvalidField: no such file, or not a genesis document.
-    """
-    return Genesis.from_json(_read_text("genesis", path))
 
 
 def read_json_file(field: str, path: Path) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from haulout.client.view import LedgerView, ProvenSource
 from haulout.client.wallet import Wallet, read_secret
 from haulout.crypto.bls import Bls12381
 from haulout.embedded.folder import FolderDamaged, NetworkFolder, NoNetwork, find_folder, read_json
-from haulout.errors import InvalidField, Unavailable, Unreachable
-from haulout.ledger.genesis import Genesis
+from haulout.errors import Unavailable, Unreachable
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
+from haulout.world.genesis_file import read_genesis
 from haulout.world.rng import SystemRng
 from haulout.world.workers import ThreadWorkers
 
@@ -96,7 +96,7 @@ async def open_session(directory: Path | None) -> AsyncIterator[Session]:
     """
     folder = find_folder(directory)
     client = load_client_document(folder)
-    genesis = _read_genesis(Path(client.genesis))
+    genesis = read_genesis(Path(client.genesis))
     secret = read_secret(Path(client.wallet))
     clock, rng = SystemClock(), SystemRng()
     async with contextlib.AsyncExitStack() as stack:
@@ -132,10 +132,3 @@ def run_session(directory: Path | None, work: Callable[[Session], Awaitable[T]])
             return await work(session)
 
     return asyncio.run(run())
-
-
-def _read_genesis(path: Path) -> Genesis:
-    try:
-        return Genesis.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError) as e:
-        raise InvalidField(field="genesis", problem=f"{path} cannot be read: {e}") from e

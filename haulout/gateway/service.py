@@ -13,13 +13,11 @@ from haulout.client.network import Network
 from haulout.client.view import LedgerView, ReplicaSource
 from haulout.client.wallet import Wallet, read_secret
 from haulout.crypto.bls import Bls12381
-from haulout.errors import InvalidField
 from haulout.gateway.aggregator import Aggregator
 from haulout.gateway.app import build_app
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
-from haulout.ledger.genesis import Genesis
 from haulout.observability.health_server import serve_health, serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
@@ -28,6 +26,7 @@ from haulout.replica.replica import Replica
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
+from haulout.world.genesis_file import read_genesis
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
@@ -49,18 +48,6 @@ class GatewaySettings:
     metrics: str
     wallet: Path
     cache_bytes: int = DEFAULT_CACHE_BYTES
-
-
-def read_genesis(path: Path) -> Genesis:
-    """The genesis document of a file.
-
-    Raises:
-        InvalidField: no such file, or not a genesis document.
-    """
-    try:
-        return Genesis.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError) as e:
-        raise InvalidField(field="genesis", problem=f"{path} cannot be read: {e}") from e
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
