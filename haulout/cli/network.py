@@ -132,22 +132,24 @@ def _detach(folder: NetworkFolder, options: list[str]) -> None:
 def down(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
     """Stop the network of a folder; its data stays."""
     from haulout.embedded.folder import find_folder, read_json
-    from haulout.embedded.supervisor import end_orphans, is_ours
+    from haulout.embedded.supervisor import end_orphans
 
     folder = find_folder(directory)
     folder.require_shape()
     was_running = folder.is_locked()
-    pid = int((read_json(folder.supervisor_file) or {}).get("pid", 0))
-    if was_running and pid:
-        os.kill(pid, signal.SIGTERM)
+    record = read_json(folder.supervisor_file)
+    if was_running and record:
+        os.kill(int(record["pid"]), signal.SIGTERM)
         while folder.is_locked():
             time.sleep(0.05)
-    elif pid and not is_ours(pid, folder):
+    elif record:
         end_orphans(folder)
     if as_json:
-        print_json({"dir": str(folder.root), "stopped": was_running})
+        print_json({"dir": str(folder.root), "stopped": was_running or record is not None})
+    elif was_running:
+        _say("stopped")
     else:
-        _say("stopped" if was_running else "it was not running")
+        _say("ended what a dead supervisor had left running" if record else "it was not running")
 
 
 def status(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
