@@ -50,6 +50,8 @@ def store_result(result: StoreResult) -> dict[str, Any]:
         operation: dict[str, Any] = {"encodedLength": result.encoded_bytes}
         if result.operation == "registerFromScratch":
             operation["epochsAhead"] = result.n_epochs
+        elif result.operation in ("reuseAndExtend", "reuseAndExtendNonCertified"):
+            operation["epochsExtended"] = result.n_epochs
         return {
             "newlyCreated": {
                 "blobObject": blob_object(result.object_id, result.blob),

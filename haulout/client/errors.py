@@ -64,6 +64,36 @@ class InsufficientConfirmations(Unavailable):
 
 
 @dataclass(eq=False)
+class WrongBytes(Corrupt):
+    """A node handed out something else than what the blob id commits to; it is not asked again for this blob."""
+
+    code = "WRONG_BYTES"
+    template = "{what} from {node} is wrong: {problem}"
+    node: str
+    what: str
+    problem: str
+
+
+@dataclass(eq=False)
+class SliversMissing(NotFound):
+    """A node answers, but lacks slivers that it should have; it may get them yet."""
+
+    code = "SLIVERS_MISSING"
+    template = "{node} lacks {missing} slivers"
+    node: str
+    missing: int
+
+
+@dataclass(eq=False)
+class ForgedConfirmation(Corrupt):
+    """What a node calls its confirmation does not verify; it is not asked again."""
+
+    code = "FORGED_CONFIRMATION"
+    template = "the confirmation of {node} does not verify"
+    node: str
+
+
+@dataclass(eq=False)
 class EpochsOutOfRange(InvalidInput):
     """More epochs than can be bought, or none."""
 

@@ -20,6 +20,12 @@ class ClientMetrics:
             ["node"],
             registry=registry,
         )
+        self.bad_confirmations = Counter(
+            "haulout_client_bad_confirmations_total",
+            "Confirmations of a node that did not verify.",
+            ["node"],
+            registry=registry,
+        )
         self.hedges = Counter(
             "haulout_read_hedges_total", "Requests made because an earlier one was slow.", registry=registry
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from haulout.client.metrics import ClientMetrics
+from haulout.client.plan import Patience
 from haulout.client.view import LedgerView
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import Unreachable
@@ -21,6 +22,7 @@ from haulout.primitives import BlobId, ObjectId
 
 SPILL_THRESHOLD_BYTES = 8 << 20
 PENALTY_MS = 2_000
+NOWHERE = "127.0.0.1:1"  # what a member without an address is called at: nothing answers there
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Network:
     workers: Workers
     spill: Path | None = None  # where large buffers live instead of in memory; None keeps them in memory
     metrics: ClientMetrics = field(default_factory=ClientMetrics)
+    patience: Patience = field(default_factory=Patience)
     _records: dict[ObjectId, NodeRecord] = field(default_factory=dict)
     _stores: dict[BlobId, asyncio.Lock] = field(default_factory=dict)
 
@@ -80,7 +83,7 @@ class Network:
         for member in committee.members:
             node = nodes.get(ObjectId(member.node_id))
             if node is None or not node.addresses:
-                api: StorageNodeApi = self.transport.connect("127.0.0.1:1")
+                api: StorageNodeApi = self.transport.connect(NOWHERE)
                 name = member.node_id.hex()[:8]
             else:
                 api, name = self.transport.connect(node.addresses[0]), node.name

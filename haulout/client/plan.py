@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,16 +57,17 @@ class NodeRank:
 
 
 def choose_pairs(
-    assignment: Assignment, ranks: Collection[NodeRank], *, have: Collection[int], asked: Collection[int], n_wanted: int
+    assignment: Assignment, ranks: Collection[NodeRank], *, taken: Collection[int], n_wanted: int
 ) -> dict[ObjectId, list[SliverPairIndex]]:
     """Pairs whose primary slivers to ask for next, by node; fewer than `n_wanted` when there are no more.
+
+    Pairs that are `taken`, and those of nodes without a rank, are left out.
 
     Systematic slivers come first, since with all of them nothing has to be decoded; but not from nodes that failed
     lately while others can serve. Within that, quick nodes first.
     """
     n_systematic = min_decodable(assignment.n_shards)
     rank_of = {rank.node_id: rank for rank in ranks}
-    taken = {*have, *asked}
     candidates = [
         (rank.failed_lately, pair >= n_systematic, rank.latency_us, pair)
         for pair, owner in enumerate(assignment.node_of_pair)
@@ -77,6 +79,36 @@ def choose_pairs(
     return chosen
 
 
-def n_hedges(n_shards: int) -> int:
-    """Requests made in addition when answers are slow: a tenth of what decodes, at least one."""
-    return -(-min_decodable(n_shards) // 10)
+def n_hedges(n_shards: int, round_number: int = 0) -> int:
+    """Requests made in addition when answers are slow: a tenth of what decodes, twice as many every further time."""
+    return -(-min_decodable(n_shards) // 10) << min(round_number, MAX_DOUBLINGS)
+
+
+MAX_DOUBLINGS = 8
+PATIENCE_FIRST_MS = 1_000
+PATIENCE_MIN_MS = 200
+PATIENCE_MAX_MS = 5_000
+PATIENCE_SAMPLES = 200
+PATIENCE_SAMPLES_MIN = 20
+
+
+class Patience:
+    """How long a reader waits for the next sliver before it asks somebody else too: p95 of how long they took.
+
+    A busy machine makes all gaps longer and so its readers more patient, instead of making them ask for more.
+    """
+
+    def __init__(self) -> None:
+        self._gaps_ms: deque[int] = deque(maxlen=PATIENCE_SAMPLES)
+
+    def observe(self, gap_ms: int) -> None:
+        """A sliver came `gap_ms` after the one before it, or after it was asked for."""
+        self._gaps_ms.append(gap_ms)
+
+    @property
+    def limit_ms(self) -> int:
+        """The patience to have now."""
+        if len(self._gaps_ms) < PATIENCE_SAMPLES_MIN:
+            return PATIENCE_FIRST_MS
+        p95 = sorted(self._gaps_ms)[len(self._gaps_ms) * 95 // 100]
+        return max(PATIENCE_MIN_MS, min(2 * p95, PATIENCE_MAX_MS))

@@ -13,41 +13,30 @@ from typing import Literal
 
 from haulout.client.errors import EpochsOutOfRange
 from haulout.client.network import Network, open_buffer
+from haulout.client.registration import (
+    Operation,
+    Plan,
+    StoreRequest,
+    encoded_bytes_of,
+    extend_blob,
+    propose,
+    register,
+)
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.client.wallet import Wallet
 from haulout.codec import sizes
 from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob
 from haulout.errors import HauloutError, Rejected
-from haulout.ledger.commands import (
-    CertifyBlob,
-    Command,
-    Created,
-    Existing,
-    ExtendBlob,
-    RegisterBlob,
-    ReserveSpace,
-    TransferObject,
-)
+from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob
 from haulout.ports import Buffer
 from haulout.primitives import Address, Axis, BlobId, EncodingType, ObjectId
 
+__all__ = ["AlreadyCertified", "NewlyCreated", "Progress", "StoreRequest", "StoreResult", "extend_blob", "store_blob"]
+
 MAX_ROUNDS = 5
 
 Phase = Literal["encoding", "registering", "uploading", "certifying"]
-Operation = Literal["registerFromScratch", "reuseStorage", "reuseRegistration", "reuseAndExtend"]
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRequest:
-    """How a blob is to be kept."""
-
-    n_epochs: int
-    deletable: bool = True
-    force: bool = False  # register anew even when it is stored already
-    reuse_storage: bool = False  # use storage that the account owns
-    encoding: EncodingType | None = None
-    send_object_to: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +57,7 @@ class NewlyCreated:
     blob: Blob
     operation: Operation
     encoded_bytes: int
-    n_epochs: int
+    n_epochs: int  # bought, or extended by
     cost_frost: int
 
 
@@ -85,13 +74,6 @@ class AlreadyCertified:
 
 StoreResult = NewlyCreated | AlreadyCertified
 OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Registration:
-    object_id: ObjectId
-    operation: Operation
-    cost_frost: int
 
 
 async def store_blob(
@@ -147,8 +129,13 @@ async def _store_encoded(
                 return existing
             on_progress(Progress("registering", 0, 0))
             with network.metrics.store_phase.labels("registering").time():
-                registration = await _register(network, wallet, encoded, request)
-            return await _upload_and_certify(network, wallet, encoded, request, registration, on_progress)
+                encoded_bytes = encoded_bytes_of(encoded.metadata)
+                plan = await propose(network.view, wallet.address, encoded.blob_id, encoded_bytes, request)
+                object_id = await register(network, wallet, encoded.blob_id, encoded.metadata, request, plan)
+            commands: list[Command] = []
+            if plan.operation != "reuseAndExtend":
+                commands.append(await _upload(network, encoded, request, object_id, on_progress))
+            return await _certify(network, wallet, encoded, request, plan, object_id, commands, on_progress)
         except HauloutError as e:
             if round_number == MAX_ROUNDS or not is_worth_restarting(e):
                 raise
@@ -166,8 +153,7 @@ async def find_certified(
     record = existence.record
     wanted_end = (await network.view.system()).epoch + request.n_epochs
     where = (record.certified_height or 0, record.certified_sequence or 0)
-    is_permanent = record.permanent_certified and record.permanent_end_epoch is not None
-    if not request.deletable and is_permanent and (record.permanent_end_epoch or 0) >= wanted_end:
+    if record.permanent_certified and (record.permanent_end_epoch or 0) >= wanted_end:
         return AlreadyCertified(encoded.blob_id, None, *where, record.permanent_end_epoch or 0)
     if request.send_object_to is not None:
         return None
@@ -177,72 +163,16 @@ async def find_certified(
     return None
 
 
-async def _register(network: Network, wallet: Wallet, encoded: EncodedBlob, request: StoreRequest) -> _Registration:
-    """Get a blob object to certify: one that an earlier try has paid for, else a new one."""
-    system = await network.view.system()
-    wanted_end = system.epoch + request.n_epochs
-    if not request.force:
-        for object_id, blob in await network.view.registrations(encoded.blob_id, wallet.address):
-            if blob.certified_epoch is None and blob.deletable == request.deletable and blob.end_epoch >= wanted_end:
-                return _Registration(object_id, "reuseRegistration", 0)
-    metadata = encoded.metadata
-    encoded_bytes = sizes.encoded_length(metadata.unencoded_length, metadata.n_shards, metadata.encoding_type)
-    commands: list[Command] = []
-    operation: Operation = "registerFromScratch"
-    owned = (
-        await _fitting_storage(network, wallet.address, encoded_bytes, wanted_end) if request.reuse_storage else None
-    )
-    if owned is None:
-        commands.append(ReserveSpace(size_bytes=encoded_bytes, start_epoch=system.epoch, end_epoch=wanted_end))
-        storage: Existing | Created = Created(0, 0)
-    else:
-        operation, storage = "reuseStorage", Existing(owned)
-    commands.append(
-        RegisterBlob(
-            storage=storage,
-            blob_id=encoded.blob_id,
-            root_hash=metadata.root_hash(),
-            size_bytes=metadata.unencoded_length,
-            encoding_type=int(metadata.encoding_type),
-            deletable=request.deletable,
-        )
-    )
-    before = await network.view.system()
-    result = await wallet.execute(commands)
-    await network.view.reach(result.height)
-    units = -(-encoded_bytes // (1 << 20))
-    cost = units * before.write_price_frost
-    if owned is None:
-        cost += units * before.storage_price_frost * request.n_epochs
-    return _Registration(ObjectId(result.created[-1][0]), operation, cost)
-
-
-async def _fitting_storage(network: Network, owner: Address, size_bytes: int, wanted_end: int) -> ObjectId | None:
-    """The smallest storage of the account that is large and lasts long enough."""
-    epoch = (await network.view.system()).epoch
-    fitting = [
-        (storage.size_bytes, storage.end_epoch, object_id)
-        for object_id, storage in await network.view.owned_storage(owner)
-        if storage.start_epoch <= epoch and storage.end_epoch >= wanted_end and storage.size_bytes >= size_bytes
-    ]
-    return min(fitting)[2] if fitting else None
-
-
-async def _upload_and_certify(
-    network: Network,
-    wallet: Wallet,
-    encoded: EncodedBlob,
-    request: StoreRequest,
-    registration: _Registration,
-    on_progress: OnProgress,
-) -> StoreResult:
-    metadata = encoded.metadata
-    total = sum(metadata.n_shards * metadata.sliver_size_bytes(axis) for axis in Axis)
+async def _upload(
+    network: Network, encoded: EncodedBlob, request: StoreRequest, object_id: ObjectId, on_progress: OnProgress
+) -> CertifyBlob:
+    """Bring the slivers to the nodes; the command that proves it."""
+    total = sum(encoded.metadata.n_shards * encoded.metadata.sliver_size_bytes(axis) for axis in Axis)
     sent = 0
 
     def on_bytes(count: int) -> None:
         nonlocal sent
-        sent = min(sent + count, total)
+        sent += count
         on_progress(Progress("uploading", sent, total))
 
     on_progress(Progress("uploading", 0, total))
@@ -252,47 +182,46 @@ async def _upload_and_certify(
         encoded,
         epoch=epoch,
         members=members,
-        object_id=registration.object_id if request.deletable else None,
+        object_id=object_id if request.deletable else None,
         on_bytes=on_bytes,
     )
     with network.metrics.store_phase.labels("uploading").time():
         certificate = await upload.run()
-    on_progress(Progress("certifying", total, total))
-    blob = Existing(registration.object_id)
-    commands: list[Command] = [CertifyBlob(blob, certificate.message, certificate.signature, certificate.bitmap)]
+    return CertifyBlob(Existing(object_id), certificate.message, certificate.signature, certificate.bitmap)
+
+
+async def _certify(
+    network: Network,
+    wallet: Wallet,
+    encoded: EncodedBlob,
+    request: StoreRequest,
+    plan: Plan,
+    object_id: ObjectId,
+    commands: list[Command],
+    on_progress: OnProgress,
+) -> NewlyCreated:
+    """Have the ledger certify the blob, and in the same transaction what else is to become of the object."""
+    on_progress(Progress("certifying", 0, 0))
+    if plan.extends:
+        commands.append(ExtendBlob(Existing(object_id), plan.n_epochs))
     if request.send_object_to is not None:
-        commands.append(TransferObject(blob, request.send_object_to))
+        commands.append(TransferObject(Existing(object_id), request.send_object_to))
     with network.metrics.store_phase.labels("certifying").time():
         try:
             result = await wallet.execute(commands)
             await network.view.reach(result.height)
         except Rejected as e:
-            if e.code != "ALREADY_CERTIFIED":  # another process of this account was quicker
+            if e.code != "ALREADY_CERTIFIED" or len(commands) > 1:  # else another process of this account was quicker
                 raise
-    stored = await network.view.blob(registration.object_id)
-    if stored is None:
-        raise AssertionError("a blob object vanished between its certification and now")
-    encoded_bytes = sizes.encoded_length(metadata.unencoded_length, metadata.n_shards, metadata.encoding_type)
-    return NewlyCreated(
-        blob_id=encoded.blob_id,
-        object_id=registration.object_id,
-        blob=stored,
-        operation=registration.operation,
-        encoded_bytes=encoded_bytes,
-        n_epochs=request.n_epochs,
-        cost_frost=registration.cost_frost,
-    )
-
-
-async def extend_blob(network: Network, wallet: Wallet, object_id: ObjectId, n_epochs: int) -> Blob:
-    """Keep a certified blob longer, at today's price.
-
-    Raises:
-        Rejected: the ledger refuses, under its code.
-    """
-    result = await wallet.execute([ExtendBlob(Existing(object_id), n_epochs)])
-    await network.view.reach(result.height)
     blob = await network.view.blob(object_id)
     if blob is None:
-        raise AssertionError("an extended blob is on the ledger")
-    return blob
+        raise AssertionError("a blob object vanished between its certification and now")
+    return NewlyCreated(
+        blob_id=encoded.blob_id,
+        object_id=object_id,
+        blob=blob,
+        operation=plan.operation,
+        encoded_bytes=encoded_bytes_of(encoded.metadata),
+        n_epochs=plan.n_epochs,
+        cost_frost=plan.cost_frost,
+    )

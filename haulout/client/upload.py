@@ -2,31 +2,48 @@
 
 Every member gets its own task: ask what it has, send metadata, send the slivers it lacks, ask for its confirmation,
 check that. A task that fails tries again after a growing pause. The upload is done when confirmations of n - f shards
-are in; the others get a little longer, since every sliver that arrives now need not be rebuilt later. It fails when
-nothing at all has moved for `STALL_MS`.
+are in; the others get a little longer, since every sliver that arrives now need not be rebuilt later.
+
+It fails when nothing has moved for `STALL_MS`. A sliver that is sent again and again, to a node with a full disk for
+one, moves nothing: it counts the first time and in two more rounds. And one node that speaks of a later epoch proves
+nothing either: the store begins again with a new committee when more than f of weight say so.
+
+Memory: one sliver per node, besides the encoded blob itself; the transport takes the next one when there is room.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from haulout.client.errors import InsufficientConfirmations
+from haulout.client.errors import ForgedConfirmation, InsufficientConfirmations
 from haulout.client.network import MemberLink, Network, unreachable_text
 from haulout.client.plan import is_certifiable, pairs_of_shards
 from haulout.codec.red_stuff import EncodedBlob
 from haulout.crypto import messages
 from haulout.crypto.certificate import bitmap_of
-from haulout.errors import Corrupt, Forbidden, HauloutError, InvalidInput, Rejected, WrongEpoch
+from haulout.errors import Forbidden, HauloutError, InvalidInput, Rejected, WrongEpoch
 from haulout.ports import SignedMessage, SliverUpload
-from haulout.primitives import Axis, ObjectId, SliverPairIndex, blob_id_text, min_correct, sliver_index_of_pair
+from haulout.primitives import (
+    Axis,
+    ObjectId,
+    SliverPairIndex,
+    blob_id_text,
+    min_correct,
+    min_one_correct,
+    sliver_index_of_pair,
+)
 
 STALL_MS = 15_000  # so that the answer comes within 20 s of the last progress
 CONFIRM_WAIT_MS = 5_000
 TAIL_BASE_MS = 500
 FIRST_PAUSE_MS = 100
 MAX_PAUSE_MS = 2_000
+ROUNDS_COUNTED = 3
+
+Target = tuple[SliverPairIndex, Axis]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,7 @@ class Upload:
         self._message = messages.storage_confirmation(epoch, encoded.blob_id, object_id)
         self._confirmed: dict[int, bytes] = {}
         self._problems: dict[int, HauloutError] = {}
+        self._rounds: Counter[tuple[int, Target | None]] = Counter()  # per member and sliver; None is the metadata
         self._moved_us = network.clock.monotonic_us()
         self._event = asyncio.Event()
 
@@ -116,9 +134,10 @@ class Upload:
             await asyncio.gather(waiter, timer, return_exceptions=True)
 
     def _raise_if_moved_on(self) -> None:
-        moved_on = [e for e in self._problems.values() if isinstance(e, WrongEpoch) and e.server_epoch > self._epoch]
-        if moved_on:
-            raise moved_on[0]
+        """More than f of weight speak of a later epoch: at least one of them is honest."""
+        later = {i: e for i, e in self._problems.items() if isinstance(e, WrongEpoch) and e.server_epoch > self._epoch}
+        if sum(self._members[index].weight for index in later) >= min_one_correct(self._n_shards):
+            raise next(iter(later.values()))
 
     async def _serve(self, index: int) -> None:
         """See one member through, again and again until it has confirmed or refuses for good."""
@@ -128,14 +147,16 @@ class Upload:
         while True:
             started_us = self._network.clock.monotonic_us()
             try:
-                await self._send(member)
+                await self._send(index)
                 self._confirmed[index] = await self._confirm(member)
             except HauloutError as e:
                 self._problems[index] = e
                 self._event.set()
                 record.failed(self._network.clock.monotonic_us())
                 self._network.metrics.node_failures.labels(member.name).inc()
-                if isinstance(e, InvalidInput | Forbidden):
+                if isinstance(e, ForgedConfirmation):
+                    self._network.metrics.bad_confirmations.labels(member.name).inc()
+                if isinstance(e, InvalidInput | Forbidden | ForgedConfirmation):
                     return
                 await self._network.clock.sleep_ms(pause_ms + self._network.rng.below(pause_ms))
                 pause_ms = min(2 * pause_ms, MAX_PAUSE_MS)
@@ -145,30 +166,39 @@ class Upload:
             self._moved()
             return
 
-    async def _send(self, member: MemberLink) -> None:
+    async def _send(self, index: int) -> None:
         """Bring a member what it lacks."""
-        blob_id = self._encoded.blob_id
+        member, blob_id = self._members[index], self._encoded.blob_id
         holdings = await member.api.holdings(epoch=self._epoch, blob_id=blob_id)
+        targets: list[Target] = [
+            (pair, axis) for pair in pairs_of_shards(member.shards, blob_id, self._n_shards) for axis in Axis
+        ]
+        lacking = set(holdings.missing)
+        missing = [target for target in targets if target in lacking]
+        if not (holdings.has_metadata or missing):
+            missing = targets  # it has never heard of the blob
+        for target in set(targets).difference(missing):
+            self._count(index, target)
         if not holdings.has_metadata:
-            metadata = self._encoded.metadata.to_bcs()
-            await member.api.store_metadata(epoch=self._epoch, blob_id=blob_id, metadata=metadata)
-            self._moved()
-            missing = [(pair, axis) for pair in self._pairs(member) for axis in Axis]
-            if holdings.missing:
-                missing = list(holdings.missing)
-        else:
-            missing = list(holdings.missing)
+            await member.api.store_metadata(
+                epoch=self._epoch, blob_id=blob_id, metadata=self._encoded.metadata.to_bcs()
+            )
+            self._count(index, None)
         if missing:
-            await member.api.store_slivers(epoch=self._epoch, blob_id=blob_id, slivers=self._slivers(missing))
+            await member.api.store_slivers(epoch=self._epoch, blob_id=blob_id, slivers=self._slivers(index, missing))
 
-    def _pairs(self, member: MemberLink) -> list[SliverPairIndex]:
-        return pairs_of_shards(member.shards, self._encoded.blob_id, self._n_shards)
-
-    async def _slivers(self, wanted: Sequence[tuple[SliverPairIndex, Axis]]) -> AsyncIterator[SliverUpload]:
+    async def _slivers(self, index: int, wanted: Sequence[Target]) -> AsyncIterator[SliverUpload]:
         for pair, axis in wanted:
             sliver = self._encoded.sliver(axis, sliver_index_of_pair(pair, axis, self._n_shards))
             yield SliverUpload(pair, axis, b"".join(sliver.bcs_chunks()))
-            self._on_bytes(len(sliver.data))
+            self._count(index, (pair, axis))
+
+    def _count(self, index: int, target: Target | None) -> None:
+        """A member has a sliver, or has been sent it: bytes count once, movement in a few rounds."""
+        self._rounds[index, target] += 1
+        if target is not None and self._rounds[index, target] == 1:
+            self._on_bytes(self._encoded.metadata.sliver_size_bytes(target[1]))
+        if self._rounds[index, target] <= ROUNDS_COUNTED:
             self._moved()
 
     async def _confirm(self, member: MemberLink) -> bytes:
@@ -180,7 +210,7 @@ class Upload:
             self._network.scheme.verify, member.public_key, self._message, signed.signature
         )
         if not is_valid:
-            raise Corrupt(f"the confirmation of {member.name} does not verify")
+            raise ForgedConfirmation(node=member.name)
         return signed.signature
 
     def _moved(self) -> None:
@@ -197,7 +227,7 @@ class Upload:
             blob_id=blob_id_text(self._encoded.blob_id),
             weight=self.weight,
             needed=min_correct(self._n_shards),
-            reasons=", ".join(reasons),
+            reasons=", ".join(sorted(reasons)),
         )
 
     def _certificate(self) -> UploadedCertificate:

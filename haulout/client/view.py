@@ -20,6 +20,7 @@ from haulout.primitives import BlobId, ObjectId
 from haulout.replica.replica import Replica
 
 SCAN_LIMIT = 1_000
+READ_LIMIT = 256  # rows in one proven answer
 REACH_TIMEOUT_MS = 10_000
 
 Rows = Mapping[bytes, bytes | None]
@@ -29,7 +30,7 @@ class RowSource(Protocol):
     """Where verified rows come from."""
 
     async def fetch(self, wanted: Sequence[bytes]) -> Rows:
-        """Rows of one state, verified."""
+        """Rows, verified; of one state when there are at most `READ_LIMIT`."""
 
     async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[bytes]:
         """Keys of an index in a range; their rows are fetched, and so verified, by the caller."""
@@ -82,6 +83,12 @@ class ProvenSource:
         self._chain_id = chain_id
 
     async def fetch(self, wanted: Sequence[bytes]) -> Rows:
+        rows: dict[bytes, bytes | None] = {}
+        for start in range(0, len(wanted), READ_LIMIT):
+            rows.update(await self._fetch_some(wanted[start : start + READ_LIMIT]))
+        return rows
+
+    async def _fetch_some(self, wanted: Sequence[bytes]) -> Rows:
         answer = await self._ledger.read(wanted)
         if answer.header.chain_id != self._chain_id:
             raise Corrupt(f"the ledger answers for chain {answer.header.chain_id.hex()}, not {self._chain_id.hex()}")

@@ -61,7 +61,7 @@ def parse_store_request(request: Request) -> StoreRequest:
         n_epochs=_count(query.get("epochs", "1"), "epochs"),
         deletable=not permanent,
         force=_flag(query.get("force")),
-        reuse_storage=_flag(query.get("reuse_resources")),
+        reuse_resources=_flag(query.get("reuse_resources")),
         encoding=EncodingType.parse(query["encoding_type"]) if "encoding_type" in query else None,
         send_object_to=None if receiver is None else parse_address(receiver, field="send_object_to"),
     )
