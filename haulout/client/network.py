@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
@@ -11,16 +12,19 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from haulout.client.budget import ByteBudget
 from haulout.client.metrics import ClientMetrics
 from haulout.client.plan import Patience
 from haulout.client.view import LedgerView
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import Unreachable
+from haulout.errors import DiskFull, Unreachable
 from haulout.ledger.state import Committee, Node
 from haulout.ports import Clock, NodeTransport, Rng, StorageNodeApi, Workers
 from haulout.primitives import BlobId, ObjectId
 
-SPILL_THRESHOLD_BYTES = 8 << 20
+SPILL_THRESHOLD_BYTES = 8 << 20  # of buffers while a blob is stored: few at once
+READ_SPILL_THRESHOLD_BYTES = 1 << 20  # of blobs that were read: hundreds may wait for slow readers
+READS_IN_MEMORY_BYTES = 512 << 20  # slivers of all reads together, before they are decoded
 PENALTY_MS = 2_000
 NOWHERE = "127.0.0.1:1"  # what a member without an address is called at: nothing answers there
 
@@ -70,6 +74,7 @@ class Network:
     spill: Path | None = None  # where large buffers live instead of in memory; None keeps them in memory
     metrics: ClientMetrics = field(default_factory=ClientMetrics)
     patience: Patience = field(default_factory=Patience)
+    reads: ByteBudget = field(default_factory=lambda: ByteBudget(READS_IN_MEMORY_BYTES))
     _records: dict[ObjectId, NodeRecord] = field(default_factory=dict)
     _stores: dict[BlobId, asyncio.Lock] = field(default_factory=dict)
 
@@ -107,25 +112,41 @@ class Network:
             if not lock.locked() and not getattr(lock, "_waiters", None):
                 self._stores.pop(blob_id, None)
 
-    @contextlib.contextmanager
-    def buffer(self, size_bytes: int) -> Iterator[memoryview]:
-        """A zeroed writable buffer, in memory or, from `SPILL_THRESHOLD_BYTES` on, in a file without a name."""
-        with contextlib.ExitStack() as stack:
-            yield open_buffer(self.spill, size_bytes, stack)
 
+def open_buffer(
+    spill: Path | None, size_bytes: int, stack: contextlib.ExitStack, *, threshold_bytes: int | None = None
+) -> memoryview:
+    """A zeroed writable buffer that lives until `stack` is closed.
 
-def open_buffer(spill: Path | None, size_bytes: int, stack: contextlib.ExitStack) -> memoryview:
-    """A buffer that lives until `stack` is closed."""
-    if spill is None or size_bytes < SPILL_THRESHOLD_BYTES:
+    It is in memory or, from `threshold_bytes` on (`SPILL_THRESHOLD_BYTES` if None), in a file without a name that is
+    mapped.
+
+    Raises:
+        DiskFull: there is no room for the file.
+    """
+    if spill is None or size_bytes < (SPILL_THRESHOLD_BYTES if threshold_bytes is None else threshold_bytes):
         return memoryview(bytearray(size_bytes))
-    spill.mkdir(parents=True, exist_ok=True)
-    file = stack.enter_context(tempfile.TemporaryFile(dir=spill, prefix="spill-"))  # noqa: SIM115 - the stack closes it
-    os.truncate(file.fileno(), size_bytes)
+    with disk_full_is_ours(spill):
+        spill.mkdir(parents=True, exist_ok=True)
+        file = stack.enter_context(tempfile.TemporaryFile(dir=spill, prefix="spill-"))  # noqa: SIM115 - the stack's
+        # The space is taken now: writing to a map when the disk is full would kill the process.
+        os.posix_fallocate(file.fileno(), 0, size_bytes)
     mapped = mmap.mmap(file.fileno(), size_bytes)
     stack.callback(_unmap, mapped)
     view = memoryview(mapped)
     stack.callback(view.release)
     return view
+
+
+@contextlib.contextmanager
+def disk_full_is_ours(folder: Path) -> Iterator[None]:
+    """Turn a full disk into `DiskFull`; any other failure of the disk is nobody's to act on and stays as it is."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path=str(folder)) from e
+        raise
 
 
 def _unmap(mapped: mmap.mmap) -> None:

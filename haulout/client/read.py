@@ -16,7 +16,7 @@ from typing import TypeVar
 from haulout import codec
 from haulout.client.errors import BlobInconsistent, BlobNotFound, BlobUnavailable, RangeOutOfBlob
 from haulout.client.fetch import SliverFetch, fetch_metadata
-from haulout.client.network import MemberLink, Network, open_buffer
+from haulout.client.network import READ_SPILL_THRESHOLD_BYTES, MemberLink, Network, open_buffer
 from haulout.codec import ConsistencyCheck, Sliver
 from haulout.codec.errors import InconsistentBlob
 from haulout.codec.metadata import BlobMetadata
@@ -73,20 +73,23 @@ async def read_blob(
     """
     await require_existence(network, blob_id)
 
-    async def fetch(epoch: int, members: Sequence[MemberLink]) -> tuple[BlobMetadata, list[Sliver]]:
-        known = metadata or await fetch_metadata(network, blob_id, epoch, members)
-        return known, await SliverFetch(network, blob_id, known, epoch, members).enough()
+    known = metadata or await read_metadata(network, blob_id)
 
-    known, slivers = await _with_committee(network, blob_id, fetch)
-    with contextlib.ExitStack() as stack:
-        out = open_buffer(network.spill, codec.padded_size_bytes(known), stack)
-        try:
-            data = await network.workers.run(
-                codec.decode_blob, known, slivers, Axis.PRIMARY, check=check, verified=True, out=out
-            )
-        except InconsistentBlob as e:
-            raise BlobInconsistent(blob_id=blob_id_text(blob_id)) from e
-        return BlobData(data, known, stack.pop_all())
+    async def fetch(epoch: int, members: Sequence[MemberLink]) -> list[Sliver]:
+        return await SliverFetch(network, blob_id, known, epoch, members).enough()
+
+    size_bytes = codec.padded_size_bytes(known)
+    async with network.reads.take(size_bytes):
+        slivers = await _with_committee(network, blob_id, fetch)
+        with contextlib.ExitStack() as stack:
+            out = open_buffer(network.spill, size_bytes, stack, threshold_bytes=READ_SPILL_THRESHOLD_BYTES)
+            try:
+                data = await network.workers.run(
+                    codec.decode_blob, known, slivers, Axis.PRIMARY, check=check, verified=True, out=out
+                )
+            except InconsistentBlob as e:
+                raise BlobInconsistent(blob_id=blob_id_text(blob_id)) from e
+            return BlobData(data, known, stack.pop_all())
 
 
 async def read_range(

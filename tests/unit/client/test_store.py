@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 
 import pytest
 
@@ -289,10 +290,12 @@ async def test_a_resumed_upload_counts_what_is_there(world, make_data) -> None:
 
 async def test_large_buffers_are_files_that_are_gone_afterwards(world, make_data, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("haulout.client.network.SPILL_THRESHOLD_BYTES", 1_000)
+    monkeypatch.setattr("haulout.client.read.READ_SPILL_THRESHOLD_BYTES", 1_000)
     world.network = world.make_network(spill=tmp_path / "spill")
     data = make_data(100_000)
     result = await world.store(data)
     with await world.run(read_blob(world.network, result.blob_id)) as blob:
+        assert isinstance(blob.data.obj, mmap.mmap)
         assert bytes(blob.data) == data
     assert list((tmp_path / "spill").iterdir()) == []
 
