@@ -8,6 +8,7 @@ from email.utils import format_datetime
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from haulout.client.documents import blob_status
 from haulout.client.errors import ObjectNotFound, RangeOutOfBlob
@@ -34,6 +35,25 @@ ALLOWED_ATTRIBUTES = frozenset(
         "link",
     )
 )
+
+
+class BlobResponse(StreamingResponse):
+    """Sends a buffer in chunks and lets go of it when it was sent or the client is gone, whichever comes first."""
+
+    def __init__(self, data: memoryview, close: Callable[[], None], status: int, headers: dict[str, str]) -> None:
+        super().__init__(self._chunks(data), status, headers)
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._close()
+
+    @staticmethod
+    async def _chunks(data: memoryview) -> AsyncIterator[bytes]:
+        for at in range(0, len(data), CHUNK_BYTES):
+            yield bytes(data[at : at + CHUNK_BYTES])
 
 
 class Aggregator:
@@ -111,8 +131,9 @@ class Aggregator:
     async def _part(
         self, blob_id: BlobId, part: ByteRange, size: int, check: ConsistencyCheck
     ) -> tuple[memoryview, Callable[[], None]]:
-        cached = self._cache.blob(blob_id)
+        cached = None if check is ConsistencyCheck.STRICT else self._cache.blob(blob_id)
         if cached is not None:
+            self._metrics.cache.labels("hit").inc()
             return memoryview(cached)[part.start : part.end + 1], _nothing
         if part.length * RANGE_SHARE > size or check is ConsistencyCheck.STRICT:
             data, close = await self._whole(blob_id, check)
@@ -122,22 +143,16 @@ class Aggregator:
         blob: BlobData = await read_range(self._network, blob_id, part.start, part.length, metadata=metadata)
         return blob.data, blob.close
 
-    def _stream(
-        self, data: memoryview, close: Callable[[], None], headers: dict[str, str], status: int
-    ) -> StreamingResponse:
+    def _stream(self, data: memoryview, close: Callable[[], None], headers: dict[str, str], status: int) -> Response:
         size = len(data)
         self._metrics.inflight_bytes.inc(size)
 
-        async def chunks() -> AsyncIterator[bytes]:
-            try:
-                for at in range(0, size, CHUNK_BYTES):
-                    yield bytes(data[at : at + CHUNK_BYTES])
-            finally:
-                self._metrics.inflight_bytes.dec(size)
-                data.release()
-                close()
+        def end() -> None:
+            self._metrics.inflight_bytes.dec(size)
+            data.release()
+            close()
 
-        return StreamingResponse(chunks(), status, {**headers, "content-length": str(size)})
+        return BlobResponse(data, end, status, {**headers, "content-length": str(size)})
 
     def _headers(self, request: Request, etag: str, attributes: dict[str, str]) -> dict[str, str]:
         headers = {

@@ -17,7 +17,7 @@ from haulout.client.documents import network_info
 from haulout.client.network import Network
 from haulout.errors import HauloutError
 from haulout.gateway.aggregator import Aggregator
-from haulout.gateway.errors import MalformedRequest, RouteNotFound, error_response, internal_error_response
+from haulout.gateway.errors import MethodNotAllowed, RouteNotFound, error_response, internal_error_response
 from haulout.gateway.limits import LoadLimit
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
@@ -76,11 +76,10 @@ def build_app(
     async def not_found(request: Request, error: Exception) -> Response:
         return error_response(RouteNotFound(path=request.url.path))
 
-    async def other_http_error(request: Request, error: Exception) -> Response:
-        code = error.status_code if isinstance(error, HTTPException) else 400
-        response = error_response(MalformedRequest(problem=f"{request.method} is not possible at {request.url.path}"))
-        response.status_code = code
-        return response
+    async def not_allowed(request: Request, error: Exception) -> Response:
+        allowed = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        refusal = MethodNotAllowed(method=request.method, path=request.url.path, allowed=allowed or "another method")
+        return error_response(refusal, headers={"allow": allowed})
 
     read, write = ["GET", "HEAD"], ["PUT", "POST"]
     return Starlette(
@@ -107,5 +106,5 @@ def build_app(
                 max_age=86_400,
             )
         ],
-        exception_handlers={404: not_found, 405: other_http_error},
+        exception_handlers={404: not_found, 405: not_allowed},
     )

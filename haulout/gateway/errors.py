@@ -93,6 +93,17 @@ class RouteNotFound(NotFound):
     path: str
 
 
+@dataclass(eq=False)
+class MethodNotAllowed(InvalidInput):
+    """The path is there, but not for this method."""
+
+    code = "METHOD_NOT_ALLOWED"
+    template = "{method} is not possible at {path}; use {allowed}"
+    method: str
+    path: str
+    allowed: str
+
+
 def status_of(error: HauloutError) -> tuple[str, int]:
     """Status word and HTTP code of an error."""
     if error.code in STATUS_OF_CODE:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from haulout.client.documents import max_blob_bytes, store_result
-from haulout.client.network import SPILL_THRESHOLD_BYTES, Network
+from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
 from haulout.client.store import StoreRequest, store_blob
 from haulout.client.wallet import Wallet
 from haulout.errors import BlobTooLarge
@@ -104,10 +104,10 @@ class Publisher:
     async def _body(self, request: Request, limit: int, n_shards: int) -> AsyncIterator[Buffer]:
         """The request's body, in memory while small, else in a file without a name that is mapped."""
         declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isascii() and declared.isdigit() and int(declared) > limit:
             raise BlobTooLarge(size_bytes=int(declared), limit_bytes=limit, n_shards=n_shards)
         self._spill.mkdir(parents=True, exist_ok=True)
-        size = 0
+        size = taken = 0
         with tempfile.SpooledTemporaryFile(max_size=SPILL_THRESHOLD_BYTES, dir=str(self._spill)) as file:
             try:
                 async for chunk in request.stream():
@@ -115,12 +115,16 @@ class Publisher:
                     if size > limit:
                         raise BlobTooLarge(size_bytes=size, limit_bytes=limit, n_shards=n_shards)
                     self._metrics.inflight_bytes.inc(len(chunk))
-                    file.write(chunk)
-                yield _mapped(file, size)
+                    taken = size
+                    with disk_full_is_ours(self._spill):
+                        file.write(chunk)
+                with disk_full_is_ours(self._spill):
+                    data = _mapped(file, size)
+                yield data
             except ClientDisconnect as e:
                 raise MalformedRequest(problem="the body ended early") from e
             finally:
-                self._metrics.inflight_bytes.dec(min(size, limit))
+                self._metrics.inflight_bytes.dec(taken)
 
 
 def _mapped(file: tempfile.SpooledTemporaryFile[bytes], size: int) -> Buffer:
