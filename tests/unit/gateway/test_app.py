@@ -67,9 +67,7 @@ async def test_a_body_in_chunks_of_unknown_length(gateway, make_data) -> None:
     assert (await gateway.get(answer.headers["location"])).content == data
 
 
-async def test_a_body_that_spills_to_disk_leaves_nothing_there(
-    gateway, make_data, monkeypatch
-) -> None:
+async def test_a_body_that_spills_to_disk_leaves_nothing_there(gateway, make_data, monkeypatch) -> None:
     monkeypatch.setattr(publisher, "SPILL_THRESHOLD_BYTES", 1_000)
     monkeypatch.setattr("haulout.client.network.SPILL_THRESHOLD_BYTES", 1_000)
     data = make_data(50_000)
