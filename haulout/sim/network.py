@@ -1,0 +1,114 @@
+"""Storage nodes as their clients and peers see them over simulated wires."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+
+from haulout.ports import (
+    BlobHoldings,
+    IncompletePage,
+    NodeHealth,
+    Outcome,
+    SignedMessage,
+    SliverUpload,
+    StorageNodeApi,
+)
+from haulout.primitives import Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
+from haulout.sim.fabric import Fabric, Port
+
+
+class SimNodeTransport:
+    """Implements `ports.NodeTransport`: one machine's way to all nodes."""
+
+    def __init__(self, fabric: Fabric, origin: str) -> None:
+        self._port = Port(fabric, origin)
+
+    def connect(self, address: str) -> StorageNodeApi:
+        """The node at an address, whether or not it is there."""
+        return SimNodeApi(self._port, address)
+
+    async def close(self) -> None:
+        """End all calls; later ones are `Unreachable`."""
+        self._port.close()
+
+
+class SimNodeApi:
+    """Implements `ports.StorageNodeApi` by calling the node at the other end. Slivers travel as copies."""
+
+    def __init__(self, port: Port, address: str) -> None:
+        self._port = port
+        self._address = address
+
+    async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
+        return await self._port.call(
+            self._address,
+            "store_metadata",
+            lambda node: node.store_metadata(epoch=epoch, blob_id=blob_id, metadata=bytes(metadata)),
+        )
+
+    async def store_slivers(
+        self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
+    ) -> Sequence[Outcome]:
+        return await self._port.upload(
+            self._address,
+            "store_slivers",
+            slivers,
+            _copied,
+            lambda node, received: node.store_slivers(epoch=epoch, blob_id=blob_id, slivers=received),
+        )
+
+    async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
+        return await self._port.call(
+            self._address, "holdings", lambda node: node.holdings(epoch=epoch, blob_id=blob_id)
+        )
+
+    async def confirm_blob(
+        self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
+    ) -> SignedMessage:
+        return await self._port.call(
+            self._address,
+            "confirm_blob",
+            lambda node: node.confirm_blob(epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms),
+        )
+
+    async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
+        return await self._port.call(
+            self._address, "read_metadata", lambda node: node.read_metadata(epoch=epoch, blob_id=blob_id)
+        )
+
+    def read_slivers(
+        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+    ) -> AsyncIterator[SliverUpload]:
+        wanted = tuple(targets)
+        return self._port.download(
+            self._address,
+            "read_slivers",
+            _copied,
+            lambda node: node.read_slivers(epoch=epoch, blob_id=blob_id, targets=wanted),
+        )
+
+    async def read_recovery_symbols(
+        self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
+    ) -> Sequence[bytes]:
+        return await self._port.call(
+            self._address,
+            "read_recovery_symbols",
+            lambda node: node.read_recovery_symbols(
+                epoch=epoch, blob_id=blob_id, target=target, target_axis=target_axis, with_proofs=with_proofs
+            ),
+        )
+
+    async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
+        return await self._port.call(self._address, "blob_status", lambda node: node.blob_status(blob_id=blob_id))
+
+    async def list_incomplete(self, *, after: BlobId | None, limit: int) -> IncompletePage:
+        return await self._port.call(
+            self._address, "list_incomplete", lambda node: node.list_incomplete(after=after, limit=limit)
+        )
+
+    async def health(self) -> NodeHealth:
+        return await self._port.call(self._address, "health", lambda node: node.health())
+
+
+def _copied(sliver: SliverUpload) -> SliverUpload:
+    return SliverUpload(sliver.pair_index, sliver.axis, bytes(sliver.bcs))

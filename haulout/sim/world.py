@@ -1,0 +1,313 @@
+"""A whole network in one process on virtual time: a ledger, storage nodes with their replicas, clients.
+
+    async def story() -> str:
+        async with World(seed=7) as world:
+            stored = await world.client("alice").store(b"data")
+            await world.kill("node-3")
+            ...
+        return world.trace.digest()
+
+    run(story(), seed=7)
+
+Killing a machine cuts its media first, so that nothing its tasks do while they end is kept; restarting it opens what
+survived. An actor that fails for a reason of ours ends the world with that error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from haulout.client.network import Network
+from haulout.client.read import read_blob
+from haulout.client.store import StoreRequest, StoreResult, store_blob
+from haulout.client.view import LedgerView, ReplicaSource
+from haulout.client.wallet import Wallet
+from haulout.crypto.keyed_hash import KeyedHash
+from haulout.ledger.genesis import DevelopmentNetwork, NodeSecrets, build_development_network
+from haulout.node.build import build_storage_node
+from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.storage_node import StorageNode
+from haulout.primitives import BlobId
+from haulout.replica.replica import Replica
+from haulout.sequencer.sequencer import Sequencer
+from haulout.sim.clock import WALL_START_MS, VirtualClock
+from haulout.sim.disk import DiskMedium, SimDisk
+from haulout.sim.fabric import Fabric, Weather
+from haulout.sim.ledger import SimLedger
+from haulout.sim.machine import Machine
+from haulout.sim.network import SimNodeTransport
+from haulout.sim.rng import SeededRng
+from haulout.sim.store import SimStore, StoreMedium
+from haulout.sim.trace import Trace
+from haulout.world.errors import StorageFailed
+from haulout.world.workers import InlineWorkers
+
+LEDGER: Final = "ledger"
+SYNC_US: Final = 2_000
+POLL_MS: Final = 200
+FUNDS_FROST: Final = 1_000_000_000_000
+STAKE_FROST: Final = 2_000_000_000_000
+
+
+@dataclass
+class Host:
+    """A place for a machine: its media outlive the machine that runs on them."""
+
+    name: str
+    machine: Machine
+    state: StoreMedium = field(default_factory=StoreMedium)  # the ledger as this machine keeps it
+    rows: StoreMedium = field(default_factory=StoreMedium)  # a node's own rows
+    files: DiskMedium = field(default_factory=DiskMedium)
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    n_starts: int = 0
+    replica: Replica | None = None
+    node: StorageNode | None = None
+    sequencer: Sequencer | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self.machine.is_on and self.n_starts > 0
+
+
+class SimClient:
+    """An account with its own replica: what the gateway holds, without HTTP."""
+
+    def __init__(self, host: Host, network: Network, wallet: Wallet) -> None:
+        self.host = host
+        self.network = network
+        self.wallet = wallet
+
+    async def store(self, data: bytes, request: StoreRequest | None = None) -> StoreResult:
+        """Store a blob; raises as `store_blob`."""
+        work = store_blob(self.network, self.wallet, data, request or StoreRequest(n_epochs=5))
+        return await self.host.machine.start(work, name="store")
+
+    async def read(self, blob_id: BlobId) -> bytes:
+        """Read a blob; raises as `read_blob`."""
+
+        async def work() -> bytes:
+            with await read_blob(self.network, blob_id) as read:
+                return bytes(read.data)
+
+        return await self.host.machine.start(work(), name="read")
+
+
+class World:
+    """Everything, wired. Made and used inside `loop.run`; `async with` starts and ends it.
+
+    Attributes:
+        fabric: the wires, to cut them or to change the weather.
+        trace: what happened.
+        network: genesis and secrets.
+        hosts: machines by name: `ledger`, `node-0` …, and one per account.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        n_nodes: int = 5,
+        n_shards: int = 10,
+        accounts: tuple[str, ...] = ("alice",),
+        weather: Weather | None = None,
+        settings: NodeSettings | None = None,
+    ) -> None:
+        self.rng = SeededRng(seed, "world")
+        self.trace = Trace()
+        self.fabric = Fabric(self.rng.fork("fabric"), self.trace, weather)
+        self.settings = settings or NodeSettings()
+        self.network: DevelopmentNetwork = build_development_network(
+            node_addresses={f"node-{n}": (f"node-{n}:1",) for n in range(n_nodes)},
+            n_shards=n_shards,
+            stake_frost=STAKE_FROST,
+            account_funds_frost=dict.fromkeys(accounts, FUNDS_FROST),
+            genesis_time_ms=WALL_START_MS,
+            seed=bytes(31) + b"\x07",
+            scheme=KeyedHash(),
+        )
+        self._secrets = {node.name: node for node in self.network.nodes}
+        names = (LEDGER, *self._secrets, *accounts)
+        self.hosts = {name: Host(name, Machine(name)) for name in names}
+        self._clients: dict[str, SimClient] = {}
+        self._scheme = KeyedHash()
+        self._workers = InlineWorkers()
+        self._failures: list[BaseException] = []
+
+    async def __aenter__(self) -> World:
+        for host in self.hosts.values():
+            await self._start(host)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for host in self.hosts.values():
+            await host.machine.pull_plug()
+        if error is None:
+            self._raise_failure()
+
+    # --- who is there ---------------------------------------------------------------------------------------
+
+    def client(self, account: str) -> SimClient:
+        """The client of an account."""
+        return self._clients[account]
+
+    def node(self, name: str) -> StorageNode:
+        """A node that is on."""
+        node = self.hosts[name].node
+        assert node is not None, f"{name} is off"
+        return node
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        return tuple(self._secrets)
+
+    # --- faults ---------------------------------------------------------------------------------------------
+
+    async def kill(self, name: str) -> None:
+        """Cut a machine's power: what was not synced is lost as the seed decides."""
+        host = self.hosts[name]
+        self.fabric.note(f"kill {name}")
+        self.fabric.detach(self._address(name))
+        rng = self.rng.fork(f"{name}/cut {host.n_starts}")
+        for medium in (host.state, host.rows, host.files):
+            medium.cut(rng)
+        host.replica = host.node = host.sequencer = None
+        await host.machine.pull_plug()
+
+    async def restart(self, name: str) -> None:
+        """Start a machine that is off, from what its media hold."""
+        host = self.hosts[name]
+        assert not host.machine.is_on, f"{name} is on"
+        host.machine = Machine(name)
+        await self._start(host)
+
+    async def until(self, condition: Callable[[], bool], what: str, *, within_ms: int = 300_000) -> None:
+        """Let time pass until a condition holds, looked at a few times a second.
+
+        Raises:
+            AssertionError: it does not within `within_ms`.
+        """
+        clock = VirtualClock()
+        deadline_us = clock.monotonic_us() + within_ms * 1000
+        while not condition():
+            self._raise_failure()
+            assert clock.monotonic_us() < deadline_us, f"{what}: not within {within_ms} ms"
+            await clock.sleep_ms(POLL_MS)
+        self.fabric.note(f"reached: {what}")
+
+    def is_complete(self, name: str) -> bool:
+        """A node has followed the whole ledger and lacks nothing of any certified blob."""
+        host, ledger = self.hosts[name], self.hosts[LEDGER].sequencer
+        if host.node is None or ledger is None:
+            return False
+        height = ledger.head.height
+        return host.node.follower.height >= height and host.node.vault.tables.n_incomplete == 0
+
+    # --- starting -------------------------------------------------------------------------------------------
+
+    def _address(self, name: str) -> str:
+        return self._secrets[name].addresses[0] if name in self._secrets else name
+
+    async def _start(self, host: Host) -> None:
+        host.n_starts += 1
+        self.fabric.note(f"start {host.name}")
+        if host.name == LEDGER:
+            starting = self._start_ledger(host)
+        elif host.name in self._secrets:
+            starting = self._start_node(host, self._secrets[host.name])
+        else:
+            starting = self._start_client(host)
+        await host.machine.start(starting, name="start")
+
+    async def _start_ledger(self, host: Host) -> None:
+        host.sequencer = await Sequencer.open(
+            store=SimStore(host.state, sync_us=SYNC_US, name=host.name),
+            genesis=self.network.genesis,
+            scheme=self._scheme,
+            clock=host.clock,
+            workers=self._workers,
+            engine="simulated",
+        )
+        self._keep_going(host, host.sequencer.run, "sequencer")
+        self.fabric.attach(LEDGER, host.machine, host.sequencer)
+
+    async def _start_replica(self, host: Host) -> Replica:
+        replica = await Replica.open(
+            store=SimStore(host.state, sync_us=SYNC_US, name=f"{host.name}/state"),
+            ledger=SimLedger(self.fabric, host.name, LEDGER),
+            genesis=self.network.genesis,
+            scheme=self._scheme,
+            clock=host.clock,
+            workers=self._workers,
+        )
+        host.replica = replica
+        self._keep_going(host, replica.run, "replica")
+        return replica
+
+    async def _start_node(self, host: Host, secrets: NodeSecrets) -> None:
+        replica = await self._start_replica(host)
+        host.node = await build_storage_node(
+            identity=NodeIdentity(
+                secrets.name, secrets.node_id, secrets.bls_secret, self._scheme.public_key(secrets.bls_secret)
+            ),
+            replica=replica,
+            store=SimStore(host.rows, sync_us=SYNC_US, name=f"{host.name}/rows"),
+            disk=SimDisk(host.files, sync_us=SYNC_US, name=f"{host.name}/files"),
+            transport=SimNodeTransport(self.fabric, host.name),
+            scheme=self._scheme,
+            clock=host.clock,
+            rng=self._rng_of(host),
+            workers=self._workers,
+            registry=CollectorRegistry(),
+            settings=self.settings,
+        )
+        self._keep_going(host, host.node.run, "node")
+        self.fabric.attach(self._address(host.name), host.machine, host.node)
+
+    async def _start_client(self, host: Host) -> None:
+        replica = await self._start_replica(host)
+        rng = self._rng_of(host)
+        wallet = Wallet(
+            self.network.account_secrets[host.name],
+            chain_id=self.network.genesis.chain_id,
+            ledger=SimLedger(self.fabric, host.name, LEDGER),
+            clock=host.clock,
+            rng=rng,
+        )
+        network = Network(
+            view=LedgerView(ReplicaSource(replica)),
+            transport=SimNodeTransport(self.fabric, host.name),
+            scheme=self._scheme,
+            clock=host.clock,
+            rng=rng,
+            workers=self._workers,
+        )
+        self._clients[host.name] = SimClient(host, network, wallet)
+
+    def _rng_of(self, host: Host) -> SeededRng:
+        return self.rng.fork(f"{host.name}/start {host.n_starts}")
+
+    def _keep_going(self, host: Host, work: Callable[[], Awaitable[None]], what: str) -> None:
+        """Run an actor; a failure that it does not expect is the world's."""
+
+        async def watched() -> None:
+            try:
+                await work()
+            except StorageFailed as e:
+                if host.machine.is_on:
+                    self.fabric.note(f"{host.name} stops: {e}")
+                    self._failures.append(e)
+            except Exception as e:  # noqa: BLE001 - raised again where the story stands
+                self._failures.append(e)
+
+        host.machine.start(watched(), name=what)
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            raise self._failures[0]
