@@ -20,6 +20,16 @@ from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger.genesis import DevelopmentNetwork, build_development_network
 from haulout.ports import Clock, Disk, Ledger, NodeTransport, Rng, StorageNodeApi, Store, Workers
 from haulout.sequencer.sequencer import Sequencer
+from haulout.sim.clock import VirtualClock
+from haulout.sim.disk import DiskMedium, SimDisk
+from haulout.sim.fabric import Fabric, Weather
+from haulout.sim.ledger import SimLedger
+from haulout.sim.loop import run as run_virtually
+from haulout.sim.machine import Machine
+from haulout.sim.network import SimNodeTransport
+from haulout.sim.rng import SeededRng
+from haulout.sim.store import SimStore, StoreMedium
+from haulout.sim.trace import Trace
 from haulout.wire.calls import Timeouts
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.serving import Guard, Limits, build_server, serving
@@ -180,16 +190,67 @@ def _ledger_over_grpc() -> Callable[..., Any]:
     return opened
 
 
+# --- simulated ----------------------------------------------------------------------------------------------
+
+SYNC_US = 500
+_store_media: dict[Path, StoreMedium] = {}
+_disk_media: dict[Path, DiskMedium] = {}
+
+
+def _sim_store(folder: Path) -> Store:
+    return SimStore(_store_media.setdefault(folder, StoreMedium()), sync_us=SYNC_US)
+
+
+def _sim_disk(folder: Path) -> Disk:
+    return SimDisk(_disk_media.setdefault(folder, DiskMedium()), sync_us=SYNC_US)
+
+
+def _wires() -> Fabric:
+    return Fabric(SeededRng(1, "wires"), Trace(), Weather(delay_us_min=20_000, delay_us_max=30_000))
+
+
+@asynccontextmanager
+async def _sim_ledger(folder: Path, network: DevelopmentNetwork, clock: Clock) -> AsyncIterator[Ledger]:
+    """A sequencer on one machine, and the suite on another."""
+    wires, machine = _wires(), Machine("ledger")
+    async with _sequencer_over("simulated", _sim_store)(folder, network, clock) as sequencer:
+        wires.attach("ledger", machine, sequencer)
+        ledger = SimLedger(wires, "client", "ledger")
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+            await machine.pull_plug()
+
+
+@asynccontextmanager
+async def _sim_transport(node: StorageNodeApi, n_shards: int) -> AsyncIterator[OpenTransport]:
+    """A node on one machine, and the suite on another."""
+    wires, machine = _wires(), Machine("node")
+    wires.attach("node:1", machine, node)
+    transport = SimNodeTransport(wires, "client")
+    try:
+        yield OpenTransport(transport, "node:1", machine.pull_plug)
+    finally:
+        await transport.close()
+        await machine.pull_plug()
+
+
 STORES: list[StoreCase] = [
     StoreCase("memory", lambda folder: MemoryStore(), persists=False),
     StoreCase("sqlite", lambda folder: SqliteStore(folder / "store" / "rows.db"), persists=True),
+    StoreCase("simulated", _sim_store, persists=True, run=run_virtually),
 ]
-DISKS: list[DiskCase] = [DiskCase("file", lambda folder: FileDisk(folder / "disk"))]
-CLOCKS: list[ClockCase] = [ClockCase("system", SystemClock)]
-RNGS: list[RngCase] = [RngCase("system", lambda seed: SystemRng())]
+DISKS: list[DiskCase] = [
+    DiskCase("file", lambda folder: FileDisk(folder / "disk")),
+    DiskCase("simulated", _sim_disk, run=run_virtually),
+]
+CLOCKS: list[ClockCase] = [ClockCase("system", SystemClock), ClockCase("virtual", VirtualClock, run=run_virtually)]
+RNGS: list[RngCase] = [RngCase("system", lambda seed: SystemRng()), RngCase("seeded", SeededRng, is_seeded=True)]
 WORKERS: list[WorkersCase] = [
     WorkersCase("threads", lambda: ThreadWorkers(2)),
     WorkersCase("inline", InlineWorkers),
+    WorkersCase("inline, virtual time", InlineWorkers, run=run_virtually),
 ]
 
 LEDGERS: list[LedgerCase] = [
@@ -198,8 +259,12 @@ LEDGERS: list[LedgerCase] = [
         "sqlite", _sequencer_over("sqlite", lambda folder: SqliteStore(folder / "ledger" / "rows.db")), persists=True
     ),
     LedgerCase("grpc", _ledger_over_grpc(), persists=False),
+    LedgerCase("simulated", _sim_ledger, persists=True, run=run_virtually),
 ]
-TRANSPORTS: list[TransportCase] = [TransportCase("grpc", _grpc_transport)]
+TRANSPORTS: list[TransportCase] = [
+    TransportCase("grpc", _grpc_transport),
+    TransportCase("simulated", _sim_transport, run=run_virtually),
+]
 
 
 def _named(cases: list[Any]) -> dict[str, Any]:
