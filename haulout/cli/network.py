@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -99,10 +100,10 @@ def _say(text: str) -> None:
 def _detach(folder: NetworkFolder, options: list[str]) -> None:
     """Start a supervisor in a session of its own and wait until it is ready or has failed with its own message."""
     from haulout.embedded.assembly import READY_TIMEOUT_S
-    from haulout.embedded.folder import NetworkRunning, read_json
+    from haulout.embedded.folder import read_json
 
-    if folder.is_locked():
-        raise NetworkRunning(path=str(folder.root), pid=int((read_json(folder.supervisor_file) or {}).get("pid", 0)))
+    with folder.locked():  # it can be used, and nobody runs it
+        pass
     log = folder.log_of("supervisor")
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "haulout.cli", "up", "--dir", str(folder.root), *options]
@@ -136,10 +137,12 @@ def down(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> No
 
     folder = find_folder(directory)
     folder.require_shape()
-    was_running = folder.is_locked()
+    pid = folder.holder_pid()
+    was_running = pid != 0
     record = read_json(folder.supervisor_file)
-    if was_running and record:
-        os.kill(int(record["pid"]), signal.SIGTERM)
+    if was_running:
+        with contextlib.suppress(ProcessLookupError):  # it was ending by itself
+            os.kill(pid, signal.SIGTERM)
         while folder.is_locked():
             time.sleep(0.05)
     elif record:

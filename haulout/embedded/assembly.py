@@ -131,16 +131,17 @@ async def _announce(running: Running, folder: NetworkFolder, clock: SystemClock)
 def _prepare(options: UpOptions, clock: SystemClock) -> tuple[NetworkShape, Layout, int]:
     shape = options.folder.load_shape()
     if shape is None:
-        n_nodes, n_shards = options.n_nodes or DEFAULT_NODES, options.n_shards or DEFAULT_SHARDS
+        n_nodes = DEFAULT_NODES if options.n_nodes is None else options.n_nodes
+        n_shards = DEFAULT_SHARDS if options.n_shards is None else options.n_shards
         check_shape(n_nodes, n_shards)
-        wanted = options.port_base or DEFAULT_PORT_BASE
+        wanted = DEFAULT_PORT_BASE if options.port_base is None else options.port_base
         layout = choose_layout(wanted, n_nodes)
         return found_network(options.folder, layout, n_shards=n_shards, clock=clock, rng=SystemRng()), layout, wanted
     path = str(options.folder.root)
     for what, have, asked in (("nodes", shape.n_nodes, options.n_nodes), ("shards", shape.n_shards, options.n_shards)):
         if asked is not None and asked != have:
             raise ShapeChanged(path=path, what=what, have=have, asked=asked)
-    wanted = options.port_base or shape.port_base
+    wanted = shape.port_base if options.port_base is None else options.port_base
     layout = choose_layout(wanted, shape.n_nodes)
     moved = dataclasses.replace(shape, port_base=layout.port_base)
     options.folder.save_shape(moved)

@@ -51,6 +51,7 @@ class Child:
     exit_code: int | None = None
     _watcher: asyncio.Task[None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def pid(self) -> int | None:
@@ -70,27 +71,33 @@ class Child:
 
     async def start(self) -> None:
         """Start the process and keep it running from now on; nothing happens when it runs."""
-        self.wanted = True
-        if self._watcher is None or self._watcher.done():
-            await self._spawn()
-            self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+        async with self._changing:
+            self.wanted = True
+            if self._watcher is None or self._watcher.done():
+                await self._spawn()
+                self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
 
     async def stop(self) -> None:
         """Ask the process to drain and end; kill it when its patience is over."""
-        self.wanted = False
-        self._wake.set()
-        process = self.process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), STOP_PATIENCE_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        if self._watcher is not None:
-            await self._watcher
-            self._watcher = None
+        async with self._changing:
+            self.wanted = False
+            self._wake.set()
+            await self._end(self.process)
+            if self._watcher is not None:
+                await self._watcher
+                self._watcher = None
+
+    @staticmethod
+    async def _end(process: asyncio.subprocess.Process | None) -> None:
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_PATIENCE_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     def last_lines(self, count: int = 15) -> list[str]:
         """The end of the process's log."""
@@ -134,3 +141,5 @@ class Child:
                 return
             self.n_restarts += 1
             await self._spawn()
+            if not self.wanted:  # told to stop while it was being started
+                await self._end(self.process)

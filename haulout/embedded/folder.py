@@ -18,14 +18,16 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected
 
 FOLDER_FORMAT = 1
+LOCK_PATIENCE_S = 0.25
 DEFAULT_FOLDER = Path(".haulout")
 
 
@@ -69,6 +71,17 @@ class FolderDamaged(Corrupt):
     code = "FOLDER_DAMAGED"
     template = "{path} cannot be read: {problem}"
     hint = "restore the file, or start afresh with another --dir"
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class FolderUnusable(InvalidInput):
+    """A network cannot be kept there."""
+
+    code = "FOLDER_UNUSABLE"
+    template = "{path} cannot be used as a network's folder: {problem}"
+    hint = "name another --dir"
     path: str
     problem: str
 
@@ -144,9 +157,15 @@ class NetworkFolder:
                 path=str(self.root), found=str(document.get("format")), supported=FOLDER_FORMAT
             )
         try:
-            return NetworkShape(**document)
+            shape = NetworkShape(**document)
         except TypeError as e:
             raise FolderDamaged(path=str(self.network_file), problem=str(e)) from e
+        for field in fields(shape):
+            value, wanted = getattr(shape, field.name), str if field.name == "chain_id" else int
+            if type(value) is not wanted:
+                problem = f"{field.name} is {value!r}, not {'a text' if wanted is str else 'a whole number'}"
+                raise FolderDamaged(path=str(self.network_file), problem=problem)
+        return shape
 
     def save_shape(self, shape: NetworkShape) -> None:
         write_json(self.network_file, asdict(shape))
@@ -164,30 +183,63 @@ class NetworkFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one supervisor.
+        """Hold the folder for one supervisor, whose process id the lock tells as long as it does.
 
         Raises:
             NetworkRunning: another one holds it.
+            FolderUnusable: it cannot be made or written.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as e:
+            raise FolderUnusable(path=str(self.root), problem=e.strerror or str(e)) from e
+        try:
+            deadline_s = time.monotonic() + LOCK_PATIENCE_S
+            while not _lock(descriptor, fcntl.LOCK_EX):
+                if time.monotonic() > deadline_s:
+                    raise NetworkRunning(path=str(self.root), pid=self.holder_pid())
+                time.sleep(0.01)  # `is_locked` of somebody who asks holds it for a moment
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                running = read_json(self.supervisor_file) or {}
-                raise NetworkRunning(path=str(self.root), pid=int(running.get("pid", 0))) from e
-            yield
+                yield
+            finally:
+                os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
         """Whether a supervisor holds the folder now."""
         try:
-            with self.locked():
-                return False
-        except NetworkRunning:
-            return True
+            descriptor = os.open(self._lock_file, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return not _lock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+
+    def holder_pid(self) -> int:
+        """The process that holds the folder, known from its first moment on; 0 when nobody does."""
+        try:
+            text = self._lock_file.read_text()
+        except OSError:
+            return 0
+        return int(text) if text.isascii() and text.isdigit() and self.is_locked() else 0
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.root / "lock"
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    """Lock an open file if that is possible now."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def find_folder(option: Path | None) -> NetworkFolder:

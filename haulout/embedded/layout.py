@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from haulout.errors import Unavailable
+from haulout.errors import InvalidField, Unavailable
 
 HOST = "127.0.0.1"
 DEFAULT_PORT_BASE = 31415
@@ -79,8 +79,11 @@ def choose_layout(wanted_base: int, n_nodes: int) -> Layout:
     """The wanted ports if all are free, else the next run of ports that is.
 
     Raises:
+        InvalidField: not a port.
         NoFreePorts: none was found below port 65,536.
     """
+    if not 1 <= wanted_base < 1 << 16:
+        raise InvalidField(field="port_base", problem=f"{wanted_base} is not between 1 and 65535")
     base = wanted_base
     while base + METRICS_OFFSET + FIRST_NODE_OFFSET + n_nodes < 1 << 16:
         layout = Layout(base, n_nodes)

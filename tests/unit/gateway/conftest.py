@@ -1,9 +1,9 @@
-"""The gateway's application over a real ledger and the nodes of memory that the client's tests use."""
+"""The gateway's application over the client tests' network: a real ledger, nodes of memory, time that jumps."""
 
 from __future__ import annotations
 
 import importlib.util
-import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,96 +11,102 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from haulout.client.metrics import ClientMetrics
 from haulout.gateway.aggregator import Aggregator
 from haulout.gateway.app import build_app
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
 
+_spec = importlib.util.spec_from_file_location("client_world", Path(__file__).parents[1] / "client" / "conftest.py")
+assert _spec is not None and _spec.loader is not None
+client_world = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(client_world)
 
-def _client_world() -> Any:
-    path = Path(__file__).parents[1] / "client" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("client_world", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.World
+make_data = client_world.make_data
+SPILL_BYTES = 1_000
 
 
 class Gateway:
-    """The application, called without sockets; time passes whenever everybody waits for it."""
+    """One gateway, asked as over HTTP."""
 
-    def __init__(self, world: Any, spill: Path, *, account: str = "client", ledger: Any = None) -> None:
+    def __init__(self, world: Any, spill: Path, *, cache_bytes: int, account: str) -> None:
         self.world = world
-        self.spill = spill
         self.registry = CollectorRegistry()
-        self.metrics = GatewayMetrics(self.registry)
-        self.cache = BlobCache(1 << 20)
+        self.spill = spill
+        self.network = world.make_network(spill=spill, metrics=ClientMetrics(self.registry))
         self.not_ready: list[str] = []
-        network = world.make_network(spill=spill)
+        metrics = GatewayMetrics(self.registry)
         self.app = build_app(
-            network,
-            Aggregator(network, self.cache, self.metrics),
-            Publisher(network, world.make_wallet(account, ledger), spill, self.metrics),
-            self.metrics,
+            self.network,
+            Aggregator(self.network, BlobCache(cache_bytes), metrics),
+            Publisher(self.network, world.make_wallet(account), spill, metrics),
+            metrics,
             why_not_ready=lambda: self.not_ready,
         )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
 
-    async def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            return await self.world.run(http.request(method, path, **options))
+    async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response: httpx.Response = await self.world.run(self.http.request(method, path, **options))
+        return response
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
-        return await self.call("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+        return await self.ask("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
 
-    async def put(self, data: Any, query: str = "epochs=5", **options: Any) -> httpx.Response:
-        return await self.call("PUT", f"/v1/blobs?{query}", content=data, **options)
+    async def put(self, data: Any, query: str = "epochs=5") -> httpx.Response:
+        return await self.ask("PUT", f"/v1/blobs?{query}", content=data)
 
-    async def store(self, data: bytes, query: str = "epochs=5") -> str:
-        """Store; the blob's path."""
-        answer = await self.put(data, query)
-        assert answer.status_code == 200, answer.text
-        return answer.headers["location"]
+    async def stored(self, data: bytes) -> str:
+        """Store; the path to read it."""
+        response = await self.put(data)
+        assert response.status_code == 200, response.text
+        return response.headers["location"]
 
-    @property
-    def inflight_bytes(self) -> float:
-        return self.registry.get_sample_value("haulout_http_inflight_bytes")
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0
+
+    def node_calls(self) -> int:
+        return sum(len(node.calls) for node in self.world.nodes)
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Status and reason of an error, when it has the shape that every error has."""
-    error = answer.json()["error"]
-    assert error["code"] == answer.status_code
+def reason(response: httpx.Response) -> str:
+    """The reason of an error, whose body has to be of the known shape."""
+    error = response.json()["error"]
+    assert error["code"] == response.status_code
     assert error["message"]
-    (detail,) = error["details"]
-    assert detail["@type"] == "ErrorInfo"
-    assert detail["domain"] == "haulout.dev"
-    assert answer.headers["cache-control"] == "no-store"
-    return answer.status_code, detail["reason"]
-
-
-@pytest.fixture(name="refusal")
-def refusal_fixture() -> Any:
-    return refusal
+    assert response.headers["cache-control"] == "no-store"
+    [detail] = [detail for detail in error["details"] if detail["@type"] == "ErrorInfo"]
+    assert detail["domain"] in ("haulout.dev", "global")
+    return detail["reason"]
 
 
 @pytest.fixture
-async def world() -> Any:
-    world = await _client_world()().start()
+def reason_of() -> Any:
+    return reason
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[Any]:
+    world = await client_world.World().start()
     yield world
     await world.stop()
 
 
 @pytest.fixture
-def gateway(world: Any, tmp_path: Path) -> Gateway:
-    return Gateway(world, tmp_path / "spill")
+async def make_gateway(world, tmp_path, monkeypatch) -> AsyncIterator[Any]:
+    for place in ("client.network.SPILL", "gateway.publisher.SPILL", "client.read.READ_SPILL"):
+        monkeypatch.setattr(f"haulout.{place}_THRESHOLD_BYTES", SPILL_BYTES)
+    made: list[Gateway] = []
+
+    def make(*, cache_bytes: int = 0, account: str = "client") -> Gateway:
+        made.append(Gateway(world, tmp_path / "spill", cache_bytes=cache_bytes, account=account))
+        return made[-1]
+
+    yield make
+    for gateway in made:
+        await gateway.http.aclose()
 
 
 @pytest.fixture
-def make_gateway(world: Any, tmp_path: Path) -> Any:
-    return lambda **options: Gateway(world, tmp_path / "spill", **options)
-
-
-@pytest.fixture
-def make_data() -> Any:
-    return lambda size, seed=0: random.Random(seed).randbytes(size)
+def gateway(make_gateway) -> Gateway:
+    return make_gateway()
