@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import uvicorn
@@ -40,7 +41,7 @@ def split_address(address: str) -> tuple[str, int]:
         InvalidField: not of that form.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise InvalidField(field="address", problem=f"{address!r} is not host:port")
     return host.strip("[]"), int(port)
 
@@ -66,22 +67,32 @@ async def serve_http(app: ASGIApp, address: str, *, drain_s: int = 10, **options
         **options,  # type: ignore[arg-type]
     )
     server = QuietServer(config)
-    try:
-        socket = config.bind_socket()
-    except SystemExit as e:  # uvicorn's way to say that the port is taken
-        raise Unreachable(peer=address, problem="the port cannot be bound; another process may hold it") from e
-    task = asyncio.create_task(server.serve(sockets=[socket]))
+    listener = _bind(host, port)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:
             if task.done():
                 await task
                 raise HauloutError(f"the HTTP server on {address} ended at start")
             await asyncio.sleep(0.005)
-        yield f"{host}:{socket.getsockname()[1]}"
+        yield f"{host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
-        socket.close()
+        listener.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket at an address of our own, which nobody else listens at."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as e:
+        listener.close()
+        problem = f"the port cannot be bound ({e.strerror or e}); another process may hold it"
+        raise Unreachable(peer=f"{host}:{port}", problem=problem) from e
+    return listener
 
 
 def build_health_app(registry: CollectorRegistry, *, live: Reasons, ready: Reasons) -> Starlette:
