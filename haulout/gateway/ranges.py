@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from haulout.client.errors import RangeOutOfBlob
 
-_SINGLE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+_SINGLE = re.compile(r"bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE)
 _DIGITS_MAX = 19
 
 

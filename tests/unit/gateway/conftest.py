@@ -30,7 +30,7 @@ SPILL_BYTES = 1_000
 class Gateway:
     """One gateway, asked as over HTTP."""
 
-    def __init__(self, world: Any, spill: Path, *, cache_bytes: int, account: str) -> None:
+    def __init__(self, world: Any, spill: Path, *, cache_bytes: int, account: str, ledger: Any) -> None:
         self.world = world
         self.registry = CollectorRegistry()
         self.spill = spill
@@ -40,7 +40,7 @@ class Gateway:
         self.app = build_app(
             self.network,
             Aggregator(self.network, BlobCache(cache_bytes), metrics),
-            Publisher(self.network, world.make_wallet(account), spill, metrics),
+            Publisher(self.network, world.make_wallet(account, ledger), spill, metrics),
             metrics,
             why_not_ready=lambda: self.not_ready,
         )
@@ -98,8 +98,8 @@ async def make_gateway(world, tmp_path, monkeypatch) -> AsyncIterator[Any]:
         monkeypatch.setattr(f"haulout.{place}_THRESHOLD_BYTES", SPILL_BYTES)
     made: list[Gateway] = []
 
-    def make(*, cache_bytes: int = 0, account: str = "client") -> Gateway:
-        made.append(Gateway(world, tmp_path / "spill", cache_bytes=cache_bytes, account=account))
+    def make(*, cache_bytes: int = 0, account: str = "client", ledger: Any = None) -> Gateway:
+        made.append(Gateway(world, tmp_path / "spill", cache_bytes=cache_bytes, account=account, ledger=ledger))
         return made[-1]
 
     yield make

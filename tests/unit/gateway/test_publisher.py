@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
 from haulout import codec
+from haulout.errors import Unreachable
+from haulout.gateway import publisher
 from haulout.ledger import queries
 from haulout.primitives import blob_id_text, hex_id_text
 
@@ -85,8 +88,8 @@ async def test_epochs_default_to_one(gateway) -> None:
 
 @pytest.mark.parametrize(
     ("query", "deletable"),
-    [("", True), ("&permanent=true", False), ("&permanent", False), ("&permanent=false", True), ("&deletable=true", True),
-     ("&deletable=true&permanent=false", True), ("&encoding_type=RS2", True), ("&quilt_version=v1", True)],
+    [("", True), ("&permanent=true", False), ("&permanent", False), ("&permanent=false", True),
+     ("&deletable=true", True), ("&deletable=true&permanent=false", True), ("&encoding_type=RS2", True), ("&quilt_version=v1", True)],
 )  # fmt: skip
 async def test_persistence(gateway, query, deletable) -> None:
     created = (await gateway.put(b"x", "epochs=1" + query)).json()["newlyCreated"]
@@ -184,6 +187,49 @@ async def test_without_a_quorum_it_is_504_and_says_how_far_it_came(gateway, worl
     answer = (await gateway.put(make_data(700))).json()["newlyCreated"]
     assert "reuseRegistration" in answer["resourceOperation"]
     assert answer["cost"] == 0
+
+
+async def test_a_ledger_that_is_down_is_503_in_time(make_gateway, world, reason_of) -> None:
+    class DeadLedger:
+        async def submit(self, transaction, *, wait_ms=0):
+            raise Unreachable(peer="ledger", problem="it is down")
+
+    gateway = make_gateway(ledger=DeadLedger())
+    started_us = world.clock.us
+    response = await gateway.put(b"hello")
+    assert (response.status_code, reason_of(response)) == (503, "UNREACHABLE")
+    assert world.clock.us - started_us < 25_000_000
+    assert gateway.metric("haulout_http_inflight_bytes") == 0
+
+
+async def test_a_full_disk_under_the_body_is_503(gateway, monkeypatch, reason_of) -> None:
+    class FullFile:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(publisher.tempfile, "SpooledTemporaryFile", lambda **_: FullFile())
+    response = await gateway.put(b"hello")
+    assert (response.status_code, reason_of(response)) == (503, "DISK_FULL")
+    assert response.headers["retry-after"] == "1"
+    assert gateway.metric("haulout_http_inflight_bytes") == 0
+
+
+async def test_a_full_disk_under_the_encoded_slivers_is_503(gateway, world, monkeypatch, reason_of) -> None:
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    before = world.balance()
+    response = await gateway.put(bytes(5_000))
+    assert (response.status_code, reason_of(response)) == (503, "DISK_FULL")
+    assert world.balance() == before
+    assert list(gateway.spill.iterdir()) == []
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(gateway, world) -> None:
