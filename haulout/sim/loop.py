@@ -161,7 +161,6 @@ def run(main: Coroutine[Any, Any, T], seed: int | None = None, *, limit_s: float
         Deadlock, OutOfTime: it cannot or does not come to an end.
     """
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=lambda: SimLoop(seed, limit_s=limit_s)) as runner:
