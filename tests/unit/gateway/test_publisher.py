@@ -89,7 +89,8 @@ async def test_epochs_default_to_one(gateway) -> None:
 @pytest.mark.parametrize(
     ("query", "deletable"),
     [("", True), ("&permanent=true", False), ("&permanent", False), ("&permanent=false", True),
-     ("&deletable=true", True), ("&deletable=true&permanent=false", True), ("&encoding_type=RS2", True), ("&quilt_version=v1", True)],
+     ("&deletable=true", True), ("&deletable=true&permanent=false", True), ("&encoding_type=RS2", True),
+     ("&quilt_version=v1", True)],
 )  # fmt: skip
 async def test_persistence(gateway, query, deletable) -> None:
     created = (await gateway.put(b"x", "epochs=1" + query)).json()["newlyCreated"]
@@ -180,7 +181,7 @@ async def test_without_a_quorum_it_is_504_and_says_how_far_it_came(gateway, worl
     response = await gateway.put(make_data(700))
     assert (response.status_code, reason_of(response)) == (504, "INSUFFICIENT_CONFIRMATIONS")
     metadata = response.json()["error"]["details"][0]["metadata"]
-    assert (metadata["weight"], metadata["needed"]) == ("6", "7")
+    assert (metadata["weight"], metadata["needed"], metadata["failurePhase"]) == ("6", "7", "uploading")
     assert metadata["reasons"] == "node-3: unreachable, node-4: unreachable"
     assert world.clock.us - started_us < 20_000_000
     world.only(0, 1, 2, 3, 4)
@@ -255,6 +256,18 @@ async def test_an_upload_that_breaks_off_leaves_nothing(gateway, world) -> None:
     assert world.balance() == before
     assert list(gateway.spill.iterdir()) == []
     assert gateway.metric("haulout_http_inflight_bytes") == 0
+
+
+async def test_a_body_that_stops_coming_is_408(gateway, monkeypatch, reason_of) -> None:
+    monkeypatch.setattr(publisher, "BODY_IDLE_S", 0)
+
+    async def stuck():
+        yield b"x"
+        await asyncio.Event().wait()
+
+    response = await gateway.http.put("/v1/blobs?epochs=5", content=stuck())
+    assert (response.status_code, reason_of(response)) == (408, "BODY_TIMEOUT")
+    assert list(gateway.spill.iterdir()) == []
 
 
 async def test_more_stores_than_are_admitted_are_told_to_come_again(gateway, reason_of) -> None:
