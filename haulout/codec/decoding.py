@@ -30,7 +30,7 @@ from haulout.codec.red_stuff import (
 )
 from haulout.codec.verify import shape_of, symbols_of
 from haulout.codec.words import expand_words
-from haulout.crypto.merkle import compute_root
+from haulout.crypto.batch import compute_roots
 from haulout.primitives import Axis, blob_id_text
 
 
@@ -160,6 +160,7 @@ def _check_rows(metadata: BlobMetadata, shape: Geometry, matrix: Symbols, known:
         return
     rows = matrix[indices] if left_out else matrix
     columns = np.asarray(rows).transpose(1, 0, 2)
-    hashes = map(compute_root, expand_words(shape.code(Axis.SECONDARY), columns))
-    if any(root != metadata.sliver_hash(Axis.PRIMARY, index) for index, root in zip(indices, hashes, strict=True)):
+    roots = compute_roots(expand_words(shape.code(Axis.SECONDARY), columns))
+    expected = (metadata.sliver_hash(Axis.PRIMARY, index) for index in indices)
+    if any(root.tobytes() != known_hash for root, known_hash in zip(roots, expected, strict=True)):
         raise InconsistentBlob(blob_id=blob_id_text(metadata.blob_id()), check=ConsistencyCheck.DEFAULT.value)

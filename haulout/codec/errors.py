@@ -105,6 +105,16 @@ class BufferSizeMismatch(InvalidInput):
     expected_bytes: int
 
 
+@dataclass(eq=False)
+class UnknownKernels(InvalidInput):
+    """A choice of kernels that there is not."""
+
+    code = "UNKNOWN_KERNELS"
+    template = "there are no {name!r} kernels"
+    hint = "HAULOUT_KERNELS is numpy or native"
+    name: str
+
+
 # --- it is not there ----------------------------------------------------------------------------------------
 
 
@@ -164,3 +174,13 @@ class InconsistentBlob(Corrupt):
     hint = "no correct reader can give it back; its writer has to store it again"
     blob_id: str
     check: str
+
+
+@dataclass(eq=False)
+class KernelsDisagree(Corrupt):
+    """A native kernel computed something else than the plain version: it is not used."""
+
+    code = "KERNELS_DISAGREE"
+    template = "the native {kernel} kernel gives wrong results on this machine"
+    hint = "set HAULOUT_KERNELS=numpy, and tell us which CPU this is"
+    kernel: str

@@ -36,7 +36,7 @@ from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import METADATA_VERSION, BlobMetadata, Buffer, Sliver, SliverPair, SliverPairHashes
 from haulout.codec.reed_solomon import Code, code_of
 from haulout.codec.words import expand_words
-from haulout.crypto.merkle import compute_root
+from haulout.crypto.batch import compute_roots
 from haulout.primitives import Axis, BlobId, EncodingType, sliver_index_of_pair
 
 WritableBuffer = bytearray | memoryview
@@ -234,10 +234,9 @@ def _hash_columns(
         keep: where the rows from k1 on go, cut to the first k2 columns: (n - k1, k2, s).
     """
     code = geometry.code(Axis.PRIMARY)
-    columns = [*expand_words(code, rows, keep), *expand_words(code, right.transpose(1, 0, 2))]
-    secondary = [compute_root(column) for column in columns]
-    primary = [compute_root(row) for row in zip(*columns, strict=True)]
-    return build_metadata(EncodingType.RS2, size_bytes, primary, secondary)
+    leaves = np.concatenate([expand_words(code, rows, keep), expand_words(code, right.transpose(1, 0, 2))])
+    secondary, primary = compute_roots(leaves), compute_roots(leaves.transpose(1, 0, 2))
+    return build_metadata(EncodingType.RS2, size_bytes, map(bytes, primary), map(bytes, secondary))
 
 
 def build_metadata(

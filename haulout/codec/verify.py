@@ -21,7 +21,7 @@ from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import BlobMetadata, Sliver
 from haulout.codec.red_stuff import Geometry, geometry_of
 from haulout.codec.words import expand_words, stack
-from haulout.crypto.merkle import compute_root
+from haulout.crypto.batch import compute_roots
 from haulout.primitives import Axis, BlobId, blob_id_text
 
 
@@ -100,7 +100,7 @@ def compute_sliver_hashes(metadata: BlobMetadata, axis: Axis, slivers: Sequence[
         return []
     shape = shape_of(metadata)
     source = stack([symbols_of(sliver, shape) for sliver in slivers])
-    return [compute_root(leaves) for leaves in expand_words(shape.code(axis.other), source)]
+    return [root.tobytes() for root in compute_roots(expand_words(shape.code(axis.other), source))]
 
 
 def symbols_of(sliver: Sliver, shape: Geometry) -> Symbols:

@@ -2,29 +2,30 @@
 
 A word is a row or a column of the expanded matrix: its source symbols, then its repair symbols. Its hash is the Merkle
 root over all of them, so whoever wants to check a sliver has to expand it. Of the time this takes, hashing is the
-larger part: 0.5 us per symbol and 0.4 us per inner node, plus 1.3 us per KiB.
+larger part: with hashlib 0.5 us per symbol and 0.4 us per inner node, plus 1.3 us per KiB; with native kernels 0.03 us
+and 0.35 us per KiB (`crypto.batch`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Sequence
 
 import numpy as np
 
 from haulout.codec.lanes import Symbols, to_lanes, to_symbols
 from haulout.codec.reed_solomon import Code, batches, over_words
-from haulout.crypto.merkle import LEAF_PREFIX
+from haulout.crypto.batch import DIGEST_BYTES, Digests, hash_leaves
 
 
-def expand_words(code: Code, source: Symbols, keep: Symbols | None = None) -> Iterator[list[bytes]]:
-    """The leaf hashes of words, one list of n per word, in order.
+def expand_words(code: Code, source: Symbols, keep: Symbols | None = None) -> Digests:
+    """The leaf hashes of words, in order: (words, n, 32).
 
     Args:
         source: (n_source, words, s).
         keep: where to write the repair symbols, (n_repair, words, s).
     """
     k, n_words, size = source.shape
+    leaves = np.empty((n_words, code.n_symbols, DIGEST_BYTES), np.uint8)
     for words in batches(n_words, size):
         block = np.empty((words.stop - words.start, code.n_symbols, size), np.uint8)
         block[:, :k] = source[:, words].transpose(1, 0, 2)
@@ -32,9 +33,8 @@ def expand_words(code: Code, source: Symbols, keep: Symbols | None = None) -> It
         to_symbols(over_words(code.encode, to_lanes(source[:, words])), repair)
         if keep is not None:
             keep[:, words] = repair
-        leaves = leaf_hashes(block)
-        for start in range(0, len(leaves), code.n_symbols):
-            yield leaves[start : start + code.n_symbols]
+        leaves[words] = hash_leaves(block)
+    return leaves
 
 
 def expand_word(code: Code, source: Symbols) -> Symbols:
@@ -46,16 +46,9 @@ def expand_word(code: Code, source: Symbols) -> Symbols:
 
 
 def leaf_hashes(symbols: Symbols) -> list[bytes]:
-    """The hash of every symbol (…, s) as a leaf of a Merkle tree."""
-    size = symbols.shape[-1]
-    raw = symbols.tobytes()
-    start_leaf = blake2b(LEAF_PREFIX, digest_size=32).copy
-    hashes = []
-    for at in range(0, len(raw), size):
-        leaf = start_leaf()
-        leaf.update(raw[at : at + size])
-        hashes.append(leaf.digest())
-    return hashes
+    """The hash of every symbol (..., s) as a leaf of a Merkle tree."""
+    raw = hash_leaves(symbols).tobytes()
+    return [raw[at : at + DIGEST_BYTES] for at in range(0, len(raw), DIGEST_BYTES)]
 
 
 def stack(rows: Sequence[Symbols]) -> Symbols:

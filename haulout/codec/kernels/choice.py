@@ -1,0 +1,121 @@
+"""Which kernels serve: plain numpy from the start, native ones when somebody has warmed them up.
+
+    numpy ── warm_up() ──► native        compiled or loaded from the cache, compared with the plain ones, then in place
+      ▲                       │
+      └────── use_numpy() ────┘
+
+Compiling takes about eight seconds on a core, loading from the cache one or two. Services call `warm_up` in a worker
+thread when they start and are served by numpy meanwhile; the results are equal. Environment and folders are the
+business of composition roots (`haulout.world.kernels`): here everything comes by argument.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.util import find_spec
+from typing import Final
+
+from haulout.codec.errors import KernelsDisagree, UnknownKernels
+from haulout.crypto import batch
+
+
+class Kernels(enum.Enum):
+    """What computes."""
+
+    NUMPY = "numpy"
+    NATIVE = "native"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What computes here, and why."""
+
+    kernels: Kernels
+    detail: str  # instructions in use, or the reason for numpy; for people
+
+    def __str__(self) -> str:
+        return f"{self.kernels.value} ({self.detail})"
+
+
+_NOT_WARM: Final = Status(Kernels.NUMPY, "native kernels were not loaded")
+_status = _NOT_WARM
+
+
+def describe() -> Status:
+    """What computes now."""
+    return _status
+
+
+def parse_kernels(name: str) -> Kernels:
+    """The choice of a user.
+
+    Raises:
+        UnknownKernels: neither `numpy` nor `native`.
+    """
+    try:
+        return Kernels(name)
+    except ValueError as e:
+        raise UnknownKernels(name=name) from e
+
+
+def is_available() -> bool:
+    """Whether numba is installed; whether it serves this CPU is known after `warm_up`."""
+    return find_spec("numba") is not None
+
+
+def use_numpy(reason: str = _NOT_WARM.detail) -> Status:
+    """Compute with numpy from now on; calls that run finish as they began."""
+    global _status
+    batch.use(None)
+    _status = Status(Kernels.NUMPY, reason)
+    return _status
+
+
+def warm_up(cache_folder: str | None = None) -> Status:
+    """Compile the native kernels or load them from numba's cache, compare them with the plain ones and use them.
+
+    Takes seconds and most of them with the interpreter lock: for worker threads and for large inputs.
+
+    Args:
+        cache_folder: where compiled code is kept; None leaves it to numba (`NUMBA_CACHE_DIR`, or beside the sources).
+
+    Returns:
+        What computes now: numpy, with the reason, where there is no numba or no kernel for this CPU.
+
+    Raises:
+        KernelsDisagree: a kernel computed something else than the plain version; numpy goes on serving.
+    """
+    global _status
+    if _status.kernels is Kernels.NATIVE:
+        return _status
+    try:
+        import numba
+
+        if cache_folder is not None:
+            # read when the functions below are declared
+            numba.config.CACHE_DIR = cache_folder  # type: ignore[attr-defined]
+        from haulout.crypto import blake2b_lanes, simd
+    except ImportError as e:
+        return use_numpy(f"no native kernels here: {e}")
+    _compare_hashes(blake2b_lanes.hash_rows)
+    batch.use(blake2b_lanes.hash_rows)
+    _status = Status(Kernels.NATIVE, f"{simd.describe_instruction_set()}, numba {numba.__version__}")
+    return _status
+
+
+def _compare_hashes(hash_rows: batch.HashRows) -> None:
+    """Hash eleven messages of two blocks, one group of lanes and a rest.
+
+    Raises:
+        KernelsDisagree: with other digests than `hashlib`.
+    """
+    import numpy as np
+
+    rows = np.arange(11 * 200, dtype=np.uint32).astype(np.uint8).reshape(11, 200)
+    digests = np.empty((11, batch.DIGEST_BYTES), np.uint8)
+    hash_rows(rows, digests, 1)
+    expected = [blake2b(b"\x01" + row.tobytes(), digest_size=batch.DIGEST_BYTES).digest() for row in rows]
+    if digests.tobytes() != b"".join(expected):
+        raise KernelsDisagree(kernel="BLAKE2b")
