@@ -43,8 +43,7 @@ def build_app(
 
     def limited(limit: LoadLimit, handler: Handler) -> Handler:
         async def handle(request: Request) -> Response:
-            async with limit.admit():
-                return await handler(request)
+            return await limit.serve(lambda: handler(request))
 
         return handle
 
@@ -74,9 +73,11 @@ def build_app(
         return JSONResponse({"ok": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def not_found(request: Request, error: Exception) -> Response:
+        metrics.requests.labels("other", "", "404").inc()
         return error_response(RouteNotFound(path=request.url.path))
 
     async def not_allowed(request: Request, error: Exception) -> Response:
+        metrics.requests.labels("other", "", "405").inc()
         allowed = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
         refusal = MethodNotAllowed(method=request.method, path=request.url.path, allowed=allowed or "another method")
         return error_response(refusal, headers={"allow": allowed})

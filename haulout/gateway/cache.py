@@ -11,7 +11,8 @@ from collections import OrderedDict
 from haulout.codec.metadata import BlobMetadata
 from haulout.primitives import BlobId
 
-METADATA_MAX = 1_024
+METADATA_MAX = 1_024  # entries
+METADATA_PAIRS_MAX = 256 * 1_024  # pairs of hashes in all of them, some 300 bytes each in memory
 SHARE_OF_ONE_BLOB = 4  # a blob larger than a quarter of the cache is not kept
 
 
@@ -21,6 +22,7 @@ class BlobCache:
     def __init__(self, capacity_bytes: int) -> None:
         self._capacity_bytes = capacity_bytes
         self._metadata: OrderedDict[BlobId, BlobMetadata] = OrderedDict()
+        self._n_pairs = 0
         self._blobs: OrderedDict[BlobId, bytes] = OrderedDict()
         self.size_bytes = 0
 
@@ -30,10 +32,13 @@ class BlobCache:
         return self._metadata.get(blob_id)
 
     def keep_metadata(self, blob_id: BlobId, metadata: BlobMetadata) -> None:
+        if blob_id in self._metadata:
+            return
         self._metadata[blob_id] = metadata
-        self._metadata.move_to_end(blob_id)
-        if len(self._metadata) > METADATA_MAX:
-            self._metadata.popitem(last=False)
+        self._n_pairs += metadata.n_shards
+        while len(self._metadata) > METADATA_MAX or self._n_pairs > METADATA_PAIRS_MAX:
+            _, dropped = self._metadata.popitem(last=False)
+            self._n_pairs -= dropped.n_shards
 
     def blob(self, blob_id: BlobId) -> bytes | None:
         if blob_id in self._blobs:

@@ -7,6 +7,7 @@ The shape and the reasons are Walrus's (`spec/client-api.md` 3), the domain is o
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ STATUS_OF_CODE = {
     "INVALID_BYTE_RANGE": ("RANGE_NOT_SATISFIABLE", 416),
     "TOO_MANY_REQUESTS": ("RESOURCE_EXHAUSTED", 429),
     "BLOB_INCONSISTENT": ("INTERNAL", 500),
+    "BODY_TIMEOUT": ("DEADLINE_EXCEEDED", 408),
     "METHOD_NOT_ALLOWED": ("INVALID_ARGUMENT", 405),
     "DISK_FULL": ("UNAVAILABLE", 503),
 }
@@ -85,6 +87,16 @@ class TooManyRequests(Unavailable):
 
 
 @dataclass(eq=False)
+class BodyTimeout(Unavailable):
+    """A client holds one of the few places for stores and sends nothing."""
+
+    code = "BODY_TIMEOUT"
+    template = "no byte of the body came for {timeout_s} s"
+    hint = "send it again; nothing was stored"
+    timeout_s: int
+
+
+@dataclass(eq=False)
 class RouteNotFound(NotFound):
     """No such path."""
 
@@ -111,10 +123,12 @@ def status_of(error: HauloutError) -> tuple[str, int]:
     return next((status for cls, status in STATUS_OF_CLASS if isinstance(error, cls)), ("INTERNAL", 500))
 
 
-def error_response(error: HauloutError, *, headers: dict[str, str] | None = None) -> Response:
-    """The answer for an error raised on purpose."""
+def error_response(
+    error: HauloutError, *, headers: dict[str, str] | None = None, extra: Mapping[str, str] | None = None
+) -> Response:
+    """The answer for an error raised on purpose; `extra` joins the error's fields in the metadata."""
     status, code = status_of(error)
-    metadata = {name: str(value) for name, value in error.details().items()}
+    metadata = {**{name: str(value) for name, value in error.details().items()}, **(extra or {})}
     details: list[dict[str, Any]] = [
         {"@type": "ErrorInfo", "reason": error.code, "domain": DOMAIN, "metadata": metadata}
     ]

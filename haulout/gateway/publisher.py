@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import mmap
 import tempfile
@@ -13,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
-from haulout.client.store import StoreRequest, store_blob
+from haulout.client.store import Progress, StoreRequest, store_blob
 from haulout.client.wallet import Wallet
-from haulout.errors import BlobTooLarge
-from haulout.gateway.errors import InvalidPersistence, MalformedRequest, ShareNotSupported
+from haulout.errors import BlobTooLarge, HauloutError
+from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.ports import Buffer
 from haulout.primitives import EncodingType, blob_id_text, parse_address
@@ -33,6 +34,7 @@ _KNOWN = {
     "quilt_version",
 }
 _DIGITS_MAX = 10
+BODY_IDLE_S = 30
 
 
 def parse_store_request(request: Request) -> StoreRequest:
@@ -95,8 +97,17 @@ class Publisher:
         store_request = parse_store_request(request)
         params = await self._network.view.params()
         limit = max_blob_bytes(params)
-        async with self._body(request, limit, params.n_shards) as data:
-            result = await store_blob(self._network, self._wallet, data, store_request)
+        phase = "receiving"
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal phase
+            phase = progress.phase
+
+        try:
+            async with self._body(request, limit, params.n_shards) as data:
+                result = await store_blob(self._network, self._wallet, data, store_request, on_progress=on_progress)
+        except HauloutError as e:
+            return error_response(e, extra={"failurePhase": phase})
         location = f"/v1/blobs/{blob_id_text(result.blob_id)}"
         return JSONResponse(store_result(result), headers={"location": location, "cache-control": "no-store"})
 
@@ -110,7 +121,7 @@ class Publisher:
         size = taken = 0
         with tempfile.SpooledTemporaryFile(max_size=SPILL_THRESHOLD_BYTES, dir=str(self._spill)) as file:
             try:
-                async for chunk in request.stream():
+                async for chunk in _chunks(request):
                     size += len(chunk)
                     if size > limit:
                         raise BlobTooLarge(size_bytes=size, limit_bytes=limit, n_shards=n_shards)
@@ -125,6 +136,24 @@ class Publisher:
                 raise MalformedRequest(problem="the body ended early") from e
             finally:
                 self._metrics.inflight_bytes.dec(taken)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes.
+
+    Raises:
+        BodyTimeout: nothing came for too long.
+    """
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(BODY_IDLE_S):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as e:
+            raise BodyTimeout(timeout_s=BODY_IDLE_S) from e
+        yield chunk
 
 
 def _mapped(file: tempfile.SpooledTemporaryFile[bytes], size: int) -> Buffer:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
+from starlette.responses import Response
 
 from haulout.errors import BlobTooLarge, Corrupt, DiskFull, Forbidden, HauloutError, Unreachable, WrongEpoch
 from haulout.gateway.cache import METADATA_MAX, BlobCache
@@ -45,12 +47,13 @@ def test_a_cache_of_nothing_keeps_nothing() -> None:
     assert cache.size_bytes == 0
 
 
-def test_metadata_is_bounded() -> None:
+@pytest.mark.parametrize(("n_shards", "n_kept"), [(4, METADATA_MAX), (1_000, 262)])
+def test_metadata_is_bounded_by_number_and_by_size(n_shards, n_kept) -> None:
     cache = BlobCache(0)
     for number in range(METADATA_MAX + 1):
-        cache.keep_metadata(number.to_bytes(2, "big"), object())
-    assert cache.metadata(bytes(2)) is None
-    assert cache.metadata(b"\0\1") is not None
+        cache.keep_metadata(number.to_bytes(2, "big"), SimpleNamespace(n_shards=n_shards))
+    kept = [number for number in range(METADATA_MAX + 1) if cache.metadata(number.to_bytes(2, "big")) is not None]
+    assert kept == list(range(METADATA_MAX + 1 - n_kept, METADATA_MAX + 1))
 
 
 async def test_beyond_served_and_waiting_requests_are_sent_away_at_once() -> None:
@@ -72,6 +75,29 @@ async def test_beyond_served_and_waiting_requests_are_sent_away_at_once() -> Non
     assert limit.admitted == 1
     release.set()
     await first
+    assert limit.admitted == 0
+
+
+async def test_a_slot_is_taken_until_the_answer_was_sent() -> None:
+    limit = LoadLimit("aggregator", served=1, admitted=1)
+
+    async def handle() -> Response:
+        return Response(b"x")
+
+    async def broken() -> Response:
+        raise DiskFull(path="x")
+
+    async def send(message) -> None:
+        assert limit.admitted == 1
+        if message["type"] == "http.response.body":
+            raise OSError("the client is gone")
+
+    with pytest.raises(DiskFull):
+        await limit.serve(broken)
+    assert limit.admitted == 0
+    response = await limit.serve(handle)
+    with pytest.raises(OSError, match="gone"):
+        await response({"type": "http"}, None, send)
     assert limit.admitted == 0
 
 
