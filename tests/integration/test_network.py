@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,94 +15,16 @@ import pytest
 
 pytestmark = pytest.mark.timeout(300)
 
-PORT_BASE = 24_000 + os.getpid() % 20 * 500
+LiveNetwork = Any  # of conftest.py, which cannot be imported
 
 
 def random_bytes(size: int, seed: int) -> bytes:
     return hashlib.shake_128(seed.to_bytes(8, "big")).digest(size)
 
 
-class LiveNetwork:
-    """A network under one folder, driven through the command line as a person would."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *arguments: str, check: bool = True, timeout: int = 180) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "haulout.cli", *arguments, "--dir", str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-        if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-        return done
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json").stdout)
-
-    def status(self) -> dict[str, dict[str, Any]]:
-        return {process["name"]: process for process in self.json("status")["processes"]}
-
-    @property
-    def gateway(self) -> str:
-        return str(json.loads((self.folder / "client.json").read_text())["gateway"])
-
-    @property
-    def graphql(self) -> str:
-        return str(json.loads((self.folder / "client.json").read_text())["graphql"])
-
-    def kill(self, *names: str) -> None:
-        """`kill -9`, and keep them down."""
-        status = self.status()
-        for name in names:
-            os.kill(status[name]["pid"], signal.SIGKILL)
-
-    def stop(self, *names: str) -> None:
-        for name in names:
-            self.run("node", "stop", name)
-
-    def start(self, *names: str) -> None:
-        for name in names:
-            self.run("node", "start", name)
-        self.wait(lambda: all(self.status()[name]["state"] == "ready" for name in names))
-
-    def wait(self, condition: Callable[[], bool], *, timeout_s: float = 60) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {timeout_s} s; status: {json.dumps(self.status(), indent=1)}")
-            time.sleep(0.2)
-
-    def put(self, data: bytes, *, epochs: int = 5, timeout_s: float = 60) -> httpx.Response:
-        return httpx.put(f"{self.gateway}/v1/blobs?epochs={epochs}", content=data, timeout=timeout_s)
-
-    def store(self, data: bytes) -> str:
-        """Store through the gateway; the blob id."""
-        response = self.put(data)
-        assert response.status_code == 200, response.text
-        document = response.json()
-        created = document.get("newlyCreated")
-        return str(created["blobObject"]["blobId"] if created else document["alreadyCertified"]["blobId"])
-
-    def read(self, blob_id: str) -> httpx.Response:
-        return httpx.get(f"{self.gateway}/v1/blobs/{blob_id}", timeout=60)
-
-    def wait_complete(self) -> None:
-        """Until no node lacks anything."""
-
-        def complete() -> bool:
-            nodes = [process for process in self.status().values() if process["role"] == "node"]
-            return all(node.get("node", {}).get("incompleteBlobs") == 0 for node in nodes)
-
-        self.wait(complete)
-
-
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
-    live = LiveNetwork(tmp_path_factory.mktemp("network") / "net")
-    live.run("up", "--detach", f"--port-base={PORT_BASE}", "--no-restart")
-    try:
-        yield live
-    finally:
-        live.run("down", check=False)
+def network(start_network: Callable[..., LiveNetwork]) -> LiveNetwork:
+    return start_network("--no-restart")
 
 
 def test_a_file_goes_in_by_the_command_line_and_comes_out_by_http(network: LiveNetwork, tmp_path: Path) -> None:
@@ -256,3 +173,16 @@ def test_a_second_supervisor_is_refused(network: LiveNetwork) -> None:
     refused = network.run("up", "--detach", check=False)
     assert refused.returncode == 3
     assert "NETWORK_RUNNING" in refused.stderr
+
+
+def test_moves_to_other_ports_when_its_own_are_taken(network: LiveNetwork) -> None:
+    """The nodes' addresses are on the ledger; after the move it names the new ones."""
+    data = random_bytes(30_000, 12)
+    blob_id = network.store(data)
+    network.run("down")
+    host, port = network.gateway.removeprefix("http://").split(":")
+    with socket.create_server((host, int(port))):
+        network.run("up", "--detach", "--no-restart")
+    assert not network.gateway.endswith(f":{port}")
+    assert network.read(blob_id).content == data
+    network.store(random_bytes(30_000, 13))

@@ -1,0 +1,164 @@
+"""A thousand blobs while nodes and ledger are killed every few seconds; then one node is away and another's disk rots.
+
+Every blob that was certified is read back byte for byte by a gateway that has no cache and has just started, and the
+node whose bytes were flipped is named by its metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.timeout(420)
+
+N_BLOBS = 1_000
+WRITERS = 12
+KILL_EVERY_S = 3.0
+PATIENCE_S = 120
+
+LiveNetwork = Any  # of conftest.py, which cannot be imported
+
+
+def blob_of(number: int) -> bytes:
+    """Mostly small, some empty, a few large enough for files of their own."""
+    size = 400_000 if number % 100 == 50 else number * 37 % 20_000
+    return hashlib.shake_128(number.to_bytes(8, "big")).digest(size)
+
+
+def store(network: LiveNetwork, number: int) -> str:
+    """Store until it is certified; every refusal on the way must be one that says: try again."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            response = network.put(blob_of(number))
+            if response.status_code == 200:
+                document = response.json()
+                created = document.get("newlyCreated")
+                return str(created["blobObject"]["blobId"] if created else document["alreadyCertified"]["blobId"])
+            assert response.status_code in (429, 503, 504), response.text
+        except httpx.TransportError as e:
+            problem = e
+        else:
+            problem = None
+        assert time.monotonic() < deadline, f"blob {number}: {problem or response.text}"
+        time.sleep(0.2)
+
+
+@contextmanager
+def killing(network: LiveNetwork) -> Iterator[list[str]]:
+    """Kill a node or the ledger again and again; the supervisor starts them anew."""
+    chance = random.Random(7)
+    killed: list[str] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(KILL_EVERY_S):
+            name = chance.choice(["ledger", *(f"node-{i}" for i in range(5))])
+            pid = network.status()[name]["pid"]
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(name)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()
+
+
+def flip_bytes(folder: Path) -> int:
+    """Flip a bit of many stored slivers: in the files, and in the rows that hold small ones."""
+    flipped = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "sliver" in str(path.relative_to(folder)) and path.suffix not in (".sqlite", ".db"):
+            data = bytearray(path.read_bytes())
+            if len(data) > 100:
+                data[len(data) // 2] ^= 1
+                path.write_bytes(data)
+                flipped += 1
+    for path in (p for p in folder.rglob("*.sqlite") if "replica" not in p.name):
+        with closing(sqlite3.connect(path)) as database:
+            [table] = [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")]
+            rows = database.execute(f"select k, v from {table} where length(v) > 200").fetchall()
+            for key, value in rows[:: max(1, len(rows) // 200)]:
+                damaged = bytearray(value)
+                damaged[len(damaged) // 2] ^= 1
+                database.execute(f"update {table} set v = ? where k = ?", (bytes(damaged), key))
+                flipped += 1
+            database.commit()
+    return flipped
+
+
+@contextmanager
+def fresh_gateway(network: LiveNetwork, tmp_path: Path, port: int) -> Iterator[str]:
+    """A second gateway that remembers nothing."""
+    options = {
+        "--dir": tmp_path / "gateway",
+        "--genesis": network.folder / "genesis.json",
+        "--ledger": network.status()["ledger"]["urls"]["grpc"],
+        "--listen": f"127.0.0.1:{port}",
+        "--metrics": f"127.0.0.1:{port + 1}",
+        "--wallet": network.folder / "wallet.json",
+        "--cache": 0,
+    }
+    arguments = [str(part) for part in itertools.chain.from_iterable(options.items())]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "haulout.cli", "gateway", *arguments], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_thousand_blobs_survive_kills_and_rot(start_network: Callable[..., LiveNetwork], tmp_path: Path) -> None:
+    network = start_network()
+    with killing(network) as killed, ThreadPoolExecutor(WRITERS) as writers:
+        ids = list(writers.map(lambda number: store(network, number), range(N_BLOBS)))
+    assert len(killed) >= 5
+    network.wait(lambda: all(p["state"] == "ready" for p in network.status().values()))
+    network.wait_complete()
+
+    network.stop("node-1", "node-2")
+    assert flip_bytes(network.folder / "nodes" / "node-2") > 50
+    network.start("node-2")
+
+    port = int(network.gateway.rpartition(":")[2]) + 5
+    with fresh_gateway(network, tmp_path, port) as gateway, httpx.Client(timeout=60) as client:
+
+        def read(number: int) -> bool:
+            return client.get(f"{gateway}/v1/blobs/{ids[number]}").content == blob_of(number)
+
+        with ThreadPoolExecutor(8) as readers:
+            wrong = [number for number, right in enumerate(readers.map(read, range(N_BLOBS))) if not right]
+        assert wrong == []
+    corrupt = {name: network.status()[name]["node"]["corruptSlivers"] for name in ("node-0", "node-2", "node-3")}
+    assert corrupt["node-2"] > 0
+    assert corrupt["node-0"] == corrupt["node-3"] == 0
