@@ -209,8 +209,8 @@ class LacksMetadata(HauloutError):
 class World:
     """A ledger with its replica, five nodes, and a client with an account."""
 
-    def __init__(self, *, nodes: int = N_NODES, funds_frost: int = 10**15) -> None:
-        self.clock = JumpingClock()
+    def __init__(self, *, nodes: int = N_NODES, funds_frost: int = 10**15, clock: Any = None) -> None:
+        self.clock = clock or JumpingClock()
         self.town = build_development_network(
             node_addresses={f"node-{i}": (f"node-{i}:1",) for i in range(nodes)},
             n_shards=N_SHARDS,
