@@ -1,0 +1,43 @@
+"""`python -m benchmarks [name] [--json]`: all benchmarks, or one; each in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("ledger", "network_tx", "gateway")
+
+
+def main() -> int:
+    """Run what was asked for; the exit code of the first that failed."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description="The committed benchmarks, as ratios to peers.")
+    parser.add_argument("name", nargs="?", choices=NAMES, help="only this one")
+    parser.add_argument("--json", action="store_true", help="one JSON object, a key per benchmark")
+    arguments, options = parser.parse_known_args()
+    if options and arguments.name is None:
+        parser.error(f"{options[0]} is an option of one benchmark: name it")
+    folder = Path(__file__).resolve().parent
+    environment = {**os.environ, "PYTHONPATH": str(folder.parent)}
+    reports: dict[str, object] = {}
+    for name in [arguments.name] if arguments.name else NAMES:
+        command = [sys.executable, str(folder / f"bench_{name}.py"), *options]
+        if not arguments.json:
+            print(f"\n{name}", flush=True)
+            done = subprocess.run(command, env=environment, check=False)
+        else:
+            done = subprocess.run([*command, "--json"], env=environment, check=False, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            return done.returncode
+        if arguments.json:
+            reports[name] = json.loads(done.stdout)
+    if arguments.json:
+        print(json.dumps(reports))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

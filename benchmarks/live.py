@@ -1,0 +1,63 @@
+"""A network of real processes for a benchmark, and a table for what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PORT_BASE = 19_000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveNetwork:
+    """A running network and where it listens."""
+
+    folder: Path
+    addresses: dict[str, str]  # of client.json
+
+    def processes(self) -> list[dict[str, Any]]:
+        """As `haulout status --json` has them."""
+        report = subprocess.run(_command("status", self.folder, "--json"), check=True, capture_output=True, text=True)
+        processes: list[dict[str, Any]] = json.loads(report.stdout)["processes"]
+        return processes
+
+
+def _command(name: str, folder: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "haulout.cli", name, "--dir", str(folder), *options]
+
+
+@contextlib.contextmanager
+def live_network(place: Path | None = None) -> Iterator[LiveNetwork]:
+    """Five nodes, a hundred shards, in a folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="haulout-bench-", dir=place) as name:
+        folder = Path(name) / "net"
+        up = _command("up", folder, "--detach", f"--port-base={PORT_BASE + os.getpid() % 20 * 250}")
+        try:
+            subprocess.run(up, check=True, capture_output=True)
+            yield LiveNetwork(folder, json.loads((folder / "client.json").read_text()))
+        finally:
+            subprocess.run(_command("down", folder), check=False, capture_output=True)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns to the right, the first to the left."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        print(
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )
+
+
+def size_text(size_bytes: int) -> str:
+    """1 KiB, 64 MiB."""
+    return f"{size_bytes >> 20} MiB" if size_bytes >= 1 << 20 else f"{size_bytes >> 10} KiB"
