@@ -29,6 +29,9 @@ def store(
     epochs: str = typer.Option(..., help="For how many epochs, the current one counted; or max."),
     permanent: bool = typer.Option(False, "--permanent", help="Nobody can delete it before it expires."),
     force: bool = typer.Option(False, "--force", help="Register anew even when it is stored already."),
+    ignore_resources: bool = typer.Option(
+        False, "--ignore-resources", help="Buy everything: extend nothing, leave storage that you own alone."
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Tell id, sizes and cost; store and pay nothing."),
     encoding: str = typer.Option("RS2", help="The encoding: RS2."),
     directory: Path | None = DIR_OPTION,
@@ -44,7 +47,13 @@ def store(
         from haulout.primitives import EncodingType
 
         chosen = n_epochs or (await session.network.view.params()).max_epochs_ahead
-        request = StoreRequest(chosen, deletable=not permanent, force=force, encoding=EncodingType(encoding_number))
+        request = StoreRequest(
+            chosen,
+            deletable=not permanent,
+            force=force,
+            reuse_resources=not ignore_resources,
+            encoding=EncodingType(encoding_number),
+        )
         return await _store_files(session, files, request, dry_run=dry_run, as_json=as_json)
 
     exit_code = run_session(directory, work)
@@ -134,6 +143,7 @@ def _operation_text(operation: str) -> str:
         "reuseStorage": "storage you had",
         "reuseRegistration": "an earlier try had paid",
         "reuseAndExtend": "extended",
+        "reuseAndExtendNonCertified": "an earlier try extended",
     }.get(operation, operation)
 
 
@@ -141,12 +151,12 @@ async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as
     """What storing a file would give and cost; upstream's `storageCost` is the whole cost, and so is ours."""
     from haulout.cli.files import map_file
     from haulout.client.errors import EpochsOutOfRange
+    from haulout.client.registration import propose
     from haulout.codec import compute_blob_id, sizes
-    from haulout.ledger.queries import Quote
-    from haulout.primitives import EncodingType, blob_id_text, frost_text, storage_units
+    from haulout.primitives import EncodingType, blob_id_text, frost_text
 
     view = session.network.view
-    params, system = await view.params(), await view.system()
+    params = await view.params()
     if not 1 <= request.n_epochs <= params.max_epochs_ahead:
         raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
     encoding = request.encoding or EncodingType.RS2
@@ -154,26 +164,20 @@ async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as
         size_bytes = len(data)
         encoded_bytes = sizes.encoded_length(size_bytes, params.n_shards, encoding)
         blob_id, _ = await session.network.workers.run(compute_blob_id, data, params.n_shards, encoding=encoding)
-    units = storage_units(encoded_bytes)
-    quote = Quote(
-        encoded_bytes=encoded_bytes,
-        n_epochs=request.n_epochs,
-        storage_frost=units * request.n_epochs * system.storage_price_frost,
-        write_frost=units * system.write_price_frost,
-    )
+    plan = await propose(view, session.wallet.address, blob_id, encoded_bytes, request)
     if not as_json:
         sys.stdout.write(
             f"{path}: would be stored\n"
             f"  blob id    {blob_id_text(blob_id)}\n"
             f"  size       {bytes_text(size_bytes)}, encoded {bytes_text(encoded_bytes)}\n"
-            f"  cost       {frost_text(quote.total_frost)} for {quote.n_epochs} epochs\n"
+            f"  cost       {frost_text(plan.cost_frost)} ({_operation_text(plan.operation)})\n"
         )
     return {
         "path": str(path),
         "blobId": blob_id_text(blob_id),
         "unencodedSize": size_bytes,
         "encodedSize": encoded_bytes,
-        "storageCost": quote.total_frost,
+        "storageCost": plan.cost_frost,
         "encodingType": encoding.name,
     }
 
