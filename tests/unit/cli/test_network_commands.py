@@ -1,0 +1,216 @@
+"""The commands that need a network, over one of memory: what they print, in both ways, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulout import codec
+from haulout.cli.main import main
+from haulout.cli.session import ClientDocument, Session
+from haulout.embedded.folder import NetworkFolder
+from haulout.primitives import blob_id_text
+
+_spec = importlib.util.spec_from_file_location("client_world", Path(__file__).parents[1] / "client" / "conftest.py")
+assert _spec is not None and _spec.loader is not None
+client_world = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(client_world)
+
+DATA = random.Random(3).randbytes(2_000)
+BLOB_ID = blob_id_text(codec.compute_blob_id(DATA, 10)[0])
+UNKNOWN = "A" * 43
+
+
+class Shell:
+    """Runs commands one after the other against the same network."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.world = self.loop.run_until_complete(client_world.World().start())
+        self.folder = folder
+        self.capsys = capsys
+        self.file = folder / "film.mp4"
+        self.file.write_bytes(DATA)
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.world.stop())
+        self.loop.close()
+
+    def run_session(self, directory: Path | None, work: Any) -> Any:
+        gateway = "http://127.0.0.1:31415"
+        document = ClientDocument("", "", "", gateway, "", "")
+        network = self.world.make_network(proven=True)
+        session = Session(NetworkFolder(self.folder), document, network, self.world.wallet)
+        return self.loop.run_until_complete(self.world.run(work(session)))
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        out, err = self.capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        found, out, _ = self(*arguments, "--json")
+        assert found == code, out
+        return json.loads(out)
+
+    def stored(self) -> dict[str, Any]:
+        """Store the file; its blob object."""
+        [document] = self.json("store", str(self.file), "--epochs", "5")
+        return document["blobStoreResult"]["newlyCreated"]["blobObject"]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    shell = Shell(tmp_path, capsys)
+    monkeypatch.setattr("haulout.cli.session.run_session", shell.run_session)
+    yield shell
+    shell.close()
+
+
+def test_store_tells_id_cost_and_where_to_read(shell: Shell) -> None:
+    code, out, _ = shell("store", str(shell.file), "--epochs", "5")
+    assert code == 0
+    assert BLOB_ID in out
+    assert f"http://127.0.0.1:31415/v1/blobs/{BLOB_ID}" in out
+    assert "new storage" in out
+    assert "nothing was paid" in shell("store", str(shell.file), "--epochs", "5")[1]
+
+
+def test_store_in_json(shell: Shell) -> None:
+    blob = shell.stored()
+    assert (blob["blobId"], blob["size"], blob["deletable"], blob["storage"]["endEpoch"]) == (BLOB_ID, 2_000, True, 6)
+    [again] = shell.json("store", str(shell.file), "--epochs", "3")
+    assert again == {
+        "blobStoreResult": {"alreadyCertified": {"blobId": BLOB_ID, "object": blob["id"], "endEpoch": 6}},
+        "path": str(shell.file),
+    }
+
+
+def test_a_longer_store_extends_unless_told_not_to(shell: Shell) -> None:
+    shell.stored()
+    [longer] = shell.json("store", str(shell.file), "--epochs", "7")
+    assert longer["blobStoreResult"]["newlyCreated"]["resourceOperation"]["reuseAndExtend"]["epochsExtended"] == 2
+    [bought] = shell.json("store", str(shell.file), "--epochs", "9", "--ignore-resources")
+    assert "registerFromScratch" in bought["blobStoreResult"]["newlyCreated"]["resourceOperation"]
+
+
+def test_a_dry_run_tells_what_a_store_then_costs(shell: Shell) -> None:
+    before = shell.world.balance()
+    [quote] = shell.json("store", str(shell.file), "--epochs", "5", "--dry-run")
+    assert shell.world.balance() == before
+    assert quote == {
+        "path": str(shell.file),
+        "blobId": BLOB_ID,
+        "unencodedSize": 2_000,
+        "encodedSize": codec.sizes.encoded_length(2_000, 10),
+        "storageCost": quote["storageCost"],
+        "encodingType": "RS2",
+    }
+    shell.stored()
+    assert before - shell.world.balance() == quote["storageCost"]
+
+
+def test_of_several_files_the_good_ones_are_stored(shell: Shell, tmp_path: Path) -> None:
+    documents = shell.json("store", str(tmp_path / "missing"), str(shell.file), "--epochs", "max", code=2)
+    assert documents[0]["blobStoreResult"]["error"]["code"] == "MALFORMED_REQUEST"
+    assert documents[1]["blobStoreResult"]["newlyCreated"]["blobObject"]["storage"]["endEpoch"] == 54
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "five", "54", "1.5", ""])
+def test_refuses_epochs(shell: Shell, epochs: str) -> None:
+    assert shell("store", str(shell.file), "--epochs", epochs)[0] == 2
+    assert all(node.calls == [] for node in shell.world.nodes)
+
+
+def test_a_store_without_a_quorum_says_who_is_missing_and_what_to_do(shell: Shell) -> None:
+    shell.world.only(0, 1, 2)
+    code, _, err = shell("store", str(shell.file), "--epochs", "5")
+    assert code == 4
+    assert "6 of the 7 shards" in err
+    assert "node-3: unreachable, node-4: unreachable" in err
+    assert "store it again when more nodes are back" in err
+    shell.world.only(0, 1, 2, 3, 4)
+    code, out, _ = shell("store", str(shell.file), "--epochs", "5")
+    assert code == 0
+    assert "an earlier try had paid" in out
+
+
+@pytest.mark.parametrize("options", [[], ["--strict-consistency-check"], ["--skip-consistency-check"]])
+def test_read_into_a_file(shell: Shell, tmp_path: Path, options: list[str]) -> None:
+    shell.stored()
+    target = tmp_path / "out"
+    assert shell.json("read", BLOB_ID, "--out", str(target), *options) == {"out": str(target), "blobId": BLOB_ID}
+    assert target.read_bytes() == DATA
+
+
+def test_read_as_json(shell: Shell) -> None:
+    shell.stored()
+    document = shell.json("read", BLOB_ID)
+    assert (document["blobId"], base64.b64decode(document["blob"])) == (BLOB_ID, DATA)
+
+
+def test_read_of_an_unknown_blob(shell: Shell) -> None:
+    assert shell("read", UNKNOWN)[0] == 3
+    error = shell.json("read", UNKNOWN, code=3)["error"]
+    assert error["details"][0]["reason"] == "BLOB_NOT_FOUND"
+
+
+def test_read_while_too_few_nodes_are_there(shell: Shell, tmp_path: Path) -> None:
+    shell.stored()
+    shell.world.only(1)
+    code, _, err = shell("read", BLOB_ID, "--out", str(tmp_path / "out"))
+    assert code == 4
+    assert "2 of the 4 slivers" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_blob_status(shell: Shell) -> None:
+    assert shell.json("blob-status", UNKNOWN) == {"blobId": UNKNOWN, "status": "nonexistent"}
+    shell.stored()
+    by_file = shell.json("blob-status", "--file", str(shell.file))
+    assert by_file["status"]["deletable"]["deletableCounts"]["count_deletable_certified"] == 1
+    assert by_file["blobId"] == BLOB_ID
+    assert "stored, deletable" in shell("blob-status", BLOB_ID)[1]
+
+
+def test_list_extend_delete(shell: Shell) -> None:
+    assert shell.json("list-blobs") == []
+    blob = shell.stored()
+    assert shell.json("list-blobs") == [blob]
+    assert BLOB_ID in shell("list-blobs")[1]
+    assert shell.json("extend", "--blob-obj-id", blob["id"], "--epochs-extended", "3") == {"epochsExtended": 3}
+    [extended] = shell.json("list-blobs")
+    assert extended["storage"]["endEpoch"] == 9
+    [deleted] = shell.json("delete", BLOB_ID)
+    assert deleted["deletedBlobs"] == [extended]
+    assert deleted["postDeletionStatus"] == "nonexistent"
+    assert deleted["blobIdentity"] == {"blobId": BLOB_ID, "objectId": None, "file": None}
+    assert shell.json("list-blobs") == []
+    assert shell("read", BLOB_ID)[0] == 3
+
+
+def test_extend_refuses_in_words_of_the_ledger(shell: Shell) -> None:
+    blob = shell.stored()
+    error = shell.json("extend", "--blob-obj-id", blob["id"], "--epochs-extended", "60", code=3)["error"]
+    assert error["details"][0]["reason"] == "INVALID_EPOCHS_AHEAD"
+    missing = shell.json("extend", "--blob-obj-id", "0x7", "--epochs-extended", "1", code=3)["error"]
+    assert missing["status"] in ("NOT_FOUND", "FAILED_PRECONDITION")
+
+
+def test_info(shell: Shell) -> None:
+    info = shell.json("info")
+    assert info["storageInfo"] == {"nShards": 10, "nNodes": 5}
+    _, text, _ = shell("info")
+    assert "5 with 10 shards" in text
+    assert "node-4:1" in text
