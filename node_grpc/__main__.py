@@ -24,6 +24,7 @@ from haulout.node.build import build_storage_node
 from haulout.node.identity import NodeIdentity
 from haulout.node.storage_node import StorageNode
 from haulout.observability.health_server import serve_health
+from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
@@ -36,6 +37,7 @@ from haulout.wire.v1.storage_pb2_grpc import add_StorageNodeServicer_to_server
 from haulout.world.clock import SystemClock
 from haulout.world.disk import FileDisk
 from haulout.world.genesis_file import read_genesis
+from haulout.world.kernels import KernelSettings
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
@@ -140,7 +142,9 @@ async def serve(options: argparse.Namespace) -> None:
     genesis = read_genesis(Path(options.genesis))
     identity = read_identity(Path(options.keys), genesis, scheme)
     clock, rng = SystemClock(), SystemRng()
+    kernels = KernelSettings.of(os.environ)
     registry = build_registry("node")
+    show_kernels(registry)
     readiness = Readiness()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
@@ -176,7 +180,8 @@ async def serve(options: argparse.Namespace) -> None:
             workers=workers,
             registry=registry,
         )
-        tasks = [asyncio.create_task(follow_ledger(replica, clock)), asyncio.create_task(node.run())]
+        running = (follow_ledger(replica, clock), node.run(), warm_up_kernels(kernels, workers))
+        tasks = [asyncio.create_task(one) for one in running]
         stack.push_async_callback(cancel_all, tasks)
         servicer = StorageServicer(node, n_shards=genesis.n_shards)
         async with serve_service(

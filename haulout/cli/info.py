@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,15 @@ def info(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> No
         view, address = session.network.view, session.wallet.address
         return await documents.network_info(view), address, await view.balance(address)
 
+    from haulout.world.kernels import KernelSettings, describe_kernels
+
     document, address, balance_frost = run_session(directory, work)
+    kernels = describe_kernels(KernelSettings.of(os.environ))
     if as_json:
-        print_json(document)
+        print_json({**document, "codecKernels": kernels})
     else:
-        sys.stdout.write("\n".join(info_lines(document, address, balance_frost)) + "\n")
+        lines = [*info_lines(document, address, balance_frost), f"kernels    {kernels}"]
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 def info_lines(document: dict[str, Any], address: bytes, balance_frost: int) -> list[str]:

@@ -108,7 +108,9 @@ def blob_id(
     from haulout import codec
 
     encoding_type = EncodingType.parse(encoding)
-    _, metadata = codec.compute_blob_id(read_blob(file, n_shards, encoding_type), n_shards, encoding=encoding_type)
+    data = read_blob(file, n_shards, encoding_type)
+    load_kernels_for_command(len(data))
+    _, metadata = codec.compute_blob_id(data, n_shards, encoding=encoding_type)
     _answer({**describe(metadata), "file": str(file)}, as_json=as_json)
 
 
@@ -124,7 +126,9 @@ def encode(
 
     encoding_type = EncodingType.parse(encoding)
     check_folder_is_free(out)
-    encoded = codec.encode_blob(read_blob(file, n_shards, encoding_type), n_shards, encoding=encoding_type)
+    data = read_blob(file, n_shards, encoding_type)
+    load_kernels_for_command(len(data))
+    encoded = codec.encode_blob(data, n_shards, encoding=encoding_type)
     write_folder(encoded, out)
     _answer({**describe(encoded.metadata), "file": str(file), "out": str(out)}, as_json=as_json)
 
@@ -141,6 +145,7 @@ def decode(
     if out.is_dir():
         raise InvalidField(field="--out", problem=f"{out} is a folder")
     metadata = read_metadata(folder)
+    load_kernels_for_command(metadata.unencoded_length)
     skipped: list[Skipped] = []
     try:
         found = find_slivers(folder, metadata, skipped)
@@ -161,6 +166,13 @@ def decode(
 
 
 # --- what they are made of ----------------------------------------------------------------------------------
+
+
+def load_kernels_for_command(size_bytes: int) -> None:
+    """Native kernels if so many bytes are worth the second or more that it takes to get them."""
+    from haulout.world.kernels import KernelSettings, load_kernels_for
+
+    load_kernels_for(KernelSettings.of(os.environ), size_bytes)
 
 
 def describe(metadata: BlobMetadata) -> dict[str, Any]:

@@ -54,8 +54,10 @@ def gateway(
 ) -> None:
     """Run the gateway: blobs in and out over HTTP until told to stop."""
     from haulout.gateway.service import GatewaySettings, run_gateway
+    from haulout.world.kernels import KernelSettings
 
-    settings = GatewaySettings(data, genesis, ledger, listen, metrics, wallet, cache)
+    kernels = KernelSettings.of(os.environ)
+    settings = GatewaySettings(data, genesis, ledger, listen, metrics, wallet, kernels, cache)
     _serve("gateway", run_gateway(settings), log_format, log_level)
 
 

@@ -19,6 +19,7 @@ from haulout.gateway.cache import BlobCache
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
 from haulout.observability.health_server import serve_health, serve_http
+from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import build_registry
@@ -27,6 +28,7 @@ from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.genesis_file import read_genesis
+from haulout.world.kernels import KernelSettings
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
@@ -47,6 +49,7 @@ class GatewaySettings:
     listen: str
     metrics: str
     wallet: Path
+    kernels: KernelSettings
     cache_bytes: int = DEFAULT_CACHE_BYTES
 
 
@@ -55,6 +58,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     genesis = read_genesis(settings.genesis)
     registry = build_registry("gateway")
+    show_kernels(registry)
     clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
@@ -75,6 +79,8 @@ async def run_gateway(settings: GatewaySettings) -> None:
         stack.push_async_callback(replica.close)
         following = asyncio.create_task(replica.run(), name="replica")
         stack.push_async_callback(_end, following)
+        warming_up = asyncio.create_task(warm_up_kernels(settings.kernels, workers), name="kernels")
+        stack.push_async_callback(_end, warming_up)
         network = Network(
             view=LedgerView(ReplicaSource(replica)),
             transport=transport,

@@ -1,0 +1,165 @@
+"""Native kernels for a process: what its environment asks for, and where compiled code is kept.
+
+    HAULOUT_KERNELS        native (the default) or numpy
+    NUMBA_CACHE_DIR        where compiled code goes, else $XDG_CACHE_HOME/haulout/kernels or ~/.cache/haulout/kernels
+
+Below that folder there is one for every version of the kernels' sources and of numba; inside, numba keys code by CPU.
+Compiling takes about eight seconds, so a service lets a process of its own do it, at low priority and one at a time on
+a machine, and serves with numpy until it can load the result. `python -m haulout.world.kernels` compiles beforehand,
+for instance into an image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from haulout.codec.kernels import choice
+from haulout.codec.kernels.choice import Kernels, Status
+
+SOURCES = ("haulout.crypto.simd", "haulout.crypto.blake2b_lanes")
+WARM_FILE = "warm"  # in the cache folder once everything is compiled: what the kernels are, for people
+NICENESS = 10
+# From how many bytes of a blob on it pays to load kernels for one command, and to compile them for it.
+WORTH_LOADING_BYTES = 16 << 20
+WORTH_COMPILING_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSettings:
+    """What the environment says."""
+
+    kernels: Kernels
+    cache_folder: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> KernelSettings:
+        """From environment variables.
+
+        Raises:
+            UnknownKernels: `HAULOUT_KERNELS` is something else.
+        """
+        kernels = choice.parse_kernels(environment.get("HAULOUT_KERNELS", Kernels.NATIVE.value))
+        told = environment.get("NUMBA_CACHE_DIR")
+        home = environment.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+        folder = Path(told) if told else Path(home) / "haulout" / "kernels"
+        return cls(kernels, folder / sources_digest())
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether everything was compiled before; on this CPU or, rarely, on another one that shares the folder."""
+        return (self.cache_folder / WARM_FILE).exists()
+
+
+def sources_digest() -> str:
+    """What compiled code depends on beside the CPU: sources of the kernels and the version of numba."""
+    state = blake2b(digest_size=8)
+    with contextlib.suppress(PackageNotFoundError):
+        state.update(version("numba").encode())
+    for name in SOURCES:
+        spec = find_spec(name)
+        assert spec is not None and spec.origin is not None
+        state.update(Path(spec.origin).read_bytes())
+    return state.hexdigest()
+
+
+def load_kernels(settings: KernelSettings) -> Status:
+    """Use what the settings ask for, compiling now what is not in the cache: blocks for one to ten seconds.
+
+    Raises:
+        KernelsDisagree: a kernel computes something wrong; numpy goes on serving.
+    """
+    if settings.kernels is Kernels.NUMPY:
+        return choice.use_numpy("as HAULOUT_KERNELS says")
+    if not choice.is_available():
+        return choice.use_numpy("numba is not installed")
+    try:
+        if settings.is_warm:
+            return choice.warm_up(str(settings.cache_folder))
+        settings.cache_folder.mkdir(parents=True, exist_ok=True)
+        with _alone(settings.cache_folder):
+            status = choice.warm_up(str(settings.cache_folder))
+        if status.kernels is Kernels.NATIVE:
+            (settings.cache_folder / WARM_FILE).write_text(str(status))
+        return status
+    except OSError as e:
+        return choice.use_numpy(f"no folder for compiled kernels: {e}")
+
+
+def load_kernels_for(settings: KernelSettings, size_bytes: int) -> Status:
+    """The kernels for a command that encodes or decodes so much and ends: numpy, unless native ones are worth it.
+
+    Raises:
+        KernelsDisagree: as `load_kernels`.
+    """
+    if size_bytes >= (WORTH_LOADING_BYTES if settings.is_warm else WORTH_COMPILING_BYTES):
+        return load_kernels(settings)
+    return choice.describe()
+
+
+def describe_kernels(settings: KernelSettings) -> str:
+    """What services here compute with, without loading it."""
+    if settings.kernels is Kernels.NUMPY:
+        return "numpy (as HAULOUT_KERNELS says)"
+    if not choice.is_available():
+        return "numpy (numba is not installed)"
+    try:
+        return (settings.cache_folder / WARM_FILE).read_text()
+    except OSError:
+        return "native (not compiled yet; services do it when they start)"
+
+
+async def compile_kernels(settings: KernelSettings) -> None:
+    """Fill the cache by a process of its own, unless it is full; when this is cancelled that process ends.
+
+    That process says on standard error what goes wrong; whoever loads the kernels afterwards finds out as well.
+    """
+    if settings.kernels is Kernels.NUMPY or settings.is_warm or not choice.is_available():
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "haulout.world.kernels",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time compiles; the next ones find its results. Where locks are unknown all of them compile."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Compile what this machine needs and say what came of it."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    status = load_kernels(KernelSettings.of(os.environ))
+    sys.stdout.write(f"{status}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
