@@ -68,9 +68,8 @@ class WrongBytes(Corrupt):
     """A node handed out something else than what the blob id commits to; it is not asked again for this blob."""
 
     code = "WRONG_BYTES"
-    template = "{what} from {node} is wrong: {problem}"
+    template = "what {node} handed out is wrong: {problem}"
     node: str
-    what: str
     problem: str
 
 

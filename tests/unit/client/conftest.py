@@ -116,6 +116,8 @@ class FakeNode:
         self.delay_ms = 1
         self.epoch = 1
         self.lies_about_slivers = False
+        self.lies_about_pairs: set[int] = set()
+        self.answers_twice = self.answers_others = False
         self.lies_about_metadata = False
         self.forges = False
         self.refuses_slivers: HauloutError | None = None
@@ -190,10 +192,13 @@ class FakeNode:
         self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
     ) -> AsyncIterator[SliverUpload]:
         await self._enter("read_slivers", epoch)
-        for pair, axis in targets:
+        if self.answers_others:
+            targets = [(SliverPairIndex(pair), axis) for key_id, pair, axis in self.slivers if key_id == blob_id]
+        for pair, axis in [*targets, *targets] if self.answers_twice else targets:
             raw = self.slivers.get((blob_id, pair, axis))
+            lies = self.lies_about_slivers or pair in self.lies_about_pairs
             if raw is not None:
-                yield SliverUpload(pair, axis, raw[:5] + b"!" + raw[6:] if self.lies_about_slivers else raw)
+                yield SliverUpload(pair, axis, raw[:5] + b"!" + raw[6:] if lies else raw)
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"a client has no business with {name}")

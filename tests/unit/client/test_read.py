@@ -106,6 +106,30 @@ async def test_only_liars_left_is_unavailable_never_wrong_bytes(world, stored, r
     assert refused.value.reasons == ", ".join(f"node-{index}: WRONG_BYTES" for index in (1, 2, 3, 4))
 
 
+async def test_what_is_right_of_a_liars_answer_counts(world, stored, make_data) -> None:
+    """Two nodes are left, with just as many slivers as are needed, and a third with one good and one bad."""
+    world.only(1, 2)
+    world.nodes[1].lies_about_pairs = {min(pair for _, pair, axis in world.nodes[1].slivers if axis == 0)}
+    world.network = world.make_network()
+    with pytest.raises(BlobUnavailable) as refused:
+        await world.run(read_blob(world.network, stored.blob_id))
+    assert refused.value.got == 3
+    assert world.counter("bad_slivers", node="node-1") == 1
+    world.only(1, 2, 3)
+    with await world.run(read_blob(world.make_network(), stored.blob_id)) as blob:
+        assert bytes(blob.data) == make_data(SIZE)
+
+
+@pytest.mark.parametrize("trick", ["answers_twice", "answers_others"])
+async def test_answers_that_were_not_asked_for_are_lies(world, stored, make_data, trick) -> None:
+    for node in world.nodes:
+        setattr(node, trick, True)
+    world.network = world.make_network()
+    with await world.run(read_blob(world.network, stored.blob_id)) as blob:
+        assert bytes(blob.data) == make_data(SIZE), "what is right counts all the same"
+    assert sum(world.counter("bad_slivers", node=node.name) for node in world.nodes) >= 1
+
+
 async def test_one_honest_node_suffices_for_the_metadata(world, stored) -> None:
     for node in world.nodes[:4]:
         node.lies_about_metadata = True
