@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 from haulout.client.store import AlreadyCertified, NewlyCreated, StoreResult
 from haulout.client.view import LedgerView
 from haulout.codec import sizes
-from haulout.ledger.state import Blob, BlobRecord, Committee, Node, Params, System
+from haulout.ledger.state import Blob, BlobRecord, Committee, Node, Params, Phase, Staking, System
 from haulout.primitives import (
     STORAGE_UNIT_BYTES,
     Axis,
@@ -102,10 +103,11 @@ def blob_status(record: BlobRecord | None, *, epoch: int, is_invalid: bool) -> s
 
 async def network_info(view: LedgerView) -> dict[str, Any]:
     """The body of `haulout info --json` and of `/v1/info`."""
-    params, system, committee = await view.params(), await view.system(), await view.committee()
+    params, system, staking = await view.params(), await view.system(), await view.staking()
+    committee = await view.committee()
     nodes = await view.nodes([member.node_id for member in committee.members])
     return {
-        "epochInfo": _epoch_info(params, system),
+        "epochInfo": _epoch_info(params, system, staking),
         "storageInfo": {"nShards": params.n_shards, "nNodes": len(committee.members)},
         "sizeInfo": {
             "storageUnitSize": STORAGE_UNIT_BYTES,
@@ -123,10 +125,13 @@ def max_blob_bytes(params: Params) -> int:
     return sizes.max_blob_size_bytes(params.n_shards, EncodingType.RS2)
 
 
-def _epoch_info(params: Params, system: System) -> dict[str, Any]:
+def _epoch_info(params: Params, system: System, staking: Staking) -> dict[str, Any]:
     seconds, rest_ms = divmod(params.epoch_duration_ms, 1000)
+    started = None if staking.phase is Phase.SYNC else datetime.fromtimestamp(staking.phase_since_ms // 1000, UTC)
     return {
         "currentEpoch": system.epoch,
+        # None while shards are still being handed over: the epoch is counted from the moment that is done.
+        "startOfCurrentEpoch": None if started is None else started.isoformat().replace("+00:00", "Z"),
         "epochDuration": {"secs": seconds, "nanos": rest_ms * 1_000_000},
         "maxEpochsAhead": params.max_epochs_ahead,
     }

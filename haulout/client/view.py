@@ -14,7 +14,7 @@ from haulout.chain.verify import check_row
 from haulout.errors import Corrupt
 from haulout.ledger import keys, queries
 from haulout.ledger.queries import BlobExistence
-from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Storage, System
+from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Staking, Storage, System
 from haulout.ports import Ledger
 from haulout.primitives import BlobId, ObjectId
 from haulout.replica.replica import Replica
@@ -123,6 +123,9 @@ class LedgerView:
 
     async def system(self) -> System:
         return queries.system(await self._rows(keys.SYSTEM))
+
+    async def staking(self) -> Staking:
+        return queries.staking(await self._rows(keys.STAKING))
 
     async def committee(self) -> Committee:
         """The current committee."""

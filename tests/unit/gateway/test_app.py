@@ -19,6 +19,7 @@ async def test_status_and_ready(gateway, reason_of) -> None:
 async def test_info_tells_what_a_client_has_to_know(gateway, world) -> None:
     info = (await gateway.get("/v1/info")).json()
     assert info["epochInfo"]["currentEpoch"] == 1
+    assert info["epochInfo"]["startOfCurrentEpoch"] == "2027-01-15T08:00:00Z"
     assert info["epochInfo"]["epochDuration"] == {"secs": 14 * 86_400, "nanos": 0}
     assert info["storageInfo"] == {"nShards": 10, "nNodes": 5}
     assert info["sizeInfo"]["maxBlobSize"] == 4 * 7 * 65_534
