@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 # What grpc.aio puts in place of a status when a write fails, until the real one arrives.
 GRPC_WRITE_FAILED = "Internal error from Core"
-STATUS_LOOKS = 200
-STATUS_LOOK_S = 0.005
+STATUS_LOOKS = 500
+STATUS_LOOK_S = 0.01
 
 # A message is a MiB of payload and its framing; answers with many small things stay below this too.
 MAX_MESSAGE_BYTES = (4 << 20) + (64 << 10)
