@@ -16,6 +16,12 @@ LISTEN_OPTION = typer.Option(..., envvar="HAULOUT_LISTEN", help="HOST:PORT to se
 METRICS_OPTION = typer.Option(..., envvar="HAULOUT_METRICS", help="HOST:PORT for /metrics, /healthz and /readyz.")
 LEDGER_OPTION = typer.Option(..., envvar="HAULOUT_LEDGER", help="HOST:PORT of the ledger.")
 LOG_FORMAT_OPTION = typer.Option("auto", envvar="HAULOUT_LOG_FORMAT", help="auto, human or json.")
+PLAINTEXT_OPTION = typer.Option(
+    False,
+    "--allow-plaintext",
+    envvar="HAULOUT_ALLOW_PLAINTEXT",
+    help="Speak gRPC without TLS beyond this machine, where the network is trusted.",
+)
 LOG_LEVEL_OPTION = typer.Option("info", envvar="HAULOUT_LOG_LEVEL", help="debug, info, warning or error.")
 
 
@@ -31,13 +37,14 @@ def ledger(
     listen: str = LISTEN_OPTION,
     metrics: str = METRICS_OPTION,
     engine: str = typer.Option("sqlite", envvar="HAULOUT_ENGINE", help="sqlite or memory."),
+    allow_plaintext: bool = PLAINTEXT_OPTION,
     log_format: str = LOG_FORMAT_OPTION,
     log_level: str = LOG_LEVEL_OPTION,
 ) -> None:
     """Run the ledger: order transactions into blocks until told to stop."""
     from node_grpc.ledger_main import LedgerSettings, run_ledger
 
-    settings = LedgerSettings(folder=data, genesis=genesis, listen=listen, metrics=metrics, engine=engine)
+    settings = LedgerSettings(data, genesis, listen, metrics, engine, allow_plaintext)
     _serve("ledger", run_ledger(settings), log_format, log_level)
 
 
@@ -49,6 +56,7 @@ def gateway(
     metrics: str = METRICS_OPTION,
     wallet: Path = typer.Option(..., envvar="HAULOUT_WALLET", help="Wallet file of the account that pays."),
     cache: int = typer.Option(64 << 20, envvar="HAULOUT_CACHE", help="Bytes of blobs to keep in memory; 0 for none."),
+    allow_plaintext: bool = PLAINTEXT_OPTION,
     log_format: str = LOG_FORMAT_OPTION,
     log_level: str = LOG_LEVEL_OPTION,
 ) -> None:
@@ -57,7 +65,7 @@ def gateway(
     from haulout.world.kernels import KernelSettings
 
     kernels = KernelSettings.of(os.environ)
-    settings = GatewaySettings(data, genesis, ledger, listen, metrics, wallet, kernels, cache)
+    settings = GatewaySettings(data, genesis, ledger, listen, metrics, wallet, kernels, cache, allow_plaintext)
     _serve("gateway", run_gateway(settings), log_format, log_level)
 
 

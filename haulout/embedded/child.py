@@ -1,7 +1,8 @@
 """One supervised process: started, watched, started again when it dies, stopped with patience.
 
-A child that dies is started again at once, then after growing pauses while it keeps dying young. Its output goes to
-its log file; the supervisor reads only the last lines of it, to say why something does not come up.
+A child that dies is started again at once, then after growing pauses while it keeps dying young; one that cannot even
+be started (its program is gone, no room for its log) counts as one that died young. Its output goes to its log file;
+the supervisor reads only the last lines of it, to say why something does not come up.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Child:
     was_ready: bool = False
     n_restarts: int = 0
     exit_code: int | None = None
+    _cannot_start: bool = False
     _watcher: asyncio.Task[None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -65,7 +67,7 @@ class Child:
             return ChildState.NOT_READY if self.was_ready else ChildState.STARTING
         if not self.wanted:
             return ChildState.STOPPED
-        if self.process is None:
+        if self.process is None and not self._cannot_start:
             return ChildState.STARTING
         return ChildState.RESTARTING if self.restart else ChildState.EXITED
 
@@ -108,13 +110,24 @@ class Child:
             return []
 
     async def _spawn(self) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        """Start the process; when that fails there is none, and `reasons` say why."""
         self.is_ready = self.was_ready = False
         self.reasons = ()
         self._wake.clear()
+        try:
+            self.process = await self._execute()
+        except OSError as e:
+            self.process, self._cannot_start = None, True
+            what = e.filename or self.command[0]
+            self.reasons = (f"CANNOT_START: {what}: {e.strerror or e}",)
+        else:
+            self._cannot_start = False
+
+    async def _execute(self) -> asyncio.subprocess.Process:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            self.process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *self.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=descriptor,
@@ -127,9 +140,10 @@ class Child:
 
     async def _watch(self) -> None:
         pause_s = 0.0
-        while self.process is not None:
+        while True:
             born = time.monotonic()
-            self.exit_code = await self.process.wait()
+            if self.process is not None:
+                self.exit_code = await self.process.wait()
             self.is_ready = False
             if not self.wanted or not self.restart:
                 return

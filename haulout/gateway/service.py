@@ -51,6 +51,7 @@ class GatewaySettings:
     wallet: Path
     kernels: KernelSettings
     cache_bytes: int = DEFAULT_CACHE_BYTES
+    allow_plaintext: bool = False  # gRPC to ledger and nodes that are not on this machine
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
@@ -64,9 +65,9 @@ async def run_gateway(settings: GatewaySettings) -> None:
         stop = stack.enter_context(stop_on_signals())
         workers = ThreadWorkers(THREADS)
         stack.callback(workers.close)
-        ledger = GrpcLedger(settings.ledger)
+        ledger = GrpcLedger(settings.ledger, allow_plaintext=settings.allow_plaintext)
         stack.push_async_callback(ledger.close)
-        transport = GrpcNodeTransport()
+        transport = GrpcNodeTransport(allow_plaintext=settings.allow_plaintext)
         stack.push_async_callback(transport.close)
         replica = await Replica.open(
             store=SqliteStore(settings.data_dir / "replica.sqlite"),

@@ -12,6 +12,7 @@ import pytest
 
 from haulout.chain import proof
 from haulout.chain.verify import check_block
+from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.hashing import blake2b256
 from haulout.crypto.keyed_hash import KeyedHash
@@ -262,6 +263,25 @@ def test_rows_and_absences_are_proven_against_the_head(play):
         for entry in read.entries:
             assert proof.verify(read.header.state_root, entry.key, entry.value, entry.proof)
         assert read.header == (await ledger.status()).head
+
+    play(story)
+
+
+def test_more_rows_than_one_answer_holds_are_refused_and_a_client_asks_in_parts(play):
+    async def story(ledger: Ledger, author: Author) -> None:
+        reserve = commands.ReserveSpace(size_bytes=1 << 20, start_epoch=0, end_epoch=2)
+        for _ in range(13):
+            assert (await ledger.submit(author.sign(*[reserve] * 20), wait_ms=WAIT_MS)).is_ok
+        unknown = [keys.account(number.to_bytes(32, "big")) for number in range(257)]
+        assert len((await ledger.read(unknown[:256])).entries) == 256
+        with pytest.raises(InvalidInput) as refused:
+            await ledger.read(unknown)
+        assert refused.value.code == "MALFORMED_REQUEST"
+        view = LedgerView(ProvenSource(ledger, author.network.genesis.chain_id))
+        alice = author.network.address("alice")
+        owned = await view.owned_storage(alice)
+        assert len(dict(owned)) == 260
+        assert {storage.owner for _, storage in owned} == {alice}
 
     play(story)
 

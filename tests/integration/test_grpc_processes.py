@@ -90,10 +90,10 @@ class Processes:
         self.running.append(process)
         return process
 
-    async def start_ledger(self) -> asyncio.subprocess.Process:
+    async def start_ledger(self, *more: str) -> asyncio.subprocess.Process:
         return await self.start(
             "ledger", "haulout.cli", "ledger", "--dir", str(self.folder / "ledger"), "--genesis", str(self.genesis),
-            "--listen", self.ledger_at, "--metrics", self.ledger_metrics, "--log-format", "json",
+            "--listen", self.ledger_at, "--metrics", self.ledger_metrics, "--log-format", "json", *more,
         )  # fmt: skip
 
     async def start_node(self, *more: str) -> asyncio.subprocess.Process:
@@ -346,3 +346,15 @@ def test_usage_names_every_flag() -> None:
     ).stdout
     for flag in ("--dir", "--genesis", "--ledger", "--listen", "--metrics", "--keys", "--log-format", "--log-level"):
         assert flag in shown
+
+
+async def test_beyond_this_machine_plaintext_is_spoken_only_where_it_is_allowed(processes: Processes) -> None:
+    everywhere = f"0.0.0.0:{processes.ledger_at.rpartition(':')[2]}"
+    refused = await processes.start_ledger("--listen", everywhere)
+    assert await asyncio.wait_for(refused.wait(), 30) == 3
+    assert "PLAINTEXT_REFUSED" in processes.log_of("ledger")
+    processes.running.clear()
+    await processes.start_ledger("--listen", everywhere, "--allow-plaintext")
+    await processes.reasons(processes.ledger_metrics)
+    async with clients(processes) as (ledger, _):
+        assert (await ledger.status()).head.height == 0

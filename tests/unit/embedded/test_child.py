@@ -111,6 +111,63 @@ async def test_one_that_keeps_dying_is_started_with_growing_pauses(make_child) -
     assert child.last_lines(1) == ["dying"]
 
 
+@pytest.fixture
+def program(tmp_path):
+    """A program that can be taken away and brought back."""
+    path = tmp_path / "program"
+    path.write_text("#!/bin/sh\necho up\nexec sleep 60\n")
+    path.chmod(0o755)
+    return path
+
+
+async def test_one_whose_program_vanished_is_tried_again_until_it_is_back(make_child, program) -> None:
+    child = make_child("")
+    child.command = [str(program)]
+    await child.start()
+    await until(lambda: child.last_lines() == ["up"])
+    hidden = program.rename(program.with_name("hidden"))
+    os.kill(child.pid, signal.SIGKILL)
+    await until(lambda: child.n_restarts >= 2)
+    assert child.state is ChildState.RESTARTING
+    assert child.reasons == (f"CANNOT_START: {program}: No such file or directory",)
+    hidden.rename(program)
+    await until(lambda: child.pid is not None)
+    assert child.state is ChildState.STARTING
+    assert child.reasons == ()
+
+
+async def test_one_that_cannot_be_started_at_first_is_tried_again_too(make_child, program) -> None:
+    child = make_child("")
+    child.command = [str(program)]
+    program.chmod(0o644)
+    await child.start()
+    assert child.state is ChildState.RESTARTING
+    assert "Permission denied" in child.reasons[0]
+    program.chmod(0o755)
+    await until(lambda: child.last_lines() == ["up"])
+    assert child.n_restarts == 1
+
+
+async def test_without_restart_one_that_cannot_be_started_has_ended(make_child, program) -> None:
+    child = make_child("", restart=False)
+    child.command = [str(program)]
+    program.unlink()
+    await child.start()
+    await until(lambda: child.state is ChildState.EXITED)
+    await child.stop()
+    assert child.state is ChildState.STOPPED
+
+
+async def test_a_log_that_cannot_be_opened_keeps_it_from_starting_for_now(make_child, tmp_path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    child = make_child(SLEEPS)
+    await child.start()
+    assert child.state is ChildState.RESTARTING
+    assert child.reasons[0].startswith("CANNOT_START")
+    (tmp_path / "logs").unlink()
+    await until(lambda: child.pid is not None)
+
+
 async def test_stopping_does_not_wait_for_the_pause(make_child) -> None:
     child = make_child(DIES)
     await child.start()
