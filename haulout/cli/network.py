@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +47,7 @@ def up(
     """Run a network on this machine until Ctrl-C."""
     from haulout.embedded.assembly import UpOptions, run_network
     from haulout.embedded.folder import find_folder
+    from haulout.observability.logs import configure_logs
 
     folder = find_folder(directory)
     if detach:
@@ -56,6 +56,7 @@ def up(
         )
         status(directory, as_json)
         return
+    configure_logs(process="supervisor")
     options = UpOptions(folder=folder, n_nodes=nodes, n_shards=shards, port_base=port_base, restart=restart)
     asyncio.run(run_network(options, on_start=_announce, on_ready=_show_live))
 
@@ -131,28 +132,31 @@ def _detach(folder: NetworkFolder, options: list[str]) -> None:
 
 
 def down(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
-    """Stop the network of a folder; its data stays."""
-    from haulout.embedded.folder import find_folder, read_json
-    from haulout.embedded.supervisor import end_orphans
+    """Stop the network of a folder; its data stays. What does not end in time is killed, and nothing is lost by it."""
+    from haulout.embedded.ending import ASKED_PATIENCE_S, Ended, end_network
+    from haulout.embedded.folder import find_folder
 
     folder = find_folder(directory)
     folder.require_shape()
-    pid = folder.holder_pid()
-    was_running = pid != 0
-    record = read_json(folder.supervisor_file)
-    if was_running:
-        with contextlib.suppress(ProcessLookupError):  # it was ending by itself
-            os.kill(pid, signal.SIGTERM)
-        while folder.is_locked():
-            time.sleep(0.05)
-    elif record:
-        end_orphans(folder)
+
+    def on_wait(names: Sequence[str]) -> None:
+        who = ", ".join(names) or "the supervisor"
+        _say(f"waiting for {who} to end; what is left in {ASKED_PATIENCE_S:.0f} s is killed")
+
+    ended = end_network(folder, on_wait=on_wait)
     if as_json:
-        print_json({"dir": str(folder.root), "stopped": was_running or record is not None})
-    elif was_running:
-        _say("stopped")
-    else:
-        _say("ended what a dead supervisor had left running" if record else "it was not running")
+        document = {"dir": str(folder.root), "stopped": ended is not Ended.NOT_RUNNING, "killed": ended is Ended.KILLED}
+        print_json(document)
+        return
+    _say(
+        {
+            Ended.STOPPED: "stopped",
+            Ended.KILLED: "it did not end when asked, so it was killed; its data is whole. Why is in "
+            f"{folder.root / 'logs'}",
+            Ended.ORPHANS: "ended what a dead supervisor had left running",
+            Ended.NOT_RUNNING: "it was not running",
+        }[ended]
+    )
 
 
 def status(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from haulout.embedded.addresses import announce_addresses
 from haulout.embedded.control import SupervisorControl
+from haulout.embedded.ending import end_orphans
 from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged
 from haulout.embedded.founding import check_shape, found_network, write_client_file
 from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
-from haulout.embedded.supervisor import Supervisor, end_orphans
+from haulout.embedded.supervisor import Supervisor
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.primitives import parse_object_id
 from haulout.wire.control import serve_control

@@ -88,6 +88,7 @@ class Child:
             if self._watcher is not None:
                 await self._watcher
                 self._watcher = None
+            self.reasons = ()
 
     @staticmethod
     async def _end(process: asyncio.subprocess.Process | None) -> None:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,7 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected
+from haulout.errors import Corrupt, DiskFull, InvalidInput, NotFound, Rejected
 
 FOLDER_FORMAT = 1
 LOCK_PATIENCE_S = 0.25
@@ -266,12 +267,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, document: dict[str, Any], *, mode: int = 0o644) -> None:
-    """Replace a JSON file durably, readable to nobody else from the first byte when `mode` says so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a JSON file durably, readable to nobody else from the first byte when `mode` says so.
+
+    Raises:
+        DiskFull, FolderUnusable: the file is as it was.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path=str(path.parent)) from e
+        raise FolderUnusable(path=str(path.parent), problem=e.strerror or str(e)) from e

@@ -10,21 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 
 from haulout.embedded.child import Child, ChildState
+from haulout.embedded.ending import end_orphans
 from haulout.embedded.folder import NetworkFolder, read_json, write_json
 from haulout.embedded.founding import command_of, environment_of
 from haulout.embedded.layout import Layout, role_of
 from haulout.errors import HauloutError, InvalidField, Unavailable
+from haulout.observability.logs import get_logger
 from haulout.ports import Clock, NodeHealth, NodeTransport
+
+log = get_logger("supervisor")
 
 PROBE_INTERVAL_MS = 500
 HEALTH_TIMEOUT_S = 2.0
@@ -70,6 +70,7 @@ class Supervisor:
         self._transport = transport
         self._health: dict[str, NodeHealth] = {}
         self._are_started = False
+        self._cannot_record = False
         self.addresses_announced = False
         self.shutdown_requested = asyncio.Event()
         self.children = {
@@ -164,8 +165,15 @@ class Supervisor:
             "ready": self.is_ready,
             "children": pids,
         }
-        if document != read_json(self._folder.supervisor_file):
-            write_json(self._folder.supervisor_file, document)
+        try:
+            if document != read_json(self._folder.supervisor_file):
+                write_json(self._folder.supervisor_file, document)
+        except HauloutError as e:  # a full disk ends no network: the record is written once there is room
+            if not self._cannot_record:
+                log.warning("cannot write down who runs", code=e.code, problem=str(e))
+            self._cannot_record = True
+        else:
+            self._cannot_record = False
 
     def _child(self, name: str) -> Child:
         child = self.children.get(name)
@@ -196,23 +204,3 @@ class Supervisor:
         for group in ("graphql", "gateway", "node", "ledger"):
             await asyncio.gather(*(child.stop() for name, child in names.items() if role_of(name) == group))
         self._folder.supervisor_file.unlink(missing_ok=True)
-
-
-def end_orphans(folder: NetworkFolder) -> None:
-    """Kill processes that a supervisor left behind when it died: they hold the ports and the data."""
-    left = read_json(folder.supervisor_file) or {}
-    for pid in map(int, left.get("children", {}).values()):
-        while is_ours(pid, folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
-    folder.supervisor_file.unlink(missing_ok=True)
-
-
-def is_ours(pid: int, folder: NetworkFolder) -> bool:
-    """Whether a process id still belongs to a process of this folder, not to one that got its number later."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        command = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
-    return str(folder.root).encode() in command

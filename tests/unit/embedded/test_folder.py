@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from haulout.embedded.folder import (
     read_json,
     write_json,
 )
+from haulout.errors import DiskFull
 
 SHAPE = NetworkShape(format=1, chain_id="0x" + "ab" * 32, n_nodes=5, n_shards=100, port_base=31415)
 
@@ -136,6 +138,20 @@ def test_files_are_replaced_as_a_whole_and_secret_ones_are_the_owners(folder) ->
     assert json.loads(path.read_text()) == {"a": 2}
     assert path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in folder.root.iterdir()] == ["wallet.json"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_draft(folder, monkeypatch) -> None:
+    path = folder.root / "supervisor.json"
+    write_json(path, {"a": 1})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="no space left"):
+        write_json(path, {"a": 2})
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in folder.root.iterdir()] == ["supervisor.json"]
 
 
 def test_which_folder_a_command_means(tmp_path, monkeypatch) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
 
-from haulout.embedded.folder import NetworkFolder
 from haulout.embedded.layout import Layout, role_of
-from haulout.embedded.supervisor import ProcessReport, is_ours
+from haulout.embedded.supervisor import ProcessReport
 from haulout.embedded.table import build_table, size_text
 
 
@@ -67,8 +65,3 @@ def test_reasons_are_shown_of_those_that_are_not_ready() -> None:
 )
 def test_sizes(size, text) -> None:
     assert size_text(size) == text
-
-
-def test_a_process_that_is_not_of_the_folder_is_not_ours(tmp_path) -> None:
-    assert not is_ours(os.getpid(), NetworkFolder(tmp_path))
-    assert not is_ours(2**22 + 1, NetworkFolder(tmp_path))
