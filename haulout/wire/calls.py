@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from haulout.wire.status import from_status
 
 T = TypeVar("T")
 
-# What grpc.aio puts in place of a status when a write fails, until the real one arrives.
+# What grpc.aio puts in place of a status when a write fails.
 GRPC_WRITE_FAILED = "Internal error from Core"
 STATUS_LOOKS = 500
 STATUS_LOOK_S = 0.01
@@ -55,6 +55,50 @@ class Timeouts:
     unary_ms: int = 10_000
     progress_ms: int = 10_000
     stream_ms: int = 600_000
+
+
+class CallEnding:
+    """What the server ended a call with.
+
+    When a write fails because the call has ended, gRPC puts a status of its own in place of the server's, whether that
+    has arrived already or is still on its way. So each status is looked at in the moment in which it is set, and
+    gRPC's own does not count.
+    """
+
+    def __init__(self, call: grpc.aio.StreamUnaryCall[Any, Any]) -> None:
+        self._call = call
+        self._status: tuple[grpc.StatusCode, str, Any, Any] | None = None
+        call.add_done_callback(self._note)
+
+    async def error(self) -> grpc.aio.AioRpcError | None:
+        """The server's status as an error, or None when it is OK; waits for it for a while."""
+        for _ in range(STATUS_LOOKS):
+            self._note(self._call)
+            if self._status is not None:
+                break
+            await asyncio.sleep(STATUS_LOOK_S)
+        else:
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "the call broke in mid-upload"
+            )
+        code, details, initial, trailing = self._status
+        return None if code is grpc.StatusCode.OK else grpc.aio.AioRpcError(code, initial, trailing, details)
+
+    def _note(self, call: Any) -> None:
+        details = _at_once(call.details()) if call.done() else GRPC_WRITE_FAILED
+        if self._status is None and details != GRPC_WRITE_FAILED:
+            others = map(_at_once, (call.code(), call.initial_metadata(), call.trailing_metadata()))
+            code, initial, trailing = others
+            self._status = code, details, initial, trailing
+
+
+def _at_once(answer: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        answer.send(None)
+    except StopIteration as e:
+        return e.value
+    raise AssertionError("a call that has ended knows its status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +145,22 @@ class Peer:
             async with asyncio.timeout(self.timeouts.progress_ms / 1000):
                 return await step
 
-    async def write(self, operation: str, call: grpc.aio.StreamUnaryCall[Any, Any], message: Any) -> bool:
+    async def write(
+        self, operation: str, call: grpc.aio.StreamUnaryCall[Any, Any], message: Any, ending: CallEnding
+    ) -> bool:
         """Send one message of a stream; False when the call has ended well without it, which its answer then shows.
 
-        A server may refuse in the middle of an upload. Then gRPC says that the write failed, and only a moment
-        later why: the server's status is waited for.
+        A server may refuse in the middle of an upload; `ending` then knows why.
         """
 
         async def write() -> bool:
             try:
                 await call.write(message)
             except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-                for _ in range(STATUS_LOOKS):
-                    if await call.details() != GRPC_WRITE_FAILED:
-                        break
-                    await asyncio.sleep(STATUS_LOOK_S)
-                code = await call.code()
-                if code is grpc.StatusCode.OK:
+                error = await ending.error()
+                if error is None:
                     return False
-                raise grpc.aio.AioRpcError(
-                    code, await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-                ) from None
+                raise error from None
             return True
 
         return await self.progress(operation, write())

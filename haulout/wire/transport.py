@@ -24,7 +24,7 @@ from haulout.ports import (
 )
 from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
 from haulout.wire import convert
-from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
+from haulout.wire.calls import CLIENT_OPTIONS, CallEnding, Peer, Timeouts
 from haulout.wire.security import open_channel
 from haulout.wire.slivers import SliverAssembler, pack_slivers
 from haulout.wire.streams import closing
@@ -130,16 +130,17 @@ class GrpcStorageNode:
 
         stub = self._stub()
         call = stub.StoreSlivers(timeout=self._peer.timeouts.stream_ms / 1000)
+        ending = CallEnding(call)
         try:
             start: pb.StoreSliversStart | None = pb.StoreSliversStart(epoch=epoch, blob_id=blob_id)
             async with closing(pack_slivers(counted())) as messages:
                 async for parts in messages:
                     request = pb.StoreSliversRequest(start=start, parts=parts)
-                    if not await self._peer.write(operation, call, request):
+                    if not await self._peer.write(operation, call, request, ending):
                         break
                     start = None
             if start is not None:
-                await self._peer.write(operation, call, pb.StoreSliversRequest(start=start))
+                await self._peer.write(operation, call, pb.StoreSliversRequest(start=start), ending)
             await self._peer.progress(operation, call.done_writing())
             answer = await self._peer.progress(operation, call)
         finally:
