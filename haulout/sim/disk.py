@@ -39,6 +39,10 @@ class DiskMedium:
         """Size of all files."""
         return sum(map(len, self.files.values()))
 
+    def crash(self) -> None:
+        """Who has it open is gone; everything that was written stays, also what was not synced."""
+        self.era += 1
+
     def cut(self, rng: SeededRng) -> None:
         """Lose power: what was not synced is lost, kept or torn."""
         self.era += 1

@@ -1,13 +1,16 @@
 """The wires between machines: requests and answers that take time, get lost, and end when a plug is pulled.
 
 A call is a task on the machine that serves it. The caller sees its result, its error as the class it was raised as,
-or `Unreachable`: at once when nothing listens, after `timeout_ms` when the packet was swallowed.
+or `Unreachable`: at once when nothing listens, after `timeout_ms` when the packet was swallowed, after `deadline_ms`
+when whoever serves it does not come to an end. A request may be served twice, as one that its sender repeated would
+be; items of one stream stay in order, separate calls overtake each other.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -27,12 +30,16 @@ ITEMS_UNDER_WAY = 4
 
 @dataclass(slots=True)
 class Weather:
-    """How the wires are: times one way, and how often a message is swallowed."""
+    """How the wires are: times one way, and how often a message is swallowed, held up or sent twice."""
 
     delay_us_min: int = 500
     delay_us_max: int = 5_000
     loss_per_million: int = 0
+    straggler_per_million: int = 0  # takes up to `straggler_ms` longer: later calls overtake it
+    straggler_ms: int = 2_000
+    duplicate_per_million: int = 0  # of requests without a stream
     timeout_ms: int = 5_000
+    deadline_ms: int = 20_000  # of a call without a stream
 
 
 class Channel(Generic[T]):
@@ -83,7 +90,8 @@ class Fabric:
         self.trace = trace
         self._rng = rng
         self._served: dict[str, tuple[Machine, Any]] = {}
-        self._cut: set[frozenset[str]] = set()
+        self._cut: set[tuple[str, str]] = set()  # origin, target
+        self.happened: Counter[str] = Counter()
 
     def note(self, text: str) -> None:
         """Put an event into the trace."""
@@ -101,9 +109,13 @@ class Fabric:
         """Nothing listens there any more."""
         self._served.pop(address, None)
 
-    def partition(self, side: Iterable[str], other: Iterable[str]) -> None:
-        """Swallow everything between two groups of machines, by name."""
-        self._cut |= {frozenset((a, b)) for a in side for b in other if a != b}
+    def partition(self, side: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
+        """Swallow everything between two groups of machines, by name; `one_way`: only from `side` to `other`."""
+        others = list(other)
+        for a in side:
+            self._cut |= {(a, b) for b in others if a != b}
+            if not one_way:
+                self._cut |= {(b, a) for b in others if a != b}
 
     def heal(self) -> None:
         """Mend all wires."""
@@ -119,12 +131,27 @@ class Fabric:
         """
         weather = self.weather
         delay_us = weather.delay_us_min + self._rng.below(weather.delay_us_max - weather.delay_us_min + 1)
-        is_lost = self._rng.happens(weather.loss_per_million)
+        is_lost = self._happens("loss", weather.loss_per_million)
+        if self._happens("reordering", weather.straggler_per_million):
+            delay_us += self._rng.below(weather.straggler_ms * 1000)
         if not is_lost:
             await asyncio.sleep(delay_us / 1_000_000)
-        if is_lost or frozenset((origin, target)) in self._cut:
+        is_cut = (origin, target) in self._cut
+        if is_cut:
+            self.happened["partition"] += 1
+        if is_lost or is_cut:
             await asyncio.sleep(weather.timeout_ms / 1000)
             raise Unreachable(peer=target, problem=f"no answer within {weather.timeout_ms} ms")
+
+    def sends_twice(self) -> bool:
+        """Whether this request is one that arrives twice."""
+        return self._happens("duplication", self.weather.duplicate_per_million)
+
+    def _happens(self, kind: str, per_million: int) -> bool:
+        happens = self._rng.happens(per_million)
+        if happens:
+            self.happened[kind] += 1
+        return happens
 
     def at(self, address: str) -> tuple[Machine, Any]:
         """Who listens at an address now.
@@ -161,11 +188,16 @@ class Port:
             HauloutError: what was answered.
         """
         machine, serving = await self._begin(address, name, action)
+        if self._fabric.sends_twice():
+            machine.start(self._serve_again(address, action), name=f"{name} for {self._origin}, again")
+        deadline_ms = self._fabric.weather.deadline_ms
         try:
-            await asyncio.wait((serving,))
+            done, _ = await asyncio.wait((serving,), timeout=deadline_ms / 1000)
+            if not done:
+                raise Unreachable(peer=machine.name, problem=f"no answer within {deadline_ms} ms")
             return await self._answer(serving, machine, name)
         finally:
-            await self._end(serving)
+            self._end(serving)
 
     async def upload(
         self,
@@ -189,7 +221,7 @@ class Port:
         finally:
             pumping.cancel()
             await asyncio.gather(pumping, return_exceptions=True)
-            await self._end(serving)
+            self._end(serving)
 
     async def download(
         self, address: str, name: str, copied: Callable[[T], T], action: Callable[[Any], AsyncIterator[T]]
@@ -217,7 +249,7 @@ class Port:
             await self._answer(serving, machine, name)
         finally:
             await close_stream(items)
-            await self._end(serving)
+            self._end(serving)
 
     # --- steps ----------------------------------------------------------------------------------------------
 
@@ -239,6 +271,12 @@ class Port:
         self._calls[serving] = None
         return machine, serving
 
+    async def _serve_again(self, address: str, action: Callable[[Any], Awaitable[R]]) -> None:
+        """A copy of a request that was held up on its way; nobody waits for its answer."""
+        with contextlib.suppress(HauloutError):
+            await self._fabric.travel(self._origin, self._origin)
+            await action(self._fabric.at(address)[1])
+
     async def _answer(self, serving: asyncio.Task[R], machine: Machine, name: str) -> R:
         """What a call came to, once it is over and the answer is here."""
         if not serving.cancelled():
@@ -251,10 +289,10 @@ class Port:
         self._fabric.note(f"{self._origin} <- {machine.name} {name}: {outcome}")
         return serving.result()
 
-    async def _end(self, serving: asyncio.Task[Any]) -> None:
+    def _end(self, serving: asyncio.Task[Any]) -> None:
         self._calls.pop(serving, None)
         serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        serving.add_done_callback(_seen)  # not waited for: it ends where it runs, whatever that machine is doing
 
     async def _pump(
         self, source: AsyncIterable[T], copied: Callable[[T], T], channel: Channel[T], machine: Machine
@@ -271,3 +309,9 @@ class Port:
     def _check_open(self, address: str) -> None:
         if self._is_closed:
             raise Unreachable(peer=address, problem="the transport is closed")
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Take note of a task's end."""
+    if not task.cancelled():
+        task.exception()

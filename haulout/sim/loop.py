@@ -18,7 +18,7 @@ import gc
 import heapq
 from collections import deque
 from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from haulout.sim.rng import SeededRng
 
@@ -26,7 +26,15 @@ T = TypeVar("T")
 
 LIMIT_S = 24 * 3600.0
 TURNS_BETWEEN_COLLECTIONS = 20_000
-HOME: contextvars.ContextVar[object | None] = contextvars.ContextVar("home", default=None)
+
+
+class Home(Protocol):
+    """Where a task runs. While `held` is a list the place stands still, and what would run there is put into it."""
+
+    held: list[asyncio.Handle] | None
+
+
+HOME: contextvars.ContextVar[Home | None] = contextvars.ContextVar("home", default=None)
 
 
 class Deadlock(AssertionError):
@@ -40,7 +48,7 @@ class OutOfTime(AssertionError):
 class SimTask(asyncio.Task[T]):
     """A task that hashes by its number and knows the machine it runs on (`HOME` of its context)."""
 
-    def __init__(self, coro: Any, *, number: int, home: object | None, **kwargs: Any) -> None:
+    def __init__(self, coro: Any, *, number: int, home: Home | None, **kwargs: Any) -> None:
         self.number = number
         self.home = home
         super().__init__(coro, **kwargs)
@@ -129,7 +137,12 @@ class SimLoop(asyncio.BaseEventLoop):
         if self._rng is not None and len(batch) > 1:
             batch = self._rng.shuffled(batch)
         for handle in batch:
-            if not handle.cancelled():
+            if handle.cancelled():
+                continue
+            home = handle._context.get(HOME)  # type: ignore[attr-defined]
+            if home is not None and home.held is not None:
+                home.held.append(handle)
+            else:
                 handle._run()
         self.turns += 1
         if self.turns % TURNS_BETWEEN_COLLECTIONS == 0:

@@ -18,6 +18,7 @@ class Machine:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_on = True
+        self.held: list[asyncio.Handle] | None = None  # what would run if the machine were not paused
 
     def start(self, coro: Coroutine[Any, Any, T], *, name: str = "") -> asyncio.Task[T]:
         """Run something on this machine."""
@@ -26,9 +27,21 @@ class Machine:
         title = f"{self.name}: {name}" if name else None
         return asyncio.get_running_loop().create_task(coro, name=title, context=context)
 
+    def pause(self) -> None:
+        """Stand still, as a process does that is stopped or swapped out: time goes on, nothing runs."""
+        if self.held is None:
+            self.held = []
+
+    def resume(self) -> None:
+        """Go on; everything that became due meanwhile is due now."""
+        held, self.held = self.held, None
+        for handle in held or ():
+            asyncio.get_running_loop()._ready.append(handle)  # type: ignore[attr-defined]
+
     async def pull_plug(self) -> None:
         """End everything that runs here. The caller has cut its disks before, so that last words reach nothing."""
         self.is_on = False
+        self.resume()
         while tasks := self._tasks():
             for task in tasks:
                 task.cancel()

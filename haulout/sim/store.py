@@ -36,6 +36,10 @@ class StoreMedium:
             _apply(self.durable, writes)
         self.volatile.clear()
 
+    def crash(self) -> None:
+        """Who has it open is gone; everything that was committed stays."""
+        self.era += 1
+
     def cut(self, rng: SeededRng) -> None:
         """Lose power: some suffix of what is not durable is lost."""
         self.era += 1

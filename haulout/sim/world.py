@@ -15,7 +15,7 @@ survived. An actor that fails for a reason of ours ends the world with that erro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
@@ -28,10 +28,13 @@ from haulout.client.store import StoreRequest, StoreResult, store_blob
 from haulout.client.view import LedgerView, ReplicaSource
 from haulout.client.wallet import Wallet
 from haulout.crypto.keyed_hash import KeyedHash
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import DiskFull
 from haulout.ledger.genesis import DevelopmentNetwork, NodeSecrets, build_development_network
 from haulout.node.build import build_storage_node
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.storage_node import StorageNode
+from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
 from haulout.replica.replica import Replica
 from haulout.sequencer.sequencer import Sequencer
@@ -50,6 +53,7 @@ from haulout.world.workers import InlineWorkers
 LEDGER: Final = "ledger"
 SYNC_US: Final = 2_000
 POLL_MS: Final = 200
+FULL_PAUSE_MS: Final = 1_000
 FUNDS_FROST: Final = 1_000_000_000_000
 STAKE_FROST: Final = 2_000_000_000_000
 
@@ -105,6 +109,7 @@ class World:
         trace: what happened.
         network: genesis and secrets.
         hosts: machines by name: `ledger`, `node-0` …, and one per account.
+        failures: what ended an actor that nobody had killed.
     """
 
     def __init__(
@@ -116,27 +121,41 @@ class World:
         accounts: tuple[str, ...] = ("alice",),
         weather: Weather | None = None,
         settings: NodeSettings | None = None,
+        stake_frost: int | Mapping[str, int] = STAKE_FROST,
+        scheme: SignatureScheme | None = None,
+        served: Callable[[str, StorageNode], StorageNodeApi] = lambda _, node: node,
     ) -> None:
+        """A world that is not started yet.
+
+        Args:
+            n_nodes: nodes at genesis, `node-0` and so on.
+            accounts: each becomes a client with a replica of its own.
+            weather: how the wires are at the beginning.
+            stake_frost: of every node, or of each by name.
+            scheme: how nodes sign; by default the keyed hash that costs nothing.
+            served: what answers at a node's address instead of the node itself.
+        """
         self.rng = SeededRng(seed, "world")
         self.trace = Trace()
         self.fabric = Fabric(self.rng.fork("fabric"), self.trace, weather)
         self.settings = settings or NodeSettings()
+        self._scheme = scheme or KeyedHash()
         self.network: DevelopmentNetwork = build_development_network(
             node_addresses={f"node-{n}": (f"node-{n}:1",) for n in range(n_nodes)},
             n_shards=n_shards,
-            stake_frost=STAKE_FROST,
+            stake_frost=stake_frost,
             account_funds_frost=dict.fromkeys(accounts, FUNDS_FROST),
             genesis_time_ms=WALL_START_MS,
             seed=bytes(31) + b"\x07",
-            scheme=KeyedHash(),
+            scheme=self._scheme,
         )
         self._secrets = {node.name: node for node in self.network.nodes}
         names = (LEDGER, *self._secrets, *accounts)
         self.hosts = {name: Host(name, Machine(name)) for name in names}
         self._clients: dict[str, SimClient] = {}
-        self._scheme = KeyedHash()
+        self._served = served
         self._workers = InlineWorkers()
-        self._failures: list[BaseException] = []
+        self.failures: list[BaseException] = []
 
     async def __aenter__(self) -> World:
         for host in self.hosts.values():
@@ -169,14 +188,21 @@ class World:
 
     # --- faults ---------------------------------------------------------------------------------------------
 
-    async def kill(self, name: str) -> None:
-        """Cut a machine's power: what was not synced is lost as the seed decides."""
+    async def kill(self, name: str, *, loses_writes: bool = True) -> None:
+        """Cut a machine's power: what was not synced is lost as the seed decides.
+
+        Args:
+            loses_writes: False kills only its process; what was written stays, synced or not.
+        """
         host = self.hosts[name]
-        self.fabric.note(f"kill {name}")
+        self.fabric.note(f"{'cut' if loses_writes else 'kill'} {name}")
         self.fabric.detach(self._address(name))
         rng = self.rng.fork(f"{name}/cut {host.n_starts}")
         for medium in (host.state, host.rows, host.files):
-            medium.cut(rng)
+            if loses_writes:
+                medium.cut(rng)
+            else:
+                medium.crash()
         host.replica = host.node = host.sequencer = None
         await host.machine.pull_plug()
 
@@ -268,7 +294,7 @@ class World:
             settings=self.settings,
         )
         self._keep_going(host, host.node.run, "node")
-        self.fabric.attach(self._address(host.name), host.machine, host.node)
+        self.fabric.attach(self._address(host.name), host.machine, self._served(host.name, host.node))
 
     async def _start_client(self, host: Host) -> None:
         replica = await self._start_replica(host)
@@ -297,17 +323,23 @@ class World:
         """Run an actor; a failure that it does not expect is the world's."""
 
         async def watched() -> None:
-            try:
-                await work()
-            except StorageFailed as e:
-                if host.machine.is_on:
-                    self.fabric.note(f"{host.name} stops: {e}")
-                    self._failures.append(e)
-            except Exception as e:  # noqa: BLE001 - raised again where the story stands
-                self._failures.append(e)
+            while True:
+                try:
+                    return await work()
+                except DiskFull as e:
+                    self.fabric.note(f"{host.name} waits for space: {e}")
+                    await host.clock.sleep_ms(FULL_PAUSE_MS)
+                except StorageFailed as e:
+                    if host.machine.is_on:
+                        self.fabric.note(f"{host.name} stops: {e}")
+                        self.failures.append(e)
+                    return None
+                except Exception as e:  # noqa: BLE001 - raised again where the story stands
+                    self.failures.append(e)
+                    return None
 
         host.machine.start(watched(), name=what)
 
     def _raise_failure(self) -> None:
-        if self._failures:
-            raise self._failures[0]
+        if self.failures:
+            raise self.failures[0]
