@@ -150,15 +150,14 @@ def _operation_text(operation: str) -> str:
 async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
     """What storing a file would give and cost; upstream's `storageCost` is the whole cost, and so is ours."""
     from haulout.cli.files import map_file
-    from haulout.client.errors import EpochsOutOfRange
     from haulout.client.registration import propose
+    from haulout.client.store import check_request
     from haulout.codec import compute_blob_id, sizes
     from haulout.primitives import EncodingType, blob_id_text, frost_text
 
     view = session.network.view
     params = await view.params()
-    if not 1 <= request.n_epochs <= params.max_epochs_ahead:
-        raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
+    check_request(request, params)
     encoding = request.encoding or EncodingType.RS2
     with map_file(path) as data:
         size_bytes = len(data)

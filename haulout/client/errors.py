@@ -41,16 +41,6 @@ class BlobUnavailable(Unavailable):
 
 
 @dataclass(eq=False)
-class BlobInconsistent(Corrupt):
-    """The blob was encoded wrongly by its writer; no reader can have it."""
-
-    code = "BLOB_INCONSISTENT"
-    template = "the blob {blob_id} was encoded inconsistently by its writer"
-    hint = "it cannot be read by anybody; store the data again"
-    blob_id: str
-
-
-@dataclass(eq=False)
 class InsufficientConfirmations(Unavailable):
     """Too few shards confirmed in time; what was uploaded stays and the next try resumes there."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from haulout import codec
-from haulout.client.errors import BlobInconsistent, BlobNotFound, BlobUnavailable, RangeOutOfBlob
+from haulout.client.errors import BlobNotFound, BlobUnavailable, RangeOutOfBlob
 from haulout.client.fetch import SliverFetch, fetch_metadata
 from haulout.client.network import READ_SPILL_THRESHOLD_BYTES, MemberLink, Network, open_buffer
 from haulout.codec import ConsistencyCheck, Sliver
@@ -69,7 +69,7 @@ async def read_blob(
     Raises:
         BlobNotFound: the ledger knows of no such blob; no node is asked.
         BlobUnavailable: too few nodes answer.
-        BlobInconsistent: its writer encoded it wrongly.
+        InconsistentBlob: its writer encoded it wrongly.
     """
     await require_existence(network, blob_id)
 
@@ -83,12 +83,9 @@ async def read_blob(
         slivers = await _with_committee(network, blob_id, fetch)
         with contextlib.ExitStack() as stack:
             out = open_buffer(network.spill, size_bytes, stack, threshold_bytes=READ_SPILL_THRESHOLD_BYTES)
-            try:
-                data = await network.workers.run(
-                    codec.decode_blob, known, slivers, Axis.PRIMARY, check=check, verified=True, out=out
-                )
-            except InconsistentBlob as e:
-                raise BlobInconsistent(blob_id=blob_id_text(blob_id)) from e
+            data = await network.workers.run(
+                codec.decode_blob, known, slivers, Axis.PRIMARY, check=check, verified=True, out=out
+            )
             return BlobData(data, known, stack.pop_all())
 
 
@@ -100,7 +97,7 @@ async def read_range(
 
     Raises:
         RangeOutOfBlob: not within the blob, or empty.
-        BlobNotFound, BlobUnavailable, BlobInconsistent: as `read_blob`.
+        BlobNotFound, BlobUnavailable, InconsistentBlob: as `read_blob`.
     """
     metadata = metadata or await read_metadata(network, blob_id)
     end = start + length
@@ -159,10 +156,10 @@ async def require_existence(network: Network, blob_id: BlobId) -> None:
     """Refuse ids that the ledger does not know as certified and live.
 
     Raises:
-        BlobInconsistent: proven to be encoded wrongly.
+        InconsistentBlob: proven to be encoded wrongly.
         BlobNotFound: otherwise.
     """
     if await network.view.blob_existence(blob_id) is None:
         if await network.view.is_invalid(blob_id):
-            raise BlobInconsistent(blob_id=blob_id_text(blob_id))
+            raise InconsistentBlob(blob_id=blob_id_text(blob_id), check="committee's")
         raise BlobNotFound(blob_id=blob_id_text(blob_id))

@@ -25,14 +25,23 @@ from haulout.client.registration import (
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.client.wallet import Wallet
 from haulout.codec import sizes
-from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob
+from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob, geometry_of
 from haulout.errors import HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
-from haulout.ledger.state import Blob
+from haulout.ledger.state import Blob, Params
 from haulout.ports import Buffer
 from haulout.primitives import Address, Axis, BlobId, EncodingType, ObjectId
 
-__all__ = ["AlreadyCertified", "NewlyCreated", "Progress", "StoreRequest", "StoreResult", "extend_blob", "store_blob"]
+__all__ = [
+    "AlreadyCertified",
+    "NewlyCreated",
+    "Progress",
+    "StoreRequest",
+    "StoreResult",
+    "check_request",
+    "extend_blob",
+    "store_blob",
+]
 
 MAX_ROUNDS = 5
 
@@ -96,10 +105,8 @@ async def store_blob(
         InsufficientConfirmations: too few nodes; the next try resumes.
     """
     params = await network.view.params()
-    if not 1 <= request.n_epochs <= params.max_epochs_ahead:
-        raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
+    check_request(request, params)
     encoding = request.encoding or EncodingType.RS2
-    sizes.check_shard_count(params.n_shards, encoding)
     sizes.symbol_size_bytes(len(data), params.n_shards, encoding)
     with contextlib.ExitStack() as stack:
         on_progress(Progress("encoding", 0, len(data)))
@@ -116,6 +123,17 @@ async def store_blob(
         on_progress(Progress("encoding", len(data), len(data)))
         async with network.storing(encoded.blob_id):
             return await _store_encoded(network, wallet, encoded, request, on_progress)
+
+
+def check_request(request: StoreRequest, params: Params) -> None:
+    """Refuse what no data could be stored with, so that none needs to be taken in first.
+
+    Raises:
+        EpochsOutOfRange, UnsupportedEncodingType, ShardCountOutOfRange: in this order.
+    """
+    if not 1 <= request.n_epochs <= params.max_epochs_ahead:
+        raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
+    geometry_of(0, params.n_shards, request.encoding or EncodingType.RS2)
 
 
 async def _store_encoded(

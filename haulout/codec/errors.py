@@ -32,7 +32,7 @@ class ShardCountOutOfRange(InvalidInput):
 
 @dataclass(eq=False)
 class SliverIndexOutOfRange(InvalidInput):
-    """A sliver index that is not below the number of shards."""
+    """An index of a sliver or a sliver pair that is not below the number of shards."""
 
     code = "INDEX_OUT_OF_RANGE"
     template = "{what} index {index} is not below {limit}"

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
-from haulout.client.store import Progress, StoreRequest, store_blob
+from haulout.client.store import Progress, StoreRequest, check_request, store_blob
 from haulout.client.wallet import Wallet
 from haulout.errors import BlobTooLarge, HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
@@ -93,9 +93,11 @@ class Publisher:
         self._metrics = metrics
 
     async def put(self, request: Request) -> Response:
-        """Answer a store: 200 means certified and durable on n - f shards."""
+        """Answer a store: 200 means certified and durable on n - f shards. What can be refused before the body is
+        read, is."""
         store_request = parse_store_request(request)
         params = await self._network.view.params()
+        check_request(store_request, params)
         limit = max_blob_bytes(params)
         phase = "receiving"
 

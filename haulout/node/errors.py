@@ -1,7 +1,7 @@
 """What a storage node refuses, under the codes of `spec/client-api.md` 14.1.
 
-`WrongEpoch` and `DiskFull` live in `haulout.errors`, `UnsupportedEncodingType` in `haulout.codec.errors`,
-`StorageFailed` in `haulout.world.errors`, `LedgerDiverged` in `haulout.replica.errors`.
+`WrongEpoch` and `DiskFull` live in `haulout.errors`, `UnsupportedEncodingType` and `SliverIndexOutOfRange` in
+`haulout.codec.errors`, `StorageFailed` in `haulout.world.errors`, `LedgerDiverged` in `haulout.replica.errors`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,6 @@ from dataclasses import dataclass
 from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected, Unavailable
 
 # --- malformed: the caller fixes it -------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class IndexOutOfRange(InvalidInput):
-    """A sliver, sliver-pair or shard index beyond the committee's shards."""
-
-    code = "INDEX_OUT_OF_RANGE"
-    template = "{what} {index} is not below {limit}"
-    what: str
-    index: int
-    limit: int
 
 
 @dataclass(eq=False)

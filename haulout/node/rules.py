@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from haulout.codec.errors import SliverIndexOutOfRange
 from haulout.errors import WrongEpoch
 from haulout.ledger import queries
 from haulout.ledger.state import BlobRecord, View
 from haulout.node.errors import (
-    IndexOutOfRange,
     InvalidBlob,
     MetadataNotFound,
     MetadataNotStored,
@@ -137,9 +137,9 @@ def check_registered(view: View, blob_id: BlobId, *, epoch: int, height: int) ->
 
 
 def check_pair_index(pair_index: int, n_shards: int) -> None:
-    """Raises IndexOutOfRange."""
+    """Raises SliverIndexOutOfRange."""
     if not 0 <= pair_index < n_shards:
-        raise IndexOutOfRange(what="sliver pair", index=pair_index, limit=n_shards)
+        raise SliverIndexOutOfRange(what="sliver pair", index=pair_index, limit=n_shards)
 
 
 def check_sliver_size(size_bytes: int, n_shards: int) -> None:
@@ -234,7 +234,7 @@ def check_may_read_slivers(
 
     Raises:
         TooManyTargets: more than a blob has slivers.
-        IndexOutOfRange: a pair index beyond the shards.
+        SliverIndexOutOfRange: a pair index beyond the shards.
         InvalidBlob: marked invalid on the ledger.
         SliverNotFound: no live registration.
         ShardNotAssigned: none of the targets is on a shard of this node.

@@ -106,7 +106,7 @@ class StorageNode:
         call; those before it are kept.
 
         Raises:
-            WrongEpoch, IndexOutOfRange, SliverTooLarge, SliverIndexMismatch, MetadataNotStored, NotRegistered,
+            WrongEpoch, SliverIndexOutOfRange, SliverTooLarge, SliverIndexMismatch, MetadataNotStored, NotRegistered,
             ShardNotAssigned, InvalidSliver, DiskFull, StorageFailed.
         """
         self._check_may_write()
@@ -253,7 +253,7 @@ class StorageNode:
         that are not here are left out.
 
         Raises:
-            WrongEpoch, TooManyTargets, IndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned.
+            WrongEpoch, TooManyTargets, SliverIndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned.
         """
         duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
@@ -270,7 +270,7 @@ class StorageNode:
         """All symbols of a target sliver that this node's slivers of the other axis give.
 
         Raises:
-            WrongEpoch, IndexOutOfRange, InvalidBlob, SliverNotFound, MetadataNotFound, SymbolNotPresent,
+            WrongEpoch, SliverIndexOutOfRange, InvalidBlob, SliverNotFound, MetadataNotFound, SymbolNotPresent,
             TooManyRequests.
         """
         duty = self.vault.duty()

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
+from haulout.codec.errors import SliverIndexOutOfRange
 from haulout.codec.metadata import BlobMetadata
 from haulout.node import rules
-from haulout.node.errors import IndexOutOfRange, MetadataNotFound, SymbolNotPresent, TooManyRequests
+from haulout.node.errors import MetadataNotFound, SymbolNotPresent, TooManyRequests
 from haulout.node.identity import NodeSettings
 from haulout.node.rebuild import expand_slivers, make_symbols
 from haulout.node.records import bit_of
@@ -42,13 +43,13 @@ class SymbolMaker:
         decoding symbols (BCS, either axis) without.
 
         Raises:
-            IndexOutOfRange: no such target.
+            SliverIndexOutOfRange: no such target.
             MetadataNotFound: the blob is not known here.
             SymbolNotPresent: no sliver of the other axis is here.
             TooManyRequests: as many wait as may.
         """
         if not 0 <= target < duty.n_shards:
-            raise IndexOutOfRange(what="sliver", index=target, limit=duty.n_shards)
+            raise SliverIndexOutOfRange(what="sliver", index=target, limit=duty.n_shards)
         metadata = await self._vault.metadata(blob_id)
         if metadata is None:
             raise MetadataNotFound(blob_id=blob_id_text(blob_id))

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from haulout.errors import HauloutError, InvalidField, Unreachable
+from haulout.observability.unread_bodies import CloseUnread
 
 Reasons = Callable[[], Sequence[str]]
 
@@ -57,7 +58,7 @@ async def serve_http(app: ASGIApp, address: str, *, drain_s: int = 10, **options
     """
     host, port = split_address(address)
     config = uvicorn.Config(
-        app,
+        CloseUnread(app),
         host=host,
         port=port,
         log_config=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,38 @@ async def test_a_client_that_waits_for_a_go_gets_one(served) -> None:
     await writer.wait_closed()
 
 
-async def test_a_client_that_waits_for_a_go_is_refused_without_sending_the_body(served) -> None:
+@pytest.mark.parametrize(
+    ("query", "size", "status"),
+    [
+        ("epochs=5", LIMIT + 1, b"413"),
+        ("epochs=54", 5, b"400"),
+        ("epochs=0", 5, b"400"),
+        ("epochs=5&encoding_type=RS9", 5, b"400"),
+        ("colour=red", 5, b"400"),
+    ],
+)
+async def test_a_client_that_waits_for_a_go_is_refused_without_sending_the_body(served, query, size, status) -> None:
+    """The connection is closed: what would come next on it could be the body or another request."""
     reader, writer = await served.talk(
-        f"PUT /v1/blobs?epochs=5 HTTP/1.1\nhost: x\ncontent-length: {LIMIT + 1}\nexpect: 100-continue\n\n"
+        f"PUT /v1/blobs?{query} HTTP/1.1\nhost: x\ncontent-length: {size}\nexpect: 100-continue\n\n"
     )
-    assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 " + status)
+    assert b"connection: close" in head.lower()
+    async with asyncio.timeout(5):
+        assert b"error" in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_client_that_did_not_ask_for_a_go_sees_why_it_is_refused_and_can_ask_again(served) -> None:
+    reader, writer = await served.talk("PUT /v1/blobs?epochs=54 HTTP/1.1\nhost: x\ncontent-length: 3000000\n\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    await reader.readexactly(int(re.search(rb"content-length: (\d+)", head).group(1)))
+    writer.write(bytes(3_000_000) + b"GET /status HTTP/1.1\r\nhost: x\r\n\r\n")
+    await writer.drain()
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     writer.close()
     await writer.wait_closed()
 

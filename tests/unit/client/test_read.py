@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from haulout.client.errors import (
-    BlobInconsistent,
     BlobNotFound,
     BlobUnavailable,
     InsufficientConfirmations,
@@ -16,6 +15,7 @@ from haulout.client.errors import (
 from haulout.client.read import read_blob, read_metadata, read_range
 from haulout.client.store import StoreRequest, store_blob
 from haulout.codec import ConsistencyCheck
+from haulout.codec.errors import InconsistentBlob
 from haulout.ledger import keys
 from haulout.ledger.commands import DeleteBlob, Existing
 from haulout.primitives import BlobId, parse_blob_id
@@ -76,7 +76,7 @@ async def test_a_deleted_blob_does_not_exist(world, stored, read) -> None:
 
 async def test_a_blob_marked_invalid_is_refused_as_such(world, stored, read) -> None:
     await world.rows.commit({keys.invalid_blob(stored.blob_id): (1).to_bytes(4, "little")})  # past all rules
-    with pytest.raises(BlobInconsistent):
+    with pytest.raises(InconsistentBlob, match="the committee's check failed"):
         await read(stored.blob_id)
 
 

@@ -145,6 +145,19 @@ async def test_refuses_what_it_does_not_understand(gateway, world, reason_of, qu
     assert world.balance() == before
 
 
+@pytest.mark.parametrize("query", ["epochs=54", "epochs=5&encoding_type=RS8", "epochs=x", "share=true"])
+async def test_what_the_query_says_is_refused_before_the_body_is_read(gateway, query) -> None:
+    taken = 0
+
+    async def body():
+        nonlocal taken
+        taken += 1
+        yield b"x"
+
+    assert (await gateway.put(body(), query)).status_code == 400
+    assert taken == 0
+
+
 async def test_the_largest_blob_is_stored_and_one_byte_more_is_not(gateway, make_data, reason_of) -> None:
     data = make_data(LIMIT)
     path = await gateway.stored(data)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from haulout import bcs
+from haulout.codec.errors import SliverIndexOutOfRange
 from haulout.errors import WrongEpoch
 from haulout.ledger import keys
 from haulout.ledger.state import Blob, BlobRecord, Committee, Member, Params, System
 from haulout.node import rules
 from haulout.node.errors import (
-    IndexOutOfRange,
     InvalidBlob,
     MissingSlivers,
     NotRegistered,
@@ -134,7 +134,7 @@ def test_refuses_a_blob_without_live_registration(record) -> None:
 def test_checks_indices_and_sizes_of_a_sliver() -> None:
     rules.check_pair_index(6, 7)
     for pair_index in (7, 65_535):
-        with pytest.raises(IndexOutOfRange):
+        with pytest.raises(SliverIndexOutOfRange):
             rules.check_pair_index(pair_index, 7)
     rules.check_sliver_size(5 * 65_534 + 128, 7)
     with pytest.raises(SliverTooLarge):
@@ -201,7 +201,7 @@ def test_reads_are_answered_for_own_shards_only() -> None:
     assert found == [(3, Axis.PRIMARY, 6), (4, Axis.SECONDARY, 0)]
     with pytest.raises(ShardNotAssigned):
         rules.check_may_read_slivers(view_of(), BLOB, [(0, Axis.PRIMARY)], duty=DUTY)
-    with pytest.raises(IndexOutOfRange):
+    with pytest.raises(SliverIndexOutOfRange):
         rules.check_may_read_slivers(view_of(), BLOB, [(7, Axis.PRIMARY)], duty=DUTY)
     with pytest.raises(TooManyTargets):
         rules.check_may_read_slivers(view_of(), BLOB, targets * 4, duty=DUTY)

@@ -7,12 +7,11 @@ import asyncio
 import pytest
 
 from haulout import bcs
-from haulout.codec.errors import UnsupportedEncodingType
+from haulout.codec.errors import SliverIndexOutOfRange, UnsupportedEncodingType
 from haulout.crypto import messages
 from haulout.errors import DiskFull, WrongEpoch
 from haulout.ledger.state import BlobRecord
 from haulout.node.errors import (
-    IndexOutOfRange,
     InvalidMetadata,
     InvalidSliver,
     MetadataNotFound,
@@ -189,7 +188,7 @@ class TestRefusals:
             ),
             (lambda u: SliverUpload(u.pair_index, u.axis, b"\x05" + u.bcs[1:]), InvalidSliver),
             (lambda u: SliverUpload(u.pair_index, u.axis, b""), InvalidSliver),
-            (lambda u: SliverUpload(10, u.axis, u.bcs), IndexOutOfRange),
+            (lambda u: SliverUpload(10, u.axis, u.bcs), SliverIndexOutOfRange),
             (lambda u: SliverUpload((u.pair_index + 1) % 10, u.axis, u.bcs), SliverIndexMismatch),
             (lambda u: SliverUpload(u.pair_index, u.axis, bytes(7 * 65_534 + 129)), SliverTooLarge),
         ],
