@@ -13,6 +13,9 @@ Encoding is a transform per chunk (`transform.py`). The same as a matrix: `Code.
 against it. Decoding multiplies by a matrix if little is missing, else it transforms, differentiates and transforms
 back. Rows are arrays of lanes (`lanes.py`) that are coded alike and independently of each other.
 
+`encode_symbols` and `decode_symbols` code many words in one call, by native kernels where they are in place (`use`),
+else by the plain versions here; both give the same bytes.
+
 Source: `spec/encoding.md` 4; `reed-solomon-simd`, `rate_high.rs`, `rate_low.rs`.
 """
 
@@ -22,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +34,46 @@ from haulout.codec import transform
 from haulout.codec.galois import ORDER, Lanes, Logs, logs, multiply_logs, powers
 from haulout.codec.lanes import Symbols, to_lanes, to_symbols
 
-BATCH_LANES = 16384  # coded at a time: the rows of a batch should stay in the caches
+BATCH_LANES = 16384  # that numpy codes at a time: the rows of a batch should stay in the caches
+BATCH_BYTES = 1 << 20  # of all symbols of the words that native kernels are given at a time, for the same reason
 MATRIX_PENALTY = 2  # a product by logarithms costs so much more than one of the transform
+NATIVE_MATRIX_PENALTY = 0.75  # in vector registers it costs less: nothing is stored between products
+
+
+class NativeDecoder(Protocol):
+    """Computes the missing symbols of words that have lost the same ones."""
+
+    def decode(self, received: Sequence[Symbols], out: Sequence[Symbols]) -> None:
+        """As `Decoder.decode_symbols`."""
+
+
+class NativeKernels(Protocol):
+    """What `codec.kernels.strips` offers."""
+
+    def encode(self, source: Symbols, out: Symbols, *, chunk: int, is_high_rate: bool) -> None:
+        """As `Code.encode_symbols`."""
+
+    def matrix_decoder(self, exponents: Logs) -> NativeDecoder:
+        """By the direct form, from the logarithms of its matrix (missing, received)."""
+
+    def transform_decoder(
+        self,
+        points: NDArray[np.int64],
+        locators: Logs,
+        missing_points: NDArray[np.int64],
+        missing_locators: Logs,
+        n_points: int,
+    ) -> NativeDecoder:
+        """Through the error locator, whose logarithms at the points of received and missing symbols are given."""
+
+
+_native: NativeKernels | None = None
+
+
+def use(native: NativeKernels | None) -> None:
+    """From now on code words by these kernels, or plainly if None; calls that run finish as they began."""
+    global _native
+    _native = native
 
 
 @dataclass(frozen=True)
@@ -104,9 +146,28 @@ class Code:
         return repair
 
     def encode_symbols(self, source: Symbols, out: Symbols) -> None:
-        """Write the repair symbols of many words: source (n_source, words, s), out (n_repair, words, s)."""
-        for words in batches(source.shape[1], source.shape[2]):
-            to_symbols(over_words(self.encode, to_lanes(source[:, words])), out[:, words])
+        """Write the repair symbols of many words: source (n_source, words, s), out (n_repair, words, s).
+
+        Both may be strided in their first two axes.
+        """
+        if _native is not None:
+            _native.encode(source, out, chunk=self.chunk, is_high_rate=self.is_high_rate)
+        else:
+            self.encode_plainly(source, out)
+
+    def encode_plainly(self, source: Symbols, out: Symbols) -> None:
+        """What a kernel does: `encode_symbols`."""
+        for words in self.batches(source.shape[1], source.shape[2]):
+            to_symbols(_over_words(self.encode, to_lanes(source[:, words])), out[:, words])
+
+    def batches(self, n_words: int, symbol_size_bytes: int) -> list[slice]:
+        """Consecutive words that stay in the caches while they are coded and hashed."""
+        if _native is not None:
+            step = BATCH_BYTES // (self.n_symbols * symbol_size_bytes)
+        else:
+            step = 2 * BATCH_LANES // symbol_size_bytes
+        step = max(1, step)
+        return [slice(start, min(start + step, n_words)) for start in range(0, n_words, step)]
 
     def decoder(self, received: Sequence[int]) -> Decoder:
         """A decoder for words of which these symbols are there: `n_source` distinct indices, ascending."""
@@ -128,21 +189,31 @@ class Decoder:
         self._n_points = _power_of_two(size)
         self._locators = self._locators_at(self._points)
         self._missing_locators = self._locators_at(self._missing_points)
-        by_matrix = MATRIX_PENALTY * len(self.missing) * code.n_source
-        self.uses_matrix = by_matrix < self._n_points * (self._n_points.bit_length() - 1)
+        self._native: NativeDecoder | None = None
 
     def decode(self, rows: Lanes) -> Lanes:
         """Missing source rows (len(missing), lanes) of received rows (n_source, lanes), in the order of `received`."""
         if not self.missing:
             return rows[:0]
-        return self.decode_by_matrix(rows) if self.uses_matrix else self.decode_by_transform(rows)
+        by_matrix = self.uses_matrix(MATRIX_PENALTY)
+        return self.decode_by_matrix(rows) if by_matrix else self.decode_by_transform(rows)
+
+    def uses_matrix(self, penalty: float) -> bool:
+        """Whether the direct form takes fewer products than the transforms."""
+        products = len(self.missing) * self.code.n_source
+        return penalty * products < self._n_points * (self._n_points.bit_length() - 1)
+
+    @cached_property
+    def exponents(self) -> Logs:
+        """Logarithms of the matrix that makes the missing symbols from the received ones, (missing, received)."""
+        distances = logs()[self._points[None, :] ^ self._missing_points[:, None]]
+        exponents: Logs = (self._locators[None, :] - self._missing_locators[:, None] - distances) % ORDER
+        return exponents
 
     def decode_by_matrix(self, rows: Lanes) -> Lanes:
         """The direct form: each missing row is a sum of multiples of the received ones."""
-        distances = logs()[self._points[None, :] ^ self._missing_points[:, None]]
-        exponents = (self._locators[None, :] - self._missing_locators[:, None] - distances) % ORDER
         found = np.zeros((len(self.missing), rows.shape[1]), np.uint16)
-        for row, exponent in zip(rows, exponents.T, strict=True):
+        for row, exponent in zip(rows, self.exponents.T, strict=True):
             row_logs = logs().take(row)
             for target, factor in zip(found, exponent, strict=True):
                 target ^= multiply_logs(int(factor), row_logs)
@@ -167,16 +238,33 @@ class Decoder:
         """Write the missing symbols of many words.
 
         Args:
-            received: per received index, in order, that symbol of every word: (words, s).
-            out: the same per missing index; may be strided.
+            received: per received index, in order, that symbol of every word: (words, s), strided in its first axis.
+            out: the same per missing index.
         """
         if not self.missing:
             return
+        if _native is None:
+            self.decode_plainly(received, out)
+            return
+        if self._native is None:
+            self._native = self.native(_native, by_matrix=self.uses_matrix(NATIVE_MATRIX_PENALTY))
+        self._native.decode(received, out)
+
+    def decode_plainly(self, received: Sequence[Symbols], out: Sequence[Symbols]) -> None:
+        """What a kernel does: `decode_symbols`, with something missing."""
         n_words, size = received[0].shape
-        for words in batches(n_words, size):
+        for words in self.code.batches(n_words, size):
             symbols = np.stack([row[words] for row in received])
-            for target, lanes in zip(out, over_words(self.decode, to_lanes(symbols)), strict=True):
+            for target, lanes in zip(out, _over_words(self.decode, to_lanes(symbols)), strict=True):
                 to_symbols(lanes, target[words])
+
+    def native(self, kernels: NativeKernels, *, by_matrix: bool) -> NativeDecoder:
+        """What a kernel needs to know of the losses."""
+        if by_matrix:
+            return kernels.matrix_decoder(self.exponents)
+        return kernels.transform_decoder(
+            self._points, self._locators, self._missing_points, self._missing_locators, self._n_points
+        )
 
     def _locators_at(self, points: NDArray[np.int64]) -> Logs:
         """Logarithm of the error locator at points: the sum of log(point + e) over all other erased points e.
@@ -207,13 +295,7 @@ def _decoder(code: Code, received: tuple[int, ...]) -> Decoder:
     return Decoder(code, received)
 
 
-def batches(n_words: int, symbol_size_bytes: int) -> list[slice]:
-    """Consecutive words that are coded together."""
-    step = max(1, 2 * BATCH_LANES // symbol_size_bytes)
-    return [slice(start, min(start + step, n_words)) for start in range(0, n_words, step)]
-
-
-def over_words(function: Callable[[Lanes], Lanes], lanes: Lanes) -> Lanes:
+def _over_words(function: Callable[[Lanes], Lanes], lanes: Lanes) -> Lanes:
     """Apply a function of (symbols, lanes) to (symbols, words, lanes): words side by side in one wide row."""
     count, words, width = lanes.shape
     result = function(lanes.reshape(count, words * width))

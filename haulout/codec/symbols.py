@@ -21,7 +21,7 @@ import numpy as np
 
 from haulout.codec import sizes
 from haulout.codec.errors import NotEnoughSymbols, ProofMismatch, SymbolSizeMismatch, WrongTarget
-from haulout.codec.lanes import Symbols, to_lanes, to_symbols
+from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import BlobMetadata, DecodingSymbol, RecoverySymbol, Sliver
 from haulout.codec.red_stuff import Geometry
 from haulout.codec.verify import check_index, check_sliver_shape, shape_of, symbols_of
@@ -149,7 +149,7 @@ def recover_sliver(
             source[position] = row
     if decoder.missing:
         missing = np.empty((len(decoder.missing), shape.symbol_size_bytes), np.uint8)
-        to_symbols(decoder.decode(to_lanes(rows)), missing)
+        decoder.decode_symbols(list(rows[:, None]), list(missing[:, None]))
         source[list(decoder.missing)] = missing
     return Sliver(source.tobytes(), shape.symbol_size_bytes, target_index)
 

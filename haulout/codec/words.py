@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from haulout.codec.lanes import Symbols, to_lanes, to_symbols
-from haulout.codec.reed_solomon import Code, batches, over_words
+from haulout.codec.lanes import Symbols
+from haulout.codec.reed_solomon import Code
 from haulout.crypto.batch import DIGEST_BYTES, Digests, hash_leaves
 
 
@@ -26,14 +26,12 @@ def expand_words(code: Code, source: Symbols, keep: Symbols | None = None) -> Di
     """
     k, n_words, size = source.shape
     leaves = np.empty((n_words, code.n_symbols, DIGEST_BYTES), np.uint8)
-    for words in batches(n_words, size):
-        block = np.empty((words.stop - words.start, code.n_symbols, size), np.uint8)
-        block[:, :k] = source[:, words].transpose(1, 0, 2)
-        repair = block[:, k:].transpose(1, 0, 2)
-        to_symbols(over_words(code.encode, to_lanes(source[:, words])), repair)
-        if keep is not None:
-            keep[:, words] = repair
-        leaves[words] = hash_leaves(block)
+    for words in code.batches(n_words, size):
+        known = source[:, words]
+        repair = np.empty((code.n_repair, known.shape[1], size), np.uint8) if keep is None else keep[:, words]
+        code.encode_symbols(known, repair)
+        hash_leaves(known.transpose(1, 0, 2), leaves[words, :k])
+        hash_leaves(repair.transpose(1, 0, 2), leaves[words, k:])
     return leaves
 
 
@@ -41,14 +39,15 @@ def expand_word(code: Code, source: Symbols) -> Symbols:
     """All n symbols (n, s) of one word of source symbols (n_source, s)."""
     symbols = np.empty((code.n_symbols, source.shape[1]), np.uint8)
     symbols[: code.n_source] = source
-    to_symbols(code.encode(to_lanes(source)), symbols[code.n_source :])
+    code.encode_symbols(source[:, None], symbols[code.n_source :, None])
     return symbols
 
 
 def leaf_hashes(symbols: Symbols) -> list[bytes]:
-    """The hash of every symbol (..., s) as a leaf of a Merkle tree."""
-    raw = hash_leaves(symbols).tobytes()
-    return [raw[at : at + DIGEST_BYTES] for at in range(0, len(raw), DIGEST_BYTES)]
+    """The hash of every symbol (count, s) as a leaf of a Merkle tree."""
+    leaves = np.empty((len(symbols), DIGEST_BYTES), np.uint8)
+    hash_leaves(symbols[None], leaves[None])
+    return [leaf.tobytes() for leaf in leaves]
 
 
 def stack(rows: Sequence[Symbols]) -> Symbols:

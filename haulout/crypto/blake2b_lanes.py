@@ -11,7 +11,8 @@ where they stand, eight rows of 64 bytes that an 8x8 transpose turns into eight 
 
 Every message has a byte before it (00 leaf, 01 pair; `merkle.py`) that does not stand in memory: reading begins one
 byte early, a mask drops what is no message, and the byte is or-ed in. Only where that would leave the caller's memory,
-at the first message and at the last ones, a block is copied first.
+at the first message and at the last ones, blocks are copied first. A pair of nodes is read as two halves of 32 bytes
+and shifted by that byte in registers; as all pairs are equally long, what is known of their words is left out.
 
 One hash of up to 127 bytes costs 25 to 35 ns, with `hashlib` in a loop 500 to 700. Source: RFC 7693.
 """
@@ -28,6 +29,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
 from haulout.crypto.simd import I32, I64, WORDS, copy_bytes, load_vector, shuffle, store_vector
@@ -59,6 +61,7 @@ _ORDER_OF_WORDS: Final = (
     (10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0),
 )
 _ROUNDS: Final = 12
+_TREES_BYTES: Final = 1 << 20  # of leaves whose trees are built together: they should stay in the cache
 _COLUMNS_AND_DIAGONALS: Final = (
     (0, 4, 8, 12),
     (1, 5, 9, 13),
@@ -72,14 +75,38 @@ _COLUMNS_AND_DIAGONALS: Final = (
 
 
 def hash_rows(rows: NDArray[np.uint8], out: NDArray[np.uint8], prefix: int) -> None:
-    """Write the digests of `prefix || row` for rows (count, length) into `out` (count, 32); both are contiguous.
+    """Write the digests of `prefix || row` for rows (outer, inner, length) into `out` (outer, inner, 32).
 
-    Releases the interpreter lock. `prefix` is a byte.
+    Both may be strided in their first two axes. Releases the interpreter lock. `prefix` is a byte.
     """
-    count, length = rows.shape
-    assert rows.flags.c_contiguous and out.flags.c_contiguous and out.shape == (count, DIGEST_BYTES)
+    n_outer, n_inner, length = rows.shape
+    assert out.shape == (n_outer, n_inner, DIGEST_BYTES) and out.flags.writeable
+    assert out.strides[2] == 1 and (rows.strides[2] == 1 or length < 2)
     assert 0 <= prefix < 256
-    _hash_rows(rows.ctypes.data, length, prefix, count, out.ctypes.data, _START)
+    if rows.size or not length:
+        lowest, end = byte_bounds(rows) if length else (rows.ctypes.data, rows.ctypes.data)
+        _hash_rows(
+            rows.ctypes.data, n_outer, rows.strides[0], n_inner, rows.strides[1], length, lowest, end,
+            out.ctypes.data, out.strides[0], out.strides[1], prefix, _START,
+        )  # fmt: skip
+
+
+def compute_roots(leaves: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Write the roots of trees over leaf hashes (trees, n, 32), n not zero, into `out` (trees, 32), contiguous.
+
+    The leaves may be strided in their first two axes. Releases the interpreter lock.
+    """
+    n_trees, n_leaves, _ = leaves.shape
+    assert n_leaves > 0 and out.shape == (n_trees, DIGEST_BYTES) and out.flags.c_contiguous
+    if not n_trees:
+        return
+    assert leaves.strides[2] == 1
+    step = max(8, _TREES_BYTES // (DIGEST_BYTES * n_leaves) // 8 * 8)
+    scratch = np.empty((2, (n_leaves + 1) // 2 * min(step, n_trees), DIGEST_BYTES), np.uint8)
+    _compute_roots(
+        leaves.ctypes.data, n_trees, leaves.strides[0], n_leaves, leaves.strides[1], step,
+        scratch[0].ctypes.data, scratch[1].ctypes.data, out.ctypes.data,
+    )  # fmt: skip
 
 
 def _start() -> NDArray[np.uint64]:
@@ -110,27 +137,72 @@ def _everywhere(builder: Any, word: Any) -> Any:
     return shuffle(builder, vector, vector, [0] * LANES)
 
 
-def _load_message(builder: Any, source: Any, stride: Any, mask: Any, prefix: Any) -> list[Any]:
+def _lane_addresses(builder: Any, table: Any) -> list[Any]:
+    addresses = load_vector(builder, table, WORDS)
+    return [builder.extract_element(addresses, I32(lane)) for lane in range(LANES)]
+
+
+def _load_message(builder: Any, addresses: list[Any], mask: Any, prefix: Any) -> list[Any]:
     """The 16 message words of eight lanes."""
     words: list[Any] = []
     for half in (0, BLOCK_BYTES // 2):
         kept = load_vector(builder, builder.add(mask, I64(half)), WORDS)
-        address, rows = builder.add(source, I64(half)), []
-        for _ in range(LANES):
-            rows.append(builder.and_(load_vector(builder, address, WORDS), kept))
-            address = builder.add(address, stride)
-        words += _transpose(builder, rows)
+        rows = [load_vector(builder, builder.add(address, I64(half)), WORDS) for address in addresses]
+        words += _transpose(builder, [builder.and_(row, kept) for row in rows])
     words[0] = builder.or_(words[0], _everywhere(builder, prefix))
     return words
 
 
+def _constant(word: int) -> Any:
+    return ir.Constant(WORDS, [word] * LANES)
+
+
+def _shift_left(builder: Any, upper: Any, lower: Any, bits: int) -> Any:
+    """The upper words of double words shifted left."""
+    function_type = ir.FunctionType(WORDS, [WORDS] * 3)
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.fshl.v8i64")
+    return builder.call(function, [upper, lower, _constant(bits)])
+
+
+def _run_rounds(builder: Any, v: list[Any], message: list[Any]) -> None:
+    """The rounds of the compression function on 16 vectors; message words that are None are zero."""
+
+    def rotate(vector, bits):
+        return _shift_left(builder, vector, vector, 64 - bits)
+
+    def add(a, b, word):
+        v[a] = builder.add(v[a], v[b])
+        if word is not None:
+            v[a] = builder.add(v[a], word)
+
+    for turn in range(_ROUNDS):
+        order = _ORDER_OF_WORDS[turn % len(_ORDER_OF_WORDS)]
+        for i, (a, b, c, d) in enumerate(_COLUMNS_AND_DIAGONALS):
+            add(a, b, message[order[2 * i]])
+            v[d] = rotate(builder.xor(v[d], v[a]), 32)
+            v[c] = builder.add(v[c], v[d])
+            v[b] = rotate(builder.xor(v[b], v[c]), 24)
+            add(a, b, message[order[2 * i + 1]])
+            v[d] = rotate(builder.xor(v[d], v[a]), 16)
+            v[c] = builder.add(v[c], v[d])
+            v[b] = rotate(builder.xor(v[b], v[c]), 63)
+
+
+def _store_digest_words(builder: Any, words: list[Any], targets: list[Any]) -> None:
+    """The first four words of eight lanes as digests, each to its address."""
+    lanes = _transpose(builder, words + [_constant(0)] * 4)
+    for lane, target in zip(lanes, targets, strict=True):
+        digest = shuffle(builder, lane, lane, [0, 1, 2, 3])
+        store_vector(builder, digest, target, ir.VectorType(I64, 4))
+
+
 @intrinsic
-def _compress(typing_context, state, source, stride, mask, prefix, count, final):
+def _compress(typing_context, state, sources, offset, mask, prefix, count, final):
     """One block of eight messages.
 
     Args:
         state: address of the state: 8 vectors, word by word.
-        source, stride: the block of lane i stands at `source + i * stride`.
+        sources, offset: address of eight addresses; the block of a lane stands at its address plus the offset.
         mask: address of 128 bytes, and-ed to every block.
         prefix: or-ed to word 0.
         count: bytes hashed so far, this block included.
@@ -138,100 +210,151 @@ def _compress(typing_context, state, source, stride, mask, prefix, count, final)
     """
 
     def generate(context, builder, signature, arguments):
-        state, source, stride, mask, prefix, count, final = arguments
-        funnel_type = ir.FunctionType(WORDS, [WORDS] * 3)
-        funnel = cgutils.get_or_insert_function(builder.module, funnel_type, "llvm.fshr.v8i64")
-
-        def constant(word):
-            return ir.Constant(WORDS, [word] * LANES)
-
-        def rotate(vector, bits):
-            return builder.call(funnel, [vector, vector, constant(bits)])
-
-        message = _load_message(builder, source, stride, mask, prefix)
+        state, sources, offset, mask, prefix, count, final = arguments
+        addresses = [builder.add(address, offset) for address in _lane_addresses(builder, sources)]
+        message = _load_message(builder, addresses, mask, prefix)
         places = [builder.add(state, I64(64 * i)) for i in range(8)]
         before = [load_vector(builder, place, WORDS) for place in places]
-        v = before + [constant(word) for word in _IV]
+        v = before + [_constant(word) for word in _IV]
         v[12] = builder.xor(v[12], _everywhere(builder, count))
         v[14] = builder.xor(v[14], _everywhere(builder, final))
-
-        def mix(a, b, c, d, x, y):
-            v[a] = builder.add(builder.add(v[a], v[b]), x)
-            v[d] = rotate(builder.xor(v[d], v[a]), 32)
-            v[c] = builder.add(v[c], v[d])
-            v[b] = rotate(builder.xor(v[b], v[c]), 24)
-            v[a] = builder.add(builder.add(v[a], v[b]), y)
-            v[d] = rotate(builder.xor(v[d], v[a]), 16)
-            v[c] = builder.add(v[c], v[d])
-            v[b] = rotate(builder.xor(v[b], v[c]), 63)
-
-        for turn in range(_ROUNDS):
-            order = _ORDER_OF_WORDS[turn % len(_ORDER_OF_WORDS)]
-            for i, quarter in enumerate(_COLUMNS_AND_DIAGONALS):
-                mix(*quarter, message[order[2 * i]], message[order[2 * i + 1]])
+        _run_rounds(builder, v, message)
         for i, place in enumerate(places):
             after = builder.xor(before[i], builder.xor(v[i], v[i + 8]))
             store_vector(builder, after, place, WORDS)
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(types.intp, types.intp, types.intp, types.intp, number, number, number), generate
+    return types.void(types.intp, types.intp, number, types.intp, number, number, number), generate
 
 
 @intrinsic
-def _store_digests(typing_context, state, target):
-    """The first four state words of eight lanes as eight digests, one after the other."""
+def _store_digests(typing_context, state, targets):
+    """The digests of eight lanes from their state to eight addresses."""
 
     def generate(context, builder, signature, arguments):
-        state, target = arguments
+        state, targets = arguments
         words = [load_vector(builder, builder.add(state, I64(64 * i)), WORDS) for i in range(4)]
-        lanes = _transpose(builder, words + [ir.Constant(WORDS, [0] * LANES)] * 4)
-        for i, lane in enumerate(lanes):
-            digest = shuffle(builder, lane, lane, [0, 1, 2, 3])
-            store_vector(builder, digest, builder.add(target, I64(DIGEST_BYTES * i)), ir.VectorType(I64, 4))
+        _store_digest_words(builder, words, _lane_addresses(builder, targets))
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), generate
 
 
-@njit("void(intp, intp, intp, intp, intp, uint64[::1])", nogil=True, cache=True)
-def _hash_rows(source, length, prefix, count, out, start):
-    """Digests of `prefix || message` for `count` messages of `length` bytes that stand one after the other."""
+@intrinsic
+def _hash_pairs(typing_context, left, right, targets):
+    """The hashes of eight pairs of nodes; the arguments are addresses of eight addresses."""
+
+    def generate(context, builder, signature, arguments):
+        half = ir.VectorType(I64, 4)
+        left, right, targets = (_lane_addresses(builder, table) for table in arguments)
+        rows = []
+        for one, other in zip(left, right, strict=True):
+            nodes = load_vector(builder, one, half), load_vector(builder, other, half)
+            rows.append(shuffle(builder, *nodes, list(range(8))))
+        words = _transpose(builder, rows)
+        message: list[Any] = [_shift_left(builder, words[0], _constant(1 << 56), 8)]
+        message += [_shift_left(builder, words[i], words[i - 1], 8) for i in range(1, 8)]
+        message.append(builder.lshr(words[7], _constant(56)))
+        before = [_IV[0] ^ _PARAMETERS, *_IV[1:]]
+        v = [_constant(word) for word in (*before, *_IV)]
+        v[12] = _constant(_IV[4] ^ (2 * DIGEST_BYTES + 1))
+        v[14] = _constant(_IV[6] ^ (2**64 - 1))
+        _run_rounds(builder, v, message + [None] * 7)
+        digest = [builder.xor(_constant(before[i]), builder.xor(v[i], v[i + 8])) for i in range(4)]
+        _store_digest_words(builder, digest, targets)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+@njit(
+    "void(intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, intp, uint64[::1])", nogil=True, cache=True
+)
+def _hash_rows(source, n_outer, outer, n_inner, inner, length, lowest, end, out, out_outer, out_inner, prefix, start):
+    """Digests of `prefix || message` for `n_outer * n_inner` messages of `length` bytes; they lie in `lowest … end`."""
     total = length + 1
     n_blocks = (total + 127) // 128
-    memory = np.zeros(512 + 3 * 128 + 8 * 128, np.uint8)  # state, masks of first, middle and last block, eight blocks
+    in_last = total - 128 * (n_blocks - 1)
+    # state, masks of first, middle and last block, eight blocks, where the lanes read and write
+    memory = np.zeros(512 + 3 * 128 + 8 * 128 + 3 * 64, np.uint8)
     state = memory.ctypes.data
     words = memory[:512].view(np.uint64)
     mask_first, mask_middle, mask_last, box = state + 512, state + 640, state + 768, state + 896
-    in_last = total - 128 * (n_blocks - 1)
+    tables = memory[1920:].view(np.intp)
     for i in range(128):
         memory[512 + i] = 255 if i > 0 and (n_blocks > 1 or i < in_last) else 0
         memory[640 + i] = 255
         memory[768 + i] = 255 if i < in_last else 0
-    end = source + count * length
+    for lane in range(8):
+        tables[16 + lane] = box + 128 * lane
+    sources, targets, boxes = state + 1920, state + 1984, state + 2048
+    count = n_outer * n_inner
+    row = column = 0
     for i in range(0, count, 8):
-        lanes = min(8, count - i)
-        base = source + i * length - 1  # where the prefix would stand
+        first_byte, last_byte = end, lowest
+        for lane in range(8):
+            at = source + row * outer + column * inner - 1  # where the prefix would stand
+            tables[lane] = at
+            tables[8 + lane] = out + row * out_outer + column * out_inner
+            first_byte, last_byte = min(first_byte, at), max(last_byte, at)
+            if i + lane + 1 < count:  # lanes too many do the last message again
+                column += 1
+                if column == n_inner:
+                    row, column = row + 1, 0
         for word in range(8):
             for lane in range(8):
                 words[8 * word + lane] = start[word]
         for block in range(n_blocks):
-            first = block == 0
-            final = block == n_blocks - 1
-            at, stride = base + 128 * block, length
-            if lanes < 8 or (first and i == 0) or (final and at + 7 * stride + 128 > end):
+            offset = 128 * block
+            first, final = block == 0, block == n_blocks - 1
+            read = sources
+            if first_byte + offset < lowest or last_byte + offset + 128 > end:
                 skip = 1 if first else 0
-                used = min(128, total - 128 * block) - skip
-                for lane in range(lanes):
-                    copy_bytes(box + 128 * lane + skip, at + lane * stride + skip, used)
-                at, stride = box, 128
+                for lane in range(8):
+                    copy_bytes(box + 128 * lane + skip, tables[lane] + offset + skip, min(128, total - offset) - skip)
+                read, offset = boxes, 0
             mask = mask_first if first else (mask_last if final else mask_middle)
             so_far = total if final else 128 * (block + 1)
-            _compress(state, at, stride, mask, prefix if first else 0, so_far, -1 if final else 0)
-        if lanes == 8:
-            _store_digests(state, out + 32 * i)
-        else:
-            _store_digests(state, box)
-            copy_bytes(out + 32 * i, box, 32 * lanes)
+            _compress(state, read, offset, mask, prefix if first else 0, so_far, -1 if final else 0)
+        _store_digests(state, targets)
     # `memory` must outlive the addresses into it
     memory[0] = 0
+
+
+@njit("void(intp, intp, intp, intp, intp, intp, intp, intp)", nogil=True, cache=True)
+def _hash_level(nodes, n_trees, tree_stride, n_nodes, node_stride, out, out_tree, out_node):
+    """The level above one of `n_nodes` nodes per tree; an odd level gets its empty node."""
+    memory = np.zeros(3 * 64 + 32, np.uint8)
+    tables = memory[:192].view(np.intp)
+    left, empty = memory.ctypes.data, memory.ctypes.data + 192
+    n_pairs = (n_nodes + 1) // 2
+    pair = tree = 0
+    for i in range(0, n_pairs * n_trees, 8):
+        for lane in range(8):
+            at = nodes + 2 * pair * node_stride + tree * tree_stride
+            tables[lane] = at
+            tables[8 + lane] = at + node_stride if 2 * pair + 1 < n_nodes else empty
+            tables[16 + lane] = out + pair * out_node + tree * out_tree
+            if i + lane + 1 < n_pairs * n_trees:
+                tree += 1
+                if tree == n_trees:
+                    pair, tree = pair + 1, 0
+        _hash_pairs(left, left + 64, left + 128)
+    memory[0] = 0
+
+
+@njit("void(intp, intp, intp, intp, intp, intp, intp, intp, intp)", nogil=True, cache=True)
+def _compute_roots(leaves, n_trees, tree_stride, n_leaves, node_stride, step, lower, upper, out):
+    """Roots of trees, `step` of them at a time; `lower` and `upper` have room for half of their leaves."""
+    for start in range(0, n_trees, step):
+        count = min(step, n_trees - start)
+        nodes, n_nodes = leaves + start * tree_stride, n_leaves
+        here, there = tree_stride, node_stride
+        while n_nodes > 1:
+            _hash_level(nodes, count, here, n_nodes, there, lower, 32, 32 * count)
+            nodes, n_nodes = lower, (n_nodes + 1) // 2
+            here, there = 32, 32 * count
+            lower, upper = upper, lower
+        for tree in range(count):
+            copy_bytes(out + 32 * (start + tree), nodes + here * tree, 32)

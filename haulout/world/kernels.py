@@ -25,7 +25,12 @@ from pathlib import Path
 from haulout.codec.kernels import choice
 from haulout.codec.kernels.choice import Kernels, Status
 
-SOURCES = ("haulout.crypto.simd", "haulout.crypto.blake2b_lanes")
+SOURCES = (
+    "haulout.crypto.simd",
+    "haulout.crypto.blake2b_lanes",
+    "haulout.codec.kernels.gf16",
+    "haulout.codec.kernels.strips",
+)
 WARM_FILE = "warm"  # in the cache folder once everything is compiled: what the kernels are, for people
 NICENESS = 10
 # From how many bytes of a blob on it pays to load kernels for one command, and to compile them for it.

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib.util import find_spec
 from typing import Final
 
+from haulout.codec import reed_solomon
 from haulout.codec.errors import KernelsDisagree, UnknownKernels
 from haulout.crypto import batch
 
@@ -69,6 +69,7 @@ def use_numpy(reason: str = _NOT_WARM.detail) -> Status:
     """Compute with numpy from now on; calls that run finish as they began."""
     global _status
     batch.use(None)
+    reed_solomon.use(None)
     _status = Status(Kernels.NUMPY, reason)
     return _status
 
@@ -96,26 +97,55 @@ def warm_up(cache_folder: str | None = None) -> Status:
         if cache_folder is not None:
             # read when the functions below are declared
             numba.config.CACHE_DIR = cache_folder  # type: ignore[attr-defined]
+        from haulout.codec.kernels import strips
         from haulout.crypto import blake2b_lanes, simd
     except ImportError as e:
         return use_numpy(f"no native kernels here: {e}")
-    _compare_hashes(blake2b_lanes.hash_rows)
-    batch.use(blake2b_lanes.hash_rows)
+    _compare_hashes(blake2b_lanes)
+    _compare_codes(strips)
+    batch.use(blake2b_lanes)
+    reed_solomon.use(strips)
     _status = Status(Kernels.NATIVE, f"{simd.describe_instruction_set()}, numba {numba.__version__}")
     return _status
 
 
-def _compare_hashes(hash_rows: batch.HashRows) -> None:
-    """Hash eleven messages of two blocks, one group of lanes and a rest.
+def _compare_hashes(kernels: batch.NativeHashes) -> None:
+    """Hash eleven messages of two blocks, one group of lanes and a rest, and the trees over the digests.
 
     Raises:
         KernelsDisagree: with other digests than `hashlib`.
     """
     import numpy as np
 
-    rows = np.arange(11 * 200, dtype=np.uint32).astype(np.uint8).reshape(11, 200)
-    digests = np.empty((11, batch.DIGEST_BYTES), np.uint8)
-    hash_rows(rows, digests, 1)
-    expected = [blake2b(b"\x01" + row.tobytes(), digest_size=batch.DIGEST_BYTES).digest() for row in rows]
-    if digests.tobytes() != b"".join(expected):
+    rows = np.arange(11 * 200, dtype=np.uint32).astype(np.uint8).reshape(1, 11, 200)
+    digests, roots = np.zeros((2, 1, 11, batch.DIGEST_BYTES), np.uint8), np.zeros((2, 1, batch.DIGEST_BYTES), np.uint8)
+    kernels.hash_rows(rows, digests[0], 1)
+    batch.hash_rows_plainly(rows, digests[1], 1)
+    kernels.compute_roots(digests[0], roots[0])
+    batch.compute_roots_plainly(digests[1], roots[1])
+    if (digests[0] != digests[1]).any() or (roots[0] != roots[1]).any():
         raise KernelsDisagree(kernel="BLAKE2b")
+
+
+def _compare_codes(kernels: reed_solomon.NativeKernels) -> None:
+    """Encode three words at low and at high rate and decode them from their last symbols.
+
+    Raises:
+        KernelsDisagree: with other symbols than the plain version, or not with the source symbols.
+    """
+    import numpy as np
+
+    for n_source in (9, 17):
+        code = reed_solomon.Code(n_source, 25)
+        word = np.arange(25 * 3 * 70, dtype=np.uint32).astype(np.uint8).reshape(25, 3, 70)
+        source, repair = word[:n_source], np.empty_like(word[n_source:])
+        code.encode_plainly(source, word[n_source:])
+        kernels.encode(source, repair, chunk=code.chunk, is_high_rate=code.is_high_rate)
+        agree = bool((repair == word[n_source:]).all())
+        decoder = code.decoder(range(25 - n_source, 25))
+        for by_matrix in (False, True):
+            found = np.empty((len(decoder.missing), 3, 70), np.uint8)
+            decoder.native(kernels, by_matrix=by_matrix).decode(list(word[-n_source:]), list(found))
+            agree = agree and bool((found == source[list(decoder.missing)]).all())
+        if not agree:
+            raise KernelsDisagree(kernel="GF(2^16)")

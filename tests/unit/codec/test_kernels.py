@@ -16,6 +16,7 @@ from haulout.crypto import batch
 
 blake2b_lanes = pytest.importorskip("haulout.crypto.blake2b_lanes")
 simd = pytest.importorskip("haulout.crypto.simd")
+strips = pytest.importorskip("haulout.codec.kernels.strips")
 
 
 @pytest.fixture
@@ -43,8 +44,20 @@ def test_numpy_serves_until_somebody_warms_up(plain_again: None) -> None:
     assert choice.describe().kernels is Kernels.NUMPY
 
 
-def test_a_kernel_that_lies_is_not_used(plain_again: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blake2b_lanes, "hash_rows", lambda rows, out, prefix: out.fill(0))
+@pytest.mark.parametrize(
+    "lie",
+    [
+        (blake2b_lanes, "hash_rows", lambda rows, out, prefix: out.fill(0)),
+        (blake2b_lanes, "compute_roots", lambda leaves, out: out.fill(0)),
+        (strips, "encode", lambda source, out, **_: out.fill(0)),
+        (strips.TransformDecoder, "decode", lambda self, received, out: None),
+        (strips.MatrixDecoder, "decode", lambda self, received, out: None),
+    ],
+)
+def test_a_kernel_that_lies_is_not_used(
+    plain_again: None, monkeypatch: pytest.MonkeyPatch, lie: tuple[object, str, object]
+) -> None:
+    monkeypatch.setattr(*lie)
     with pytest.raises(KernelsDisagree):
         choice.warm_up()
     assert choice.describe().kernels is Kernels.NUMPY
@@ -71,31 +84,47 @@ def test_a_cpu_without_shuffles_gets_no_kernels() -> None:
 
 
 @settings(max_examples=200)
-@given(st.integers(0, 40), st.integers(0, 700), st.integers(0, 255), st.integers(0, 63), st.integers(0, 1 << 32))
-def test_hashes_in_lanes_are_those_of_hashlib(count: int, length: int, prefix: int, misaligned: int, seed: int) -> None:
+@given(
+    st.integers(0, 5), st.integers(0, 20), st.integers(0, 700), st.integers(0, 255), st.integers(0, 63), st.booleans(),
+    st.integers(0, 1 << 32),
+)  # fmt: skip
+def test_hashes_in_lanes_are_those_of_hashlib(
+    n_outer: int, n_inner: int, length: int, prefix: int, misaligned: int, turned: bool, seed: int
+) -> None:
+    count = n_outer * n_inner
     memory = np.random.default_rng(seed).integers(0, 256, count * length + misaligned + 32 * count, dtype=np.uint8)
-    rows = memory[misaligned : misaligned + count * length].reshape(count, length)
-    digests = memory[misaligned + count * length :].reshape(count, 32)
-    expected = [blake2b(bytes([prefix]) + row.tobytes(), digest_size=32).digest() for row in rows]
+    shape = (n_inner, n_outer) if turned else (n_outer, n_inner)
+    rows = memory[misaligned : misaligned + count * length].reshape(*shape, length)
+    digests = memory[misaligned + count * length :].reshape(*shape, 32)
+    expected = [[blake2b(bytes([prefix]) + row.tobytes(), digest_size=32).digest() for row in line] for line in rows]
+    if turned:
+        rows, digests = rows.transpose(1, 0, 2), digests.transpose(1, 0, 2)
+        expected = [list(line) for line in zip(*expected, strict=True)] if n_inner else [[]] * n_outer
     blake2b_lanes.hash_rows(rows, digests, prefix)
-    assert [digest.tobytes() for digest in digests] == expected
-    plain = np.empty((count, 32), np.uint8)
+    assert [[digest.tobytes() for digest in line] for line in digests] == expected
+    plain = np.empty((n_outer, n_inner, 32), np.uint8)
     batch.hash_rows_plainly(rows, plain, prefix)
     assert (plain == digests).all()
 
 
-@settings(max_examples=40)
-@given(st.integers(1, 12), st.integers(1, 70), st.booleans(), st.integers(0, 1 << 32))
+@settings(max_examples=60)
+@given(st.integers(0, 40), st.integers(1, 70), st.booleans(), st.integers(0, 1 << 32))
 def test_trees_built_together_have_the_roots_of_single_ones(n_trees: int, n: int, turned: bool, seed: int) -> None:
     leaves = np.random.default_rng(seed).integers(0, 256, (n_trees, n, 32), dtype=np.uint8)
     if turned:
         leaves = np.ascontiguousarray(leaves.transpose(1, 0, 2)).transpose(1, 0, 2)
-    plain = batch.compute_roots_plainly(leaves)
-    try:
-        batch.use(blake2b_lanes.hash_rows)
-        assert (batch.compute_roots(leaves) == plain).all()
-    finally:
-        batch.use(None)
+    plain, native = np.empty((2, n_trees, 32), np.uint8)
+    batch.compute_roots_plainly(leaves, plain)
+    blake2b_lanes.compute_roots(leaves, native)
+    assert (native == plain).all()
+
+
+def test_trees_that_do_not_fit_the_cache_together() -> None:
+    leaves = np.random.default_rng(3).integers(0, 256, (103, 999, 32), dtype=np.uint8)
+    plain, native = np.empty((2, 103, 32), np.uint8)
+    batch.compute_roots_plainly(leaves, plain)
+    blake2b_lanes.compute_roots(leaves, native)
+    assert (native == plain).all()
 
 
 @settings(max_examples=25)

@@ -76,8 +76,8 @@ def test_random_symbols_decode_both_ways(n_shards: int, axis: object) -> None:
 
 def test_the_cheaper_decoder_is_chosen() -> None:
     code = code_of(334, 1000)
-    assert code.decoder([*range(333), 500]).uses_matrix
-    assert not code.decoder(range(334, 668)).uses_matrix
+    assert code.decoder([*range(333), 500]).uses_matrix(2)
+    assert not code.decoder(range(334, 668)).uses_matrix(2)
     assert code.decoder(range(334)).missing == ()
 
 
