@@ -134,8 +134,13 @@ else:
 _BUTTERFLY = "void(intp, intp, intp, intp, intp, intp, intp, intp)"
 
 
+def _compile(function: Any, name: str) -> Any:
+    """A butterfly under a name of its own: numba's cache on disk confuses variants of one function."""
+    function.__name__ = function.__qualname__ = name
+    return njit(_BUTTERFLY, nogil=True, cache=True)(function)
+
+
 def _make_radix8(*, forward: bool, at_zero: bool) -> Any:
-    @njit(_BUTTERFLY, nogil=True, cache=True)
     def radix8(source, target, pitch, width, first, step, table, group):
         a = constant_at(table + group * CONSTANT_BYTES)
         b0 = constant_at(table + 2 * group * CONSTANT_BYTES)
@@ -200,7 +205,7 @@ def _make_radix8(*, forward: bool, at_zero: bool) -> Any:
                 store(t + 2 * apart, x6)
                 store(t + 3 * apart, x7)
 
-    return radix8
+    return _compile(radix8, f"{'forward' if forward else 'inverse'}8{'_at_zero' if at_zero else ''}")
 
 
 _forward8 = _make_radix8(forward=True, at_zero=False)
@@ -210,7 +215,6 @@ _inverse8_at_zero = _make_radix8(forward=False, at_zero=True)
 
 
 def _make_radix4(*, forward: bool) -> Any:
-    @njit(_BUTTERFLY, nogil=True, cache=True)
     def radix4(source, target, pitch, width, first, step, table, group):
         a = constant_at(table + group * CONSTANT_BYTES)
         b0 = constant_at(table + 2 * group * CONSTANT_BYTES)
@@ -240,7 +244,7 @@ def _make_radix4(*, forward: bool) -> Any:
                 store(t + 2 * apart, x2)
                 store(t + 3 * apart, x3)
 
-    return radix4
+    return _compile(radix4, f"{'forward' if forward else 'inverse'}4")
 
 
 _forward4 = _make_radix4(forward=True)
@@ -248,7 +252,6 @@ _inverse4 = _make_radix4(forward=False)
 
 
 def _make_radix2(*, forward: bool) -> Any:
-    @njit(_BUTTERFLY, nogil=True, cache=True)
     def radix2(source, target, pitch, width, first, step, table, group):
         a = constant_at(table + group * CONSTANT_BYTES)
         apart = step * pitch
@@ -264,7 +267,7 @@ def _make_radix2(*, forward: bool) -> Any:
                 store(target + at, x0)
                 store(target + at + apart, x1)
 
-    return radix2
+    return _compile(radix2, f"{'forward' if forward else 'inverse'}2")
 
 
 _forward2 = _make_radix2(forward=True)
