@@ -11,8 +11,11 @@
     recover_sliver(symbols, metadata, target, axis)  -> Sliver, not yet verified
 
 All values of `metadata` have canonical bytes (`bcs.encode`, `bcs.decode`); `sizes` holds every length and limit and
-imports no numpy. An `encoding` other than RS2 is refused with `UnsupportedEncodingType`. Everything is pure: values in,
-values out, safe to call from any thread.
+imports no numpy. Everything is pure: values in, values out, safe to call from any thread.
+
+There are two encodings. RS2 is Walrus's, one matrix over GF(2^16); it is what all calls mean by default. RS8 is ours,
+in stripes over GF(2^8), for what RS2 cannot hold; blobs larger than memory go through it stripe by stripe (`rs8`,
+`stripes`, `streams`). Single symbols (`symbols`, `inconsistency`) are of RS2, those of RS8 are in `stripes`.
 
 The names below are loaded when they are first used, so that who needs `codec.sizes` only, like the ledger and the
 command line, does not pay for numpy.
@@ -26,7 +29,16 @@ from typing import TYPE_CHECKING, Any
 from haulout.codec import sizes
 
 if TYPE_CHECKING:
-    from haulout.codec.decoding import ConsistencyCheck, decode_and_reencode, decode_blob, padded_size_bytes
+    from haulout.codec.decoding import ConsistencyCheck
+    from haulout.codec.encodings import (
+        compute_blob_id,
+        decode_and_reencode,
+        decode_blob,
+        encode_blob,
+        padded_size_bytes,
+        verify_sliver,
+        verify_slivers,
+    )
     from haulout.codec.inconsistency import build_inconsistency_proof, verify_inconsistency_proof
     from haulout.codec.metadata import (
         BlobMetadata,
@@ -38,17 +50,18 @@ if TYPE_CHECKING:
         SliverOnAxis,
         SliverPair,
         SliverPairHashes,
+        SliverStripes,
         SymbolId,
     )
-    from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, compute_blob_id, encode_blob
+    from haulout.codec.red_stuff import EncodedBlob, SliverBuffers
     from haulout.codec.symbols import recover_sliver, recovery_symbol, verify_recovery_symbol
-    from haulout.codec.verify import verify_metadata, verify_sliver, verify_slivers
+    from haulout.codec.verify import verify_metadata
 
 _HOMES = {
     "ConsistencyCheck": "decoding",
-    "decode_and_reencode": "decoding",
-    "decode_blob": "decoding",
-    "padded_size_bytes": "decoding",
+    "decode_and_reencode": "encodings",
+    "decode_blob": "encodings",
+    "padded_size_bytes": "encodings",
     "build_inconsistency_proof": "inconsistency",
     "verify_inconsistency_proof": "inconsistency",
     "BlobMetadata": "metadata",
@@ -60,17 +73,18 @@ _HOMES = {
     "SliverOnAxis": "metadata",
     "SliverPair": "metadata",
     "SliverPairHashes": "metadata",
+    "SliverStripes": "metadata",
     "SymbolId": "metadata",
     "EncodedBlob": "red_stuff",
     "SliverBuffers": "red_stuff",
-    "compute_blob_id": "red_stuff",
-    "encode_blob": "red_stuff",
+    "compute_blob_id": "encodings",
+    "encode_blob": "encodings",
     "recover_sliver": "symbols",
     "recovery_symbol": "symbols",
     "verify_recovery_symbol": "symbols",
     "verify_metadata": "verify",
-    "verify_sliver": "verify",
-    "verify_slivers": "verify",
+    "verify_sliver": "encodings",
+    "verify_slivers": "encodings",
 }
 
 
@@ -94,6 +108,7 @@ __all__ = [
     "SliverOnAxis",
     "SliverPair",
     "SliverPairHashes",
+    "SliverStripes",
     "SymbolId",
     "build_inconsistency_proof",
     "compute_blob_id",

@@ -15,7 +15,7 @@ class UnsupportedEncodingType(InvalidInput):
 
     code = "UNSUPPORTED_ENCODING_TYPE"
     template = "encoding type {encoding_type} is not supported"
-    hint = "RS2 (1) is"
+    hint = "RS2 (1) and RS8 (8) are"
     encoding_type: int
 
 
@@ -61,6 +61,17 @@ class SymbolSizeMismatch(InvalidInput):
     template = "symbols of {size_bytes} bytes, the blob's have {expected_bytes}"
     size_bytes: int
     expected_bytes: int
+
+
+@dataclass(eq=False)
+class StripesOutOfRange(InvalidInput):
+    """Stripes that the blob does not have."""
+
+    code = "INDEX_OUT_OF_RANGE"
+    template = "{count} stripes from {first} on are not among the blob's {n_stripes}"
+    first: int
+    count: int
+    n_stripes: int
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from haulout import bcs
-from haulout.bcs import U8, U16, U64, Bytes32
+from haulout.bcs import U8, U16, U32, U64, Bytes32
 from haulout.codec import sizes
 from haulout.crypto import merkle
 from haulout.crypto.hashing import blake2b256
@@ -116,6 +116,21 @@ class Sliver:
         head = bytearray()
         bcs.write_uleb(head, len(self.data))
         return bytes(head), self.data, bcs.encode((self.symbol_size_bytes, self.index), tuple[U16, U16])
+
+
+@dataclass(frozen=True, slots=True)
+class SliverStripes:
+    """Consecutive stripes of an RS8 sliver, with the proof that they are: how such slivers travel and are kept."""
+
+    data: Data  # n_sliver_symbols(axis) symbols per stripe
+    symbol_size_bytes: U16
+    index: U16
+    first_stripe: U32
+    proof: tuple[Bytes32, ...]  # of the stripes' roots as leaves of the sliver's tree (`crypto.merkle_range`)
+
+    def __post_init__(self) -> None:
+        if self.symbol_size_bytes == 0:
+            raise ValueError("a symbol has no bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ SYMBOL_ALIGNMENT = 2  # RS2 codes 16-bit elements; RS8 keeps it
 N_SHARDS_MIN = 4
 N_SHARDS_MAX = {EncodingType.RS2: 1000, EncodingType.RS8: 255}
 DIGEST_BYTES = 32
+SEGMENT_BYTES = 1 << 20  # of a primary sliver that travel and are kept together
 
 
 def n_source_symbols(axis: Axis, n_shards: int) -> int:
@@ -66,6 +67,44 @@ def n_stripes(size_bytes: int, n_shards: int, encoding: EncodingType = EncodingT
     return _ceil_div(max(size_bytes, 1), n_matrix_symbols(n_shards) * RS8_SYMBOL_BYTES_MAX)
 
 
+def segment_stripes(n_shards: int, symbol_bytes: int) -> int:
+    """Stripes of an RS8 sliver that travel and are kept together: a segment.
+
+    As many as have `SEGMENT_BYTES` in a primary sliver, rounded down to a power of two, so that a segment is a whole
+    branch of the sliver's tree of stripes. A constant of the format: nodes and clients must agree on it.
+    """
+    n_fitting = max(1, SEGMENT_BYTES // (n_sliver_symbols(Axis.PRIMARY, n_shards) * symbol_bytes))
+    return 1 << (n_fitting.bit_length() - 1)
+
+
+def choose_encoding(size_bytes: int, n_shards: int, named: EncodingType | None = None) -> EncodingType:
+    """The encoding of a blob: RS2 whenever it fits, RS8 beyond, unless the caller names one.
+
+    For given bytes and shards it is always the same one, and so is the blob id.
+
+    Raises:
+        BlobTooLarge: neither holds it, as with too many shards for RS8.
+    """
+    if named is not None:
+        return named
+    limit = max_blob_size_bytes(n_shards, EncodingType.RS2)
+    if size_bytes <= limit:
+        return EncodingType.RS2
+    if n_shards > N_SHARDS_MAX[EncodingType.RS8]:
+        raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards)
+    return EncodingType.RS8
+
+
+def encodings_of(n_shards: int) -> tuple[EncodingType, ...]:
+    """The encodings that a network of so many shards takes, that which is preferred first."""
+    return tuple(encoding for encoding, most in N_SHARDS_MAX.items() if n_shards <= most)
+
+
+def max_network_blob_bytes(n_shards: int, limit_bytes: int) -> int:
+    """The largest blob that a network stores with any encoding; `limit_bytes` is the network's parameter."""
+    return min(limit_bytes, max(max_blob_size_bytes(n_shards, encoding) for encoding in encodings_of(n_shards)))
+
+
 def symbol_size_bytes(size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
     """Bytes of a symbol, even, at least 2: the smallest with which the blob fits its matrices.
 
@@ -95,7 +134,7 @@ def sliver_size_bytes(axis: Axis, size_bytes: int, n_shards: int, encoding: Enco
 
 
 def max_sliver_size_bytes(axis: Axis, n_shards: int) -> int:
-    """Raw bytes of the largest RS2 sliver."""
+    """Raw bytes of the largest RS2 sliver; nothing larger ever travels in one piece."""
     return n_sliver_symbols(axis, n_shards) * RS2_SYMBOL_BYTES_MAX
 
 

@@ -22,6 +22,17 @@ class BlobSource(Protocol):
         """Fill `out` with the blob's bytes from `offset` on; all of them are below its length."""
 
 
+class BytesSource:
+    """A blob in memory, or in a mapped file."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = memoryview(data).cast("B")
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Copy."""
+        out[:] = self._data[offset : offset + len(out)]
+
+
 class BlobSink(Protocol):
     """Where a decoded blob goes."""
 
@@ -45,3 +56,7 @@ class SliverSink(Protocol):
 
 class SliverStore(SliverSource, SliverSink, Protocol):
     """A sink that gives back what it was given: what an encoder needs that makes one axis from the other."""
+
+
+def ignore_progress(done_bytes: int) -> None:
+    """Nobody watches."""

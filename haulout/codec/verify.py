@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from haulout.codec import sizes
 from haulout.codec.errors import (
     MetadataMismatch,
     PairCountMismatch,
@@ -30,14 +31,13 @@ def verify_metadata(metadata: BlobMetadata, blob_id: BlobId, n_shards: int) -> N
 
     Raises:
         PairCountMismatch: not one pair per shard.
-        UnsupportedEncodingType: not RS2.
-        ShardCountOutOfRange: too few or too many shards.
+        ShardCountOutOfRange: too few or too many shards for its encoding.
         BlobTooLarge: a length that no blob can have.
         MetadataMismatch: it hashes to another id.
     """
     if metadata.n_shards != n_shards:
         raise PairCountMismatch(n_pairs=metadata.n_shards, n_shards=n_shards)
-    shape_of(metadata)
+    check_size(metadata)
     computed = metadata.blob_id()
     if computed != blob_id:
         raise MetadataMismatch(blob_id=blob_id_text(blob_id), computed_blob_id=blob_id_text(computed))
@@ -73,15 +73,25 @@ def check_sliver_shape(metadata: BlobMetadata, axis: Axis, sliver: Sliver) -> No
     Raises:
         SliverIndexOutOfRange, SliverSizeMismatch, SymbolSizeMismatch: in this order.
     """
-    shape = shape_of(metadata)
+    check_size(metadata)
     check_index(axis, sliver.index, metadata.n_shards)
     size_bytes, expected_bytes = memoryview(sliver.data).nbytes, metadata.sliver_size_bytes(axis)
     if size_bytes != expected_bytes:
         raise SliverSizeMismatch(
             axis=axis.name.lower(), index=sliver.index, size_bytes=size_bytes, expected_bytes=expected_bytes
         )
-    if sliver.symbol_size_bytes != shape.symbol_size_bytes:
-        raise SymbolSizeMismatch(size_bytes=sliver.symbol_size_bytes, expected_bytes=shape.symbol_size_bytes)
+    if sliver.symbol_size_bytes != metadata.symbol_size_bytes:
+        raise SymbolSizeMismatch(size_bytes=sliver.symbol_size_bytes, expected_bytes=metadata.symbol_size_bytes)
+
+
+def check_size(metadata: BlobMetadata) -> None:
+    """Refuse metadata of a blob that its encoding cannot hold.
+
+    Raises:
+        ShardCountOutOfRange, BlobTooLarge: there is no such blob.
+    """
+    sizes.check_shard_count(metadata.n_shards, metadata.encoding_type)
+    sizes.symbol_size_bytes(metadata.unencoded_length, metadata.n_shards, metadata.encoding_type)
 
 
 def check_index(axis: Axis, sliver_index: int, n_shards: int) -> None:

@@ -264,3 +264,5 @@ def _spread(bits: int, order: list[int]) -> Any:
 
 load_matrix_per_half = _spread(64, [0, 0, 0, 0, 1, 1, 1, 1])  # two 8x8 matrices, one for each half
 load_table_per_half = _spread(128, [0, 0, 1, 1])  # two tables of 16 bytes, one for each half
+load_matrix = _spread(64, [0] * 8)  # one 8x8 matrix everywhere
+load_table = _spread(128, [0] * 4)  # one table of 16 bytes everywhere

@@ -30,6 +30,8 @@ SOURCES = (
     "haulout.crypto.blake2b_lanes",
     "haulout.codec.kernels.gf16",
     "haulout.codec.kernels.strips",
+    "haulout.codec.gf8",
+    "haulout.codec.kernels.gf8",
 )
 WARM_FILE = "warm"  # in the cache folder once everything is compiled: what the kernels are, for people
 NICENESS = 10

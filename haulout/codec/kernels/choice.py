@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
 
-from haulout.codec import reed_solomon
+from haulout.codec import gf8, reed_solomon
 from haulout.codec.errors import KernelsDisagree, UnknownKernels
 from haulout.crypto import batch
 
@@ -70,6 +70,7 @@ def use_numpy(reason: str = _NOT_WARM.detail) -> Status:
     global _status
     batch.use(None)
     reed_solomon.use(None)
+    gf8.use(None)
     _status = Status(Kernels.NUMPY, reason)
     return _status
 
@@ -97,14 +98,17 @@ def warm_up(cache_folder: str | None = None) -> Status:
         if cache_folder is not None:
             # read when the functions below are declared
             numba.config.CACHE_DIR = cache_folder  # type: ignore[attr-defined]
+        from haulout.codec.kernels import gf8 as native_gf8
         from haulout.codec.kernels import strips
         from haulout.crypto import blake2b_lanes, simd
     except ImportError as e:
         return use_numpy(f"no native kernels here: {e}")
     _compare_hashes(blake2b_lanes)
     _compare_codes(strips)
+    _compare_products(native_gf8.multiply)
     batch.use(blake2b_lanes)
     reed_solomon.use(strips)
+    gf8.use(native_gf8.multiply)
     _status = Status(Kernels.NATIVE, f"{simd.describe_instruction_set()}, numba {numba.__version__}")
     return _status
 
@@ -149,3 +153,20 @@ def _compare_codes(kernels: reed_solomon.NativeKernels) -> None:
             agree = agree and bool((found == source[list(decoder.missing)]).all())
         if not agree:
             raise KernelsDisagree(kernel="GF(2^16)")
+
+
+def _compare_products(multiply: gf8.Multiply) -> None:
+    """Multiply five inputs to seven outputs, in rows of whole tiles, of chunks and of a rest.
+
+    Raises:
+        KernelsDisagree: with other products than the plain version.
+    """
+    import numpy as np
+
+    values = np.arange(1, 36, dtype=np.uint8).reshape(7, 5) * np.uint8(7)
+    source = np.arange(5 * 2 * 1610, dtype=np.uint32).astype(np.uint8).reshape(5, 2, 1610)
+    plain, native = np.empty((7, 2, 1610), np.uint8), np.empty((7, 2, 1610), np.uint8)
+    gf8.multiply_plainly(gf8.Matrix(values), list(source), list(plain))
+    multiply(gf8.Matrix(values), list(source), list(native))
+    if not np.array_equal(plain, native):
+        raise KernelsDisagree(kernel="GF(2^8)")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from haulout import codec
 from haulout.cli import offline
-from haulout.codec.errors import NotEnoughSlivers, ShardCountOutOfRange, UnsupportedEncodingType
+from haulout.codec.errors import NotEnoughSlivers, ShardCountOutOfRange
 from haulout.errors import BlobTooLarge, DiskFull, HauloutError, InvalidField
 
 DATA = b"walrus blob id v1 regression test"
@@ -170,7 +170,7 @@ def test_missing_metadata_is_an_error(run: Run, tmp_path: Path) -> None:
     [
         (["--n-shards", "3"], ShardCountOutOfRange),
         (["--n-shards", "10", "--encoding", "RS9"], InvalidField),
-        (["--n-shards", "10", "--encoding", "RS8"], UnsupportedEncodingType),
+        (["--n-shards", "256", "--encoding", "RS8"], ShardCountOutOfRange),
     ],
 )
 def test_refuses_networks_and_encodings(

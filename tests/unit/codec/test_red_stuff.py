@@ -128,12 +128,10 @@ class TestMetadata:
         with pytest.raises(BlobTooLarge):
             codec.verify_metadata(longer, longer.blob_id(), N)
 
-    def test_of_another_encoding_is_refused(self, blob: EncodedBlob) -> None:
+    def test_of_another_encoding_is_no_matrix(self, blob: EncodedBlob) -> None:
         other = BlobMetadata(0, EncodingType.RS8, len(DATA), blob.metadata.pairs)
         with pytest.raises(UnsupportedEncodingType):
-            codec.verify_metadata(other, other.blob_id(), N)
-        with pytest.raises(UnsupportedEncodingType):
-            codec.decode_blob(other, slivers(blob, P), P)
+            codec.recovery_symbol(other, P, blob.sliver(P, 0), 0)
 
     def test_every_hash_counts(self, blob: EncodedBlob) -> None:
         primary = [blob.metadata.sliver_hash(P, i) or b"" for i in range(N)]

@@ -167,9 +167,9 @@ class TestRefusals:
             (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), InvalidMetadata),
             (lambda raw: b"", InvalidMetadata),
             (lambda raw: raw[:1] + b"\x00" + raw[2:], UnsupportedEncodingType),
-            (lambda raw: raw[:1] + b"\x08" + raw[2:], UnsupportedEncodingType),
+            (lambda raw: raw[:1] + b"\x08" + raw[2:], InvalidMetadata),
         ],
-        ids=["truncated", "trailing", "other length", "other hash", "empty", "raptor", "RS8"],
+        ids=["truncated", "trailing", "other length", "other hash", "empty", "raptor", "other encoding"],
     )
     async def test_refuses_metadata_that_is_not_the_blobs(self, world, spoil, error) -> None:
         blob = world.encode(SMALL)
