@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.live import LiveNetwork, live_network, print_table
-from haulout.client.wallet import read_secret
+from haulout.account.wallet import read_secret
 from haulout.crypto import ed25519
 from haulout.ledger import commands
 from haulout.ledger.blobs import derive_blob_id

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import ParamSpec, Protocol, TypeVar
 
 from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.ledger.events import Event
 from haulout.primitives import Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
 
@@ -190,6 +191,7 @@ class NodeHealth:
     corrupt_slivers: int  # found since start
     stored_slivers: int
     stored_bytes: int
+    attested_height: int = 0  # of the last certified checkpoint that the node has verified
 
 
 class StorageNodeApi(Protocol):
@@ -280,6 +282,28 @@ class LedgerStatus:
     engine: str
     pending_transactions: int
     metrics: Mapping[str, int] = field(default_factory=dict)
+    finality: Finality | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finality:
+    """How far the ledger is, by height: put in order, durable, and signed by n - f shards that executed it again.
+
+    Nothing is sure to stay before it is `committed`, and nothing is proven to a stranger before it is `attested`.
+    """
+
+    sequenced: int
+    committed: int
+    attested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """What nodes are asked to sign next, and what is certified already."""
+
+    wanted_height: int  # 0: nothing at present
+    latest: CertifiedCheckpoint | None
+    signed: CheckpointSignature | None = None  # the last of the node that asks, as far as the ledger knows
 
 
 class Ledger(Protocol):
@@ -313,3 +337,19 @@ class Ledger(Protocol):
 
     def snapshot(self) -> AsyncIterator[bytes]:
         """The whole state at the head in chunks, deterministic; verified by its root on import."""
+
+    async def attestation(
+        self, *, node_id: ObjectId | None = None, wanted: int = 0, attested: int = 0, wait_ms: int = 0
+    ) -> Attestation:
+        """What to sign next, and the latest certified checkpoint; waits up to `wait_ms` until either is another one
+        than the caller knows (`wanted`, `attested`: their heights)."""
+
+    async def attest(self, signature: CheckpointSignature) -> None:
+        """Hand in a node's signature of a checkpoint. One that is no longer wanted is not an error.
+
+        Raises:
+            Rejected: of another block than the ledger's, not of a member, or not its signature.
+        """
+
+    async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
+        """The last certified checkpoint of an epoch: of a past one, it names the committee that followed."""

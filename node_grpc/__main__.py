@@ -171,6 +171,7 @@ async def serve(options: argparse.Namespace) -> None:
         node = await build_storage_node(
             identity=identity,
             replica=replica,
+            ledger=ledger,
             store=store,
             disk=disk,
             transport=transport,

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from haulout import bcs
 from haulout.chain.block import Block
+from haulout.chain.checkpoint import CheckpointSignature
 from haulout.errors import InvalidField
-from haulout.ports import Ledger
+from haulout.ports import Finality, Ledger
 from haulout.wire.calls import MAX_ANSWER_BYTES
-from haulout.wire.convert import read_digest
+from haulout.wire.convert import read_digest, read_object_id
 from haulout.wire.serving import Context
 from haulout.wire.slivers import MESSAGE_BYTES
 from haulout.wire.streams import closing, gather_ready
@@ -51,6 +52,7 @@ class LedgerServicer(Servicer):
             engine=status.engine,
             pending_transactions=status.pending_transactions,
             metrics=status.metrics,
+            finality=_write_finality(status.finality),
         )
 
     async def Read(self, request: pb.ReadRequest, context: Context) -> pb.ReadResponse:
@@ -112,6 +114,32 @@ class LedgerServicer(Servicer):
                     piece = chunk[at : at + MESSAGE_BYTES]
                     yield pb.SnapshotResponse(data=piece, ends_chunk=at + MESSAGE_BYTES >= len(chunk))
 
+    async def WatchAttestation(
+        self, request: pb.WatchAttestationRequest, context: Context
+    ) -> pb.WatchAttestationResponse:
+        """What to sign next, and what is certified."""
+        answer = await self._ledger.attestation(
+            node_id=read_object_id(request.node_id, "node_id") if request.HasField("node_id") else None,
+            wanted=request.wanted,
+            attested=request.attested,
+            wait_ms=min(request.wait_ms, WAIT_MS_MAX),
+        )
+        return pb.WatchAttestationResponse(
+            wanted_height=answer.wanted_height,
+            latest=None if answer.latest is None else bcs.encode(answer.latest),
+            signed=None if answer.signed is None else bcs.encode(answer.signed),
+        )
+
+    async def Attest(self, request: pb.AttestRequest, context: Context) -> pb.AttestResponse:
+        """Take a node's signature of a checkpoint."""
+        await self._ledger.attest(bcs.decode(CheckpointSignature, request.signature))
+        return pb.AttestResponse()
+
+    async def EpochCheckpoint(self, request: pb.EpochCheckpointRequest, context: Context) -> pb.EpochCheckpointResponse:
+        """The last certified checkpoint of an epoch."""
+        found = await self._ledger.epoch_checkpoint(request.epoch)
+        return pb.EpochCheckpointResponse(checkpoint=None if found is None else bcs.encode(found))
+
 
 def block_size_bytes(block: Block) -> int:
     """About what a block takes on the wire."""
@@ -141,6 +169,12 @@ def pack_blocks(blocks: Iterable[Block]) -> Iterator[list[pb.BlockPart]]:
                 parts, room = [], MESSAGE_BYTES
     if parts:
         yield parts
+
+
+def _write_finality(finality: Finality | None) -> pb.Finality | None:
+    if finality is None:
+        return None
+    return pb.Finality(sequenced=finality.sequenced, committed=finality.committed, attested=finality.attested)
 
 
 def _check_key(key: bytes, field: str) -> None:

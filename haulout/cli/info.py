@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,11 @@ def info(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> No
         from haulout.client import documents
 
         view, address = session.network.view, session.wallet.address
-        return await documents.network_info(view), address, await view.balance(address)
+        document = await documents.network_info(view)
+        finality = (await session.ledger.status()).finality
+        if finality is not None:
+            document["finality"] = asdict(finality)
+        return document, address, await view.balance(address)
 
     from haulout.world.kernels import KernelSettings, describe_kernels
 
@@ -64,6 +69,8 @@ def info_lines(document: dict[str, Any], address: bytes, balance_frost: int) -> 
                 f"           {bytes_text(example['unencodedSize'])} encode to {bytes_text(example['encodedSize'])}: "
                 f"{frost_text(example['price'])} per epoch"
             )
+    if finality := document.get("finality"):
+        lines.append(f"ledger     block {finality['committed']}; attested by the nodes up to {finality['attested']}")
     lines.append(f"account    {hex_id_text(address)} with {frost_text(balance_frost)}")
     lines.append("committee")
     for member in committee["currentStorageNodes"]:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from haulout.account.wallet import Wallet, read_secret
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ProvenSource
-from haulout.client.wallet import Wallet, read_secret
 from haulout.crypto.bls import Bls12381
 from haulout.embedded.folder import FolderDamaged, NetworkFolder, NoNetwork, find_folder, read_json
 from haulout.errors import Unavailable, Unreachable
+from haulout.ports import Ledger
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
@@ -64,6 +65,7 @@ class Session:
     client: ClientDocument
     network: Network
     wallet: Wallet
+    ledger: Ledger
 
 
 def load_client_document(folder: NetworkFolder) -> ClientDocument:
@@ -117,7 +119,7 @@ async def open_session(directory: Path | None) -> AsyncIterator[Session]:
         )
         wallet = Wallet(secret, chain_id=genesis.chain_id, ledger=ledger, clock=clock, rng=rng)
         try:
-            yield Session(folder, client, network, wallet)
+            yield Session(folder, client, network, wallet, ledger)
         except Unreachable as e:
             if e.peer != client.ledger:
                 raise

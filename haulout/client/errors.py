@@ -93,16 +93,6 @@ class EpochsOutOfRange(InvalidInput):
 
 
 @dataclass(eq=False)
-class TransactionUnsettled(Unavailable):
-    """The ledger did not say in time what became of a transaction; it may still take effect."""
-
-    code = "TRANSACTION_UNSETTLED"
-    template = "the ledger has not settled transaction {digest} in time"
-    hint = "try again: nothing is paid twice"
-    digest: str
-
-
-@dataclass(eq=False)
 class RangeOutOfBlob(Rejected):
     """A byte range that is not in the blob."""
 

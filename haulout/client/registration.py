@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from haulout.account.wallet import Wallet
 from haulout.client.network import Network
 from haulout.client.view import LedgerView
-from haulout.client.wallet import Wallet
 from haulout.codec import sizes
 from haulout.codec.metadata import BlobMetadata
 from haulout.ledger.commands import Command, Created, Existing, ExtendBlob, RegisterBlob, ReserveSpace

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from haulout.account.wallet import Wallet
 from haulout.client.errors import EpochsOutOfRange
 from haulout.client.network import Network, open_buffer
 from haulout.client.registration import (
@@ -23,7 +24,6 @@ from haulout.client.registration import (
     register,
 )
 from haulout.client.upload import Upload, is_worth_restarting
-from haulout.client.wallet import Wallet
 from haulout.codec import sizes
 from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob, geometry_of
 from haulout.errors import HauloutError, Rejected

@@ -15,6 +15,8 @@ TAG_HISTORY_LEAF: Final = b"haulout/history/leaf/1"
 TAG_HISTORY_INNER: Final = b"haulout/history/inner/1"
 TAG_OBJECT_ID: Final = b"haulout/object/1"
 TAG_GENESIS: Final = b"haulout/genesis/1"
+TAG_CHECKPOINT: Final = b"haulout/checkpoint/1"
+TAG_COMMITTEE: Final = b"haulout/committee/1"
 
 ED25519_FLAG: Final = b"\x00"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from haulout.account.wallet import Wallet
 from haulout.client.view import LedgerView, ProvenSource
-from haulout.client.wallet import Wallet
 from haulout.embedded.folder import FolderDamaged, NetworkFolder, read_json
 from haulout.embedded.layout import Layout, role_of
 from haulout.errors import Unavailable

@@ -12,10 +12,10 @@ from pathlib import Path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from haulout.account.wallet import Wallet
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
 from haulout.client.store import Progress, StoreRequest, check_request, store_blob
-from haulout.client.wallet import Wallet
 from haulout.errors import BlobTooLarge, HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
 from haulout.gateway.metrics import GatewayMetrics

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from haulout.account.wallet import Wallet, read_secret
 from haulout.client.metrics import ClientMetrics
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ReplicaSource
-from haulout.client.wallet import Wallet, read_secret
 from haulout.crypto.bls import Bls12381
 from haulout.gateway.aggregator import Aggregator
 from haulout.gateway.app import build_app

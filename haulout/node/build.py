@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from haulout.crypto.schemes import SignatureScheme
 from haulout.node.blob_sync import BlobSync
+from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.ledger_follower import LedgerFollower
@@ -17,7 +18,7 @@ from haulout.node.storage_node import StorageNode
 from haulout.node.symbols import SymbolMaker
 from haulout.node.vault import Vault
 from haulout.node.work_tables import WorkTables
-from haulout.ports import Clock, Disk, NodeTransport, Rng, Store, Workers
+from haulout.ports import Clock, Disk, Ledger, NodeTransport, Rng, Store, Workers
 from haulout.replica.replica import Replica
 
 
@@ -25,6 +26,7 @@ async def build_storage_node(
     *,
     identity: NodeIdentity,
     replica: Replica,
+    ledger: Ledger,
     store: Store,
     disk: Disk,
     transport: NodeTransport,
@@ -38,6 +40,7 @@ async def build_storage_node(
     """A node over its ports. Whoever calls keeps `replica.run()` and the node's `run()` going, and closes the ports.
 
     Args:
+        ledger: where signatures of checkpoints go, and what is certified comes from.
         store: the node's own, not the replica's.
         disk: where slivers go; the node owns the folder `slivers`.
 
@@ -56,12 +59,23 @@ async def build_storage_node(
         clock=clock,
         metrics=metrics,
     )
+    signer = CheckpointSigner(
+        identity=identity,
+        replica=replica,
+        ledger=ledger,
+        store=store,
+        scheme=scheme,
+        clock=clock,
+        workers=workers,
+        metrics=metrics,
+    )
     symbols = SymbolMaker(vault, workers, settings)
     peers = Peers(identity.node_id, transport, clock=clock, rng=rng, metrics=metrics, settings=settings)
     return StorageNode(
         identity=identity,
         vault=vault,
         symbols=symbols,
+        signer=signer,
         follower=LedgerFollower(vault, clock, settings),
         blob_sync=BlobSync(
             vault=vault,

@@ -10,6 +10,9 @@ from haulout.primitives import Axis
 
 _AXES = tuple(axis.name.lower() for axis in Axis)
 
+_WHY = ("reason",)
+REFUSALS = ("below_mark", "barred", "set_back", "forged", "not_certified", "time", "ledger")
+
 
 class NodeMetrics:
     """Counters and gauges under `haulout_node_`. Label values are known early, so that rates start at 0."""
@@ -36,11 +39,16 @@ class NodeMetrics:
         self.peer_failures = counter("peer_failures_total", "Calls to a peer that failed.", ("node",))
         self.dropped_blobs = counter("dropped_blobs_total", "Blobs deleted because nobody pays for them any more.")
         self.swept_files = counter("swept_files_total", "Leftover files of unfinished uploads removed.")
+        self.checkpoints_signed = counter("checkpoints_signed_total", "Checkpoints of the ledger signed.")
+        self.checkpoint_refusals = counter("checkpoint_refusals_total", "Checkpoints not signed or not believed.", _WHY)
+        self.attested_height = gauge("attested_height", "Highest block that n - f shards have signed, verified here.")
         self.incomplete_blobs = gauge("incomplete_blobs", "Certified blobs of which something is lacking here.")
         self.stored_slivers = gauge("stored_slivers", "Durable slivers.")
         self.stored_bytes = gauge("stored_bytes", "Bytes of durable slivers.")
         self.buffered_bytes = gauge("buffered_bytes", "Bytes of uploads waiting in memory for their sync.")
         self.is_read_only = gauge("read_only", "1 while the disk is too full to take anything.")
+        for reason in REFUSALS:
+            self.checkpoint_refusals.labels(reason)
         for axis in _AXES:
             self.slivers_stored.labels(axis)
             self.slivers_read.labels(axis)

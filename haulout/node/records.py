@@ -9,6 +9,8 @@
     31 blob id              GarbageRow: perhaps not needed any more
     40                      CursorRow: how far the ledger has been followed
     41                      SweepRow: where a sweep over all blobs stands
+    50 epoch                SignedRow: the last checkpoint signed in that epoch
+    51                      BarredRow: no checkpoint is signed, and until when
 
 Slivers are ordered by shard, so that a shard can be dropped or handed over in one pass. A sealed record is its
 canonical bytes, then BLAKE2b-128 of key and bytes: damage and misplacement are both noticed when it is read.
@@ -45,6 +47,8 @@ INCOMPLETE = b"\x30"
 GARBAGE = b"\x31"
 CURSOR_KEY = b"\x40"
 SWEEP_KEY = b"\x41"
+SIGNED = b"\x50"
+BARRED_KEY = b"\x51"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,28 @@ class SweepRow:
     epoch: U32
     after: Bytes32
     done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRow:
+    """The high-water mark of an epoch: durable before the signature is made, so nothing is ever signed twice."""
+
+    version: U8
+    height: U64
+    digest: Bytes32  # of the checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class BarredRow:
+    """The node has signed more than it remembers: it signs nothing until the next Done after this."""
+
+    version: U8
+    epoch: U32
+    in_sync: bool  # the epoch's own Done was still to come
+
+
+def signed_key(epoch: int) -> bytes:
+    return SIGNED + epoch.to_bytes(4, "big")
 
 
 def metadata_key(blob_id: bytes) -> bytes:

@@ -19,6 +19,7 @@ from haulout.errors import HauloutError
 from haulout.ledger import keys
 from haulout.node import rules
 from haulout.node.blob_sync import BlobSync
+from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.errors import MetadataNotFound, NodeStopping, NotRegistered, TooManyRequests
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
@@ -53,6 +54,7 @@ class StorageNode:
         identity: NodeIdentity,
         vault: Vault,
         symbols: SymbolMaker,
+        signer: CheckpointSigner,
         follower: LedgerFollower,
         blob_sync: BlobSync,
         garbage: GarbageCollector,
@@ -65,6 +67,7 @@ class StorageNode:
         self.identity = identity
         self.vault = vault
         self._symbols = symbols
+        self.signer = signer
         self.follower = follower
         self.blob_sync = blob_sync
         self.garbage = garbage
@@ -327,6 +330,7 @@ class StorageNode:
             corrupt_slivers=self.vault.corrupt_found,
             stored_slivers=self.vault.slivers.stored_slivers,
             stored_bytes=self.vault.slivers.stored_bytes,
+            attested_height=self.signer.attested_height,
         )
 
     def status(self, duty: rules.Duty | None = None) -> str:
@@ -361,7 +365,13 @@ class StorageNode:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                for part in (self.follower.run, self.blob_sync.run, self.garbage.run, self._keep_house):
+                for part in (
+                    self.follower.run,
+                    self.signer.run,
+                    self.blob_sync.run,
+                    self.garbage.run,
+                    self._keep_house,
+                ):
                     tasks.create_task(part())
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # the first that failed ended the others

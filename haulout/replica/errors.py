@@ -23,6 +23,18 @@ class LedgerDiverged(Corrupt):
 
 
 @dataclass(eq=False)
+class CheckpointConflict(Corrupt):
+    """The committee attests another block than the one that was executed here: the ledger showed two histories."""
+
+    code = "CHECKPOINT_CONFLICT"
+    template = "at height {height} the committee attests block {attested}, the ledger gave this reader {executed}"
+    hint = "the sequencer handed out two chains; keep the data, and compare the nodes"
+    height: int
+    attested: str
+    executed: str
+
+
+@dataclass(eq=False)
 class WrongGenesis(InvalidInput):
     """The store belongs to another network than the genesis it is opened with."""
 

@@ -7,6 +7,9 @@ tree, history) keep their own prefixes below `FIRST_OWN`; above it:
     e1 height      its transactions
     e2 digest      TransactionResult
     e3 sequence    Event
+    e4 epoch       height of the block that began it
+    e5 epoch       the last certified checkpoint of that epoch
+    e6 node id     the last checkpoint signature of that node (the sequencer keeps it)
     e8 name        singletons: format, head, oldest kept block, divergence
 
 Nothing of this is held in memory but the header of the head. Readers that follow pull from here: a slow one costs
@@ -22,11 +25,12 @@ from dataclasses import dataclass
 from haulout import bcs
 from haulout.bcs import U8, U32, U64, Bytes32
 from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.ledger import queries
 from haulout.ledger.apply import BlockOut
-from haulout.ledger.events import Event
+from haulout.ledger.events import EpochStarted, Event
 from haulout.ledger.genesis import Genesis, build_genesis
 from haulout.ledger.state import View
 from haulout.ports import Store
@@ -42,6 +46,9 @@ _BLOCK = b"\xe0"
 _TRANSACTIONS = b"\xe1"
 _RESULT = b"\xe2"
 _EVENT = b"\xe3"
+_EPOCH = b"\xe4"
+_CHECKPOINT = b"\xe5"
+_SIGNATURE = b"\xe6"
 _FORMAT = b"\xe8format"
 _HEAD = b"\xe8head"
 _OLDEST = b"\xe8oldest"
@@ -175,6 +182,46 @@ class LedgerStore:
         if found and found[0].sequence != from_sequence:
             raise EventNotKept(sequence=from_sequence, oldest=found[0].sequence)
         return found
+
+    # --- epochs and checkpoints -----------------------------------------------------------------------------
+
+    def epoch_start(self, epoch: int) -> int | None:
+        """The block that began an epoch; after an import, the imported block for the epoch it is in."""
+        raw = self._store.get(_EPOCH + epoch.to_bytes(4, "big"))
+        return None if raw is None else int.from_bytes(raw, "big")
+
+    def epoch_before(self, height: int) -> int | None:
+        """The epoch of the state before a block, whose committee signs it; None before what is known here."""
+        for key, raw in self._store.scan(_EPOCH, _CHECKPOINT, reverse=True):
+            if int.from_bytes(raw, "big") < height:
+                return int.from_bytes(key[1:], "big")
+        return None
+
+    def checkpoint(self, epoch: int | None = None) -> CertifiedCheckpoint | None:
+        """The last certified checkpoint that is kept, of an epoch or of all."""
+        if epoch is not None:
+            raw = self._store.get(_CHECKPOINT + epoch.to_bytes(4, "big"))
+            return None if raw is None else bcs.decode(CertifiedCheckpoint, raw)
+        for _, raw in self._store.scan(_CHECKPOINT, _SIGNATURE, reverse=True, limit=1):
+            return bcs.decode(CertifiedCheckpoint, raw)
+        return None
+
+    async def keep_checkpoint(self, certified: CertifiedCheckpoint, *, durable: bool) -> None:
+        """Keep a certified checkpoint, if it is the highest of its epoch; the caller has checked it."""
+        epoch = certified.checkpoint.epoch
+        kept = self.checkpoint(epoch)
+        if kept is None or kept.checkpoint.height < certified.checkpoint.height:
+            key = _CHECKPOINT + epoch.to_bytes(4, "big")
+            await self._store.commit({key: bcs.encode(certified)}, durable=durable)
+
+    def signature_of(self, node_id: bytes) -> CheckpointSignature | None:
+        """The last checkpoint that a node is known to have signed."""
+        raw = self._store.get(_SIGNATURE + node_id)
+        return None if raw is None else bcs.decode(CheckpointSignature, raw)
+
+    async def keep_signature(self, signature: CheckpointSignature) -> None:
+        """Remember what a node has signed; after a power cut the one before may be found."""
+        await self._store.commit({_SIGNATURE + signature.node_id: bcs.encode(signature)}, durable=False)
 
     # --- following ------------------------------------------------------------------------------------------
 
@@ -348,6 +395,7 @@ async def finish_import(store: Store, head: Block, rows: Mapping[bytes, bytes]) 
             _BLOCK + height: bcs.encode(row),
             _HEAD: height,
             _OLDEST: bcs.u64_be(head.header.height + 1),
+            _EPOCH + queries.system(store).epoch.to_bytes(4, "big"): height,
             _IMPORTING: None,
         }
     )
@@ -369,5 +417,7 @@ def _rows_of(out: BlockOut, first_sequence: int) -> dict[bytes, bytes | None]:
         rows[_RESULT + result.digest] = bcs.encode(result)
     for event in out.events:
         rows[_EVENT + bcs.u64_be(event.sequence)] = bcs.encode(event)
+        if isinstance(event.body, EpochStarted):
+            rows[_EPOCH + event.body.epoch.to_bytes(4, "big")] = height
     rows[_HEAD] = height
     return rows

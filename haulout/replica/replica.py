@@ -25,7 +25,7 @@ from haulout.ledger.genesis import Genesis
 from haulout.ledger.refusals import UpgradeRequired
 from haulout.ledger.state import View
 from haulout.ports import Clock, Ledger, Store, Workers
-from haulout.replica.errors import LedgerDiverged, WrongLedger
+from haulout.replica.errors import CheckpointConflict, LedgerDiverged, WrongLedger
 from haulout.replica.ledger_store import AppliedBlock, LedgerStore
 
 MAX_BLOCKS_AHEAD = 8
@@ -122,6 +122,8 @@ class Replica:
             try:
                 await self._follow()
             except LedgerDiverged as e:
+                if e is self.diverged:
+                    return  # it was found out elsewhere, and is remembered
                 self.diverged = e
                 await self.store.remember_divergence(e)
                 self.store.end_following(e)
@@ -132,6 +134,13 @@ class Replica:
                 self.problem = e.cause
                 backoff_ms = FIRST_BACKOFF_MS if self.head.height > height else min(2 * backoff_ms, MAX_BACKOFF_MS)
                 await self._clock.sleep_ms(backoff_ms)
+
+    async def distrust(self, conflict: CheckpointConflict) -> None:
+        """The committee attests another history than the one that was executed here: stop, as after a divergence."""
+        if self.diverged is None:
+            self.diverged = LedgerDiverged(height=conflict.height, problem=str(conflict))
+            await self.store.remember_divergence(self.diverged)
+            self.store.end_following(self.diverged)
 
     async def resume(self) -> None:
         """An operator's decision after a divergence: forget it and try that block again. Then `run()` anew."""
@@ -154,6 +163,8 @@ class Replica:
                 if isinstance(item, HauloutError):
                     raise _LedgerAway(item)
                 self.problem = None
+                if self.diverged is not None:
+                    raise self.diverged
                 await self._advance(item)
         finally:
             fetching.cancel()

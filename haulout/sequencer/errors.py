@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haulout.errors import InvalidInput, Unavailable
+from haulout.errors import InvalidInput, Rejected, Unavailable
 
 
 @dataclass(eq=False)
@@ -36,3 +36,14 @@ class Inadmissible(InvalidInput):
 
     def __post_init__(self) -> None:
         self.code = self.reason
+
+
+@dataclass(eq=False)
+class CheckpointRefused(Rejected):
+    """A checkpoint signature that this ledger cannot use; it tells two histories, or who signs is nobody here."""
+
+    code = "CHECKPOINT_REFUSED"
+    template = "the signature for height {height} is refused: {problem}"
+    hint = "compare the node's block with the ledger's; one of them is wrong"
+    height: int
+    problem: str

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.chain.proof import prove
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull, HauloutError, InvalidField
@@ -29,10 +30,11 @@ from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis
 from haulout.ledger.state import FIRST_DERIVED
 from haulout.ledger.transactions import digest_of_bytes
-from haulout.ports import Clock, LedgerStatus, StateEntry, StateRead, Store, Workers
-from haulout.primitives import Digest
+from haulout.ports import Attestation, Clock, Finality, LedgerStatus, StateEntry, StateRead, Store, Workers
+from haulout.primitives import Digest, ObjectId
 from haulout.replica.ledger_store import FIRST_OWN, LedgerStore
 from haulout.replica.snapshot import export_snapshot
+from haulout.sequencer.attestation import Attestor
 from haulout.sequencer.errors import Inadmissible, LedgerBusy, LedgerStopping
 
 MAX_BLOCK_TRANSACTIONS = 500
@@ -71,6 +73,8 @@ class Sequencer:
         self._waiting: dict[bytes, _Pending] = {}
         self._arrived = asyncio.Event()
         self._is_stopping = False
+        self._attestor = Attestor(store, scheme, clock, workers)
+        self._sequenced_height = store.head.height
         self._counts = {"blocks": 0, "transactions": 0, "refused": 0, "inadmissible": 0, "busy": 0, "replays": 0}
 
     @classmethod
@@ -206,9 +210,11 @@ class Sequencer:
 
     async def _commit(self, out: BlockOut, taken: Sequence[_Pending]) -> None:
         """Make a block durable and answer those who wait for it."""
+        self._sequenced_height = out.header.height
         try:
             await self.store.commit(out, durable=True)
         except HauloutError as e:
+            self._sequenced_height = self.head.height
             for pending in taken:
                 self._finish(pending, e)
             if isinstance(e, DiskFull):
@@ -219,6 +225,7 @@ class Sequencer:
         self._counts["refused"] += sum(not result.is_ok for result in out.results)
         for pending, result in zip(taken, out.results, strict=True):
             self._finish(pending, result)
+        self._attestor.note_block()
 
     def _finish(self, pending: _Pending, outcome: TransactionResult | HauloutError) -> None:
         self._waiting.pop(pending.raw, None)
@@ -234,7 +241,8 @@ class Sequencer:
     async def status(self) -> LedgerStatus:
         """The head and how the ledger is."""
         metrics = {**self._counts, "pending_bytes": self._queue_bytes, "oldest_height": self.store.oldest_height}
-        return LedgerStatus(Digest(self.head.chain_id), self.head, self._engine, len(self._waiting), metrics)
+        finality = Finality(self._sequenced_height, self.head.height, self._attestor.attested_height)
+        return LedgerStatus(Digest(self.head.chain_id), self.head, self._engine, len(self._waiting), metrics, finality)
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:
         """Rows of committed tables with proofs against the head's state root; at most `MAX_READ_KEYS`.
@@ -278,6 +286,22 @@ class Sequencer:
     def snapshot(self) -> AsyncIterator[bytes]:
         """The whole state at the head in chunks."""
         return export_snapshot(self.store)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------
+
+    async def attestation(
+        self, *, node_id: ObjectId | None = None, wanted: int = 0, attested: int = 0, wait_ms: int = 0
+    ) -> Attestation:
+        """What nodes are to sign next, and the latest certified checkpoint."""
+        return await self._attestor.attestation(node_id=node_id, wanted=wanted, attested=attested, wait_ms=wait_ms)
+
+    async def attest(self, signature: CheckpointSignature) -> None:
+        """Take a node's signature of a checkpoint. Raises `CheckpointRefused`."""
+        await self._attestor.attest(signature)
+
+    async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
+        """The last certified checkpoint of an epoch."""
+        return self.store.checkpoint(epoch)
 
 
 async def _wait(done: asyncio.Future[TransactionResult], wait_ms: int) -> TransactionResult | None:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from haulout.chain.block import Block, TransactionResult
+from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.ledger.events import Event
-from haulout.ports import LedgerStatus, StateRead
-from haulout.primitives import Digest
+from haulout.ports import Attestation, LedgerStatus, StateRead
+from haulout.primitives import Digest, ObjectId
 from haulout.sim.fabric import Fabric, Port
 
 T = TypeVar("T")
@@ -45,6 +46,21 @@ class SimLedger:
 
     def snapshot(self) -> AsyncIterator[bytes]:
         return self._port.download(self._address, "snapshot", _same, lambda ledger: ledger.snapshot())
+
+    async def attestation(
+        self, *, node_id: ObjectId | None = None, wanted: int = 0, attested: int = 0, wait_ms: int = 0
+    ) -> Attestation:
+        return await self._port.call(
+            self._address,
+            "attestation",
+            lambda ledger: ledger.attestation(node_id=node_id, wanted=wanted, attested=attested, wait_ms=wait_ms),
+        )
+
+    async def attest(self, signature: CheckpointSignature) -> None:
+        await self._port.call(self._address, "attest", lambda ledger: ledger.attest(signature))
+
+    async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
+        return await self._port.call(self._address, "epoch_checkpoint", lambda ledger: ledger.epoch_checkpoint(epoch))
 
     async def close(self) -> None:
         """End all calls; later ones are `Unreachable`."""

@@ -22,11 +22,11 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from haulout.account.wallet import Wallet
 from haulout.client.network import Network
 from haulout.client.read import read_blob
 from haulout.client.store import StoreRequest, StoreResult, store_blob
 from haulout.client.view import LedgerView, ReplicaSource
-from haulout.client.wallet import Wallet
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull
@@ -283,6 +283,7 @@ class World:
                 secrets.name, secrets.node_id, secrets.bls_secret, self._scheme.public_key(secrets.bls_secret)
             ),
             replica=replica,
+            ledger=SimLedger(self.fabric, host.name, LEDGER),
             store=SimStore(host.rows, sync_us=SYNC_US, name=f"{host.name}/rows"),
             disk=SimDisk(host.files, sync_us=SYNC_US, name=f"{host.name}/files"),
             transport=SimNodeTransport(self.fabric, host.name),

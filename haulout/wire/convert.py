@@ -194,6 +194,7 @@ def write_health(health: NodeHealth) -> pb.HealthResponse:
         corrupt_slivers=health.corrupt_slivers,
         stored_slivers=health.stored_slivers,
         stored_bytes=health.stored_bytes,
+        attested_height=health.attested_height,
     )
 
 
@@ -213,6 +214,7 @@ def read_health(message: pb.HealthResponse) -> NodeHealth:
         corrupt_slivers=message.corrupt_slivers,
         stored_slivers=message.stored_slivers,
         stored_bytes=message.stored_bytes,
+        attested_height=message.attested_height,
     )
 
 

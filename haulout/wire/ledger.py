@@ -14,10 +14,11 @@ import grpc
 
 from haulout import bcs
 from haulout.chain.block import Block, BlockHeader, TransactionResult
+from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.errors import InvalidField, Unreachable
 from haulout.ledger.events import Event
-from haulout.ports import LedgerStatus, StateEntry, StateRead
-from haulout.primitives import U32_MAX, Digest
+from haulout.ports import Attestation, Finality, LedgerStatus, StateEntry, StateRead
+from haulout.primitives import U32_MAX, Digest, ObjectId
 from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
 from haulout.wire.convert import read_digest
 from haulout.wire.security import open_channel
@@ -78,6 +79,7 @@ class GrpcLedger:
                 engine=answer.engine,
                 pending_transactions=answer.pending_transactions,
                 metrics=MappingProxyType(dict(answer.metrics)),
+                finality=_read_finality(answer),
             )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:
@@ -171,6 +173,32 @@ class GrpcLedger:
             if chunk:
                 raise InvalidField(field="data", problem="the last chunk is cut off")
 
+    async def attestation(
+        self, *, node_id: ObjectId | None = None, wanted: int = 0, attested: int = 0, wait_ms: int = 0
+    ) -> Attestation:
+        """What to sign next, and the latest certified checkpoint; neither is verified here."""
+        request = pb.WatchAttestationRequest(
+            node_id=node_id, wanted=wanted, attested=attested, wait_ms=min(wait_ms, U32_MAX)
+        )
+        answer = await self._peer.unary("WatchAttestation", self._stub().WatchAttestation, request, wait_ms=wait_ms)
+        with self._peer.reading("WatchAttestation"):
+            return Attestation(
+                wanted_height=answer.wanted_height,
+                latest=bcs.decode(CertifiedCheckpoint, answer.latest) if answer.HasField("latest") else None,
+                signed=bcs.decode(CheckpointSignature, answer.signed) if answer.HasField("signed") else None,
+            )
+
+    async def attest(self, signature: CheckpointSignature) -> None:
+        """Hand in a node's signature of a checkpoint."""
+        await self._peer.unary("Attest", self._stub().Attest, pb.AttestRequest(signature=bcs.encode(signature)))
+
+    async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
+        """The last certified checkpoint of an epoch, not verified here."""
+        request = pb.EpochCheckpointRequest(epoch=epoch)
+        answer = await self._peer.unary("EpochCheckpoint", self._stub().EpochCheckpoint, request)
+        with self._peer.reading("EpochCheckpoint"):
+            return bcs.decode(CertifiedCheckpoint, answer.checkpoint) if answer.HasField("checkpoint") else None
+
     def _stub(self) -> LedgerAsyncStub:
         if self._is_closed:
             raise Unreachable(peer=self.address, problem="the connection was closed")
@@ -184,3 +212,9 @@ class GrpcLedger:
             return None
         with self._peer.reading(operation):
             return bcs.decode(TransactionResult, answer.result)
+
+
+def _read_finality(answer: pb.StatusResponse) -> Finality | None:
+    if not answer.HasField("finality"):
+        return None
+    return Finality(answer.finality.sequenced, answer.finality.committed, answer.finality.attested)

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from haulout.chain import proof
+from haulout.chain.checkpoint import Checkpoint, CheckpointSignature, checkpoint_of
 from haulout.chain.verify import check_block
 from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.hashing import blake2b256
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.messages import storage_confirmation
-from haulout.errors import InvalidInput
+from haulout.errors import InvalidInput, Rejected
 from haulout.ledger import commands, keys, queries
 from haulout.ledger.blobs import derive_blob_id
 from haulout.ledger.genesis import DevelopmentNetwork, build_genesis
 from haulout.ledger.state import FIRST_DERIVED
 from haulout.ledger.transactions import digest_of_bytes, encode_transaction, sign_transaction
-from haulout.ports import Ledger
+from haulout.ports import Finality, Ledger
 from haulout.primitives import Digest
 from haulout.replica.ledger_store import LedgerStore
 from haulout.replica.replica import Replica
@@ -380,3 +382,55 @@ async def _take(stream: Any, count: int) -> list[Any]:
     taken = [await anext(stream) for _ in range(count)]
     await stream.aclose()
     return taken
+
+
+def _signature(network: DevelopmentNetwork, index: int, checkpoint: Checkpoint) -> CheckpointSignature:
+    node = network.nodes[index]
+    signature = KeyedHash().sign(node.bls_secret, checkpoint.message())
+    return CheckpointSignature(node.node_id, checkpoint, signature)
+
+
+def test_a_quorum_of_shards_attests_a_block_and_nothing_less_does(play):
+    async def story(ledger: Ledger, author: Author) -> None:
+        network = author.network
+        quiet = await ledger.attestation()
+        assert (quiet.wanted_height, quiet.latest) == (0, None)
+        await ledger.submit(author.transfer(), wait_ms=WAIT_MS)
+        asked = await ledger.attestation(node_id=network.nodes[0].node_id, wait_ms=WAIT_MS)
+        assert (asked.wanted_height, asked.signed) == (1, None)
+
+        head = (await ledger.status()).head
+        checkpoint = checkpoint_of(head, epoch=1, next_committee=None)
+        for index in (0, 1):  # at most 3 + 3 of 10 shards
+            await ledger.attest(_signature(network, index, checkpoint))
+        await ledger.attest(_signature(network, 1, checkpoint))
+        assert (await ledger.attestation()).latest is None
+        assert (await ledger.status()).finality == Finality(1, 1, 0)
+        await ledger.attest(_signature(network, 2, checkpoint))
+
+        answer = await ledger.attestation(node_id=network.nodes[0].node_id)
+        assert answer.latest is not None and answer.latest.checkpoint == checkpoint
+        assert answer.signed == _signature(network, 0, checkpoint)
+        assert await ledger.epoch_checkpoint(1) == answer.latest
+        assert await ledger.epoch_checkpoint(2) is None
+        assert (await ledger.status()).finality == Finality(1, 1, 1)
+
+    play(story)
+
+
+def test_a_signature_of_another_history_or_of_a_stranger_is_refused(play):
+    async def story(ledger: Ledger, author: Author) -> None:
+        network = author.network
+        await ledger.submit(author.transfer(), wait_ms=WAIT_MS)
+        assert (await ledger.attestation()).wanted_height == 1
+        head = (await ledger.status()).head
+        good = checkpoint_of(head, epoch=1, next_committee=None)
+        other = checkpoint_of(replace(head, state_root=bytes(32)), epoch=1, next_committee=None)
+        stranger = replace(_signature(network, 0, good), node_id=bytes(32))
+        forged = replace(_signature(network, 0, good), node_id=network.nodes[1].node_id)
+        for given in (_signature(network, 0, other), stranger, forged):
+            with pytest.raises(Rejected) as refused:
+                await ledger.attest(given)
+            assert refused.value.code == "CHECKPOINT_REFUSED"
+
+    play(story)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chaulout/wire/v1/ledger.proto\x12\x0fhaulout.wire.v1\"5\n\rSubmitRequest\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"0\n\x0eSubmitResponse\x12\x13\n\x06result\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_result\"0\n\rResultRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"0\n\x0eResultResponse\x12\x13\n\x06result\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_result\"\x0f\n\rStatusRequest\"\xcd\x01\n\x0eStatusResponse\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x0c\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x1c\n\x14pending_transactions\x18\x04 \x01(\x04\x12=\n\x07metrics\x18\x05 \x03(\x0b\x32,.haulout.wire.v1.StatusResponse.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x1b\n\x0bReadRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\"F\n\nStateEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x12\n\x05value\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05proof\x18\x03 \x01(\x0c\x42\x08\n\x06_value\"L\n\x0cReadResponse\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12,\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1b.haulout.wire.v1.StateEntry\"8\n\x0bScanRequest\x12\r\n\x05start\x18\x01 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\r\"!\n\x03Row\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"B\n\x0cScanResponse\x12\"\n\x04rows\x18\x01 \x03(\x0b\x32\x14.haulout.wire.v1.Row\x12\x0e\n\x06is_cut\x18\x02 \x01(\x08\"$\n\rBlocksRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"4\n\nBlockStart\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x16\n\x0en_transactions\x18\x02 \x01(\r\"\\\n\tBlockPart\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1b.haulout.wire.v1.BlockStartH\x00\x88\x01\x01\x12\x14\n\x0ctransactions\x18\x02 \x03(\x0c\x42\x08\n\x06_start\";\n\x0e\x42locksResponse\x12)\n\x05parts\x18\x01 \x03(\x0b\x32\x1a.haulout.wire.v1.BlockPart\"&\n\rEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\" \n\x0e\x45ventsResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\"\x11\n\x0fSnapshotRequest\"4\n\x10SnapshotResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x12\n\nends_chunk\x18\x02 \x01(\x08\x32\xe0\x04\n\x06Ledger\x12I\n\x06Submit\x12\x1e.haulout.wire.v1.SubmitRequest\x1a\x1f.haulout.wire.v1.SubmitResponse\x12I\n\x06Result\x12\x1e.haulout.wire.v1.ResultRequest\x1a\x1f.haulout.wire.v1.ResultResponse\x12I\n\x06Status\x12\x1e.haulout.wire.v1.StatusRequest\x1a\x1f.haulout.wire.v1.StatusResponse\x12\x43\n\x04Read\x12\x1c.haulout.wire.v1.ReadRequest\x1a\x1d.haulout.wire.v1.ReadResponse\x12\x43\n\x04Scan\x12\x1c.haulout.wire.v1.ScanRequest\x1a\x1d.haulout.wire.v1.ScanResponse\x12K\n\x06\x42locks\x12\x1e.haulout.wire.v1.BlocksRequest\x1a\x1f.haulout.wire.v1.BlocksResponse0\x01\x12K\n\x06\x45vents\x12\x1e.haulout.wire.v1.EventsRequest\x1a\x1f.haulout.wire.v1.EventsResponse0\x01\x12Q\n\x08Snapshot\x12 .haulout.wire.v1.SnapshotRequest\x1a!.haulout.wire.v1.SnapshotResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chaulout/wire/v1/ledger.proto\x12\x0fhaulout.wire.v1\"5\n\rSubmitRequest\x12\x13\n\x0btransaction\x18\x01 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"0\n\x0eSubmitResponse\x12\x13\n\x06result\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_result\"0\n\rResultRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\"0\n\x0eResultResponse\x12\x13\n\x06result\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_result\"\x0f\n\rStatusRequest\"\x8c\x02\n\x0eStatusResponse\x12\x10\n\x08\x63hain_id\x18\x01 \x01(\x0c\x12\x0c\n\x04head\x18\x02 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x1c\n\x14pending_transactions\x18\x04 \x01(\x04\x12=\n\x07metrics\x18\x05 \x03(\x0b\x32,.haulout.wire.v1.StatusResponse.MetricsEntry\x12\x30\n\x08\x66inality\x18\x06 \x01(\x0b\x32\x19.haulout.wire.v1.FinalityH\x00\x88\x01\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\x0b\n\t_finality\"B\n\x08\x46inality\x12\x11\n\tsequenced\x18\x01 \x01(\x04\x12\x11\n\tcommitted\x18\x02 \x01(\x04\x12\x10\n\x08\x61ttested\x18\x03 \x01(\x04\"\x1b\n\x0bReadRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\"F\n\nStateEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x12\n\x05value\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05proof\x18\x03 \x01(\x0c\x42\x08\n\x06_value\"L\n\x0cReadResponse\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12,\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1b.haulout.wire.v1.StateEntry\"8\n\x0bScanRequest\x12\r\n\x05start\x18\x01 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x0c\x12\r\n\x05limit\x18\x03 \x01(\r\"!\n\x03Row\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"B\n\x0cScanResponse\x12\"\n\x04rows\x18\x01 \x03(\x0b\x32\x14.haulout.wire.v1.Row\x12\x0e\n\x06is_cut\x18\x02 \x01(\x08\"$\n\rBlocksRequest\x12\x13\n\x0b\x66rom_height\x18\x01 \x01(\x04\"4\n\nBlockStart\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x16\n\x0en_transactions\x18\x02 \x01(\r\"\\\n\tBlockPart\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1b.haulout.wire.v1.BlockStartH\x00\x88\x01\x01\x12\x14\n\x0ctransactions\x18\x02 \x03(\x0c\x42\x08\n\x06_start\";\n\x0e\x42locksResponse\x12)\n\x05parts\x18\x01 \x03(\x0b\x32\x1a.haulout.wire.v1.BlockPart\"&\n\rEventsRequest\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x04\" \n\x0e\x45ventsResponse\x12\x0e\n\x06\x65vents\x18\x01 \x03(\x0c\"\x11\n\x0fSnapshotRequest\"4\n\x10SnapshotResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x12\n\nends_chunk\x18\x02 \x01(\x08\"n\n\x17WatchAttestationRequest\x12\x14\n\x07node_id\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x0e\n\x06wanted\x18\x02 \x01(\x04\x12\x10\n\x08\x61ttested\x18\x03 \x01(\x04\x12\x0f\n\x07wait_ms\x18\x04 \x01(\rB\n\n\x08_node_id\"q\n\x18WatchAttestationResponse\x12\x15\n\rwanted_height\x18\x01 \x01(\x04\x12\x13\n\x06latest\x18\x02 \x01(\x0cH\x00\x88\x01\x01\x12\x13\n\x06signed\x18\x03 \x01(\x0cH\x01\x88\x01\x01\x42\t\n\x07_latestB\t\n\x07_signed\"\"\n\rAttestRequest\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"\x10\n\x0e\x41ttestResponse\"\'\n\x16\x45pochCheckpointRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\"A\n\x17\x45pochCheckpointResponse\x12\x17\n\ncheckpoint\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_checkpoint2\xfa\x06\n\x06Ledger\x12I\n\x06Submit\x12\x1e.haulout.wire.v1.SubmitRequest\x1a\x1f.haulout.wire.v1.SubmitResponse\x12I\n\x06Result\x12\x1e.haulout.wire.v1.ResultRequest\x1a\x1f.haulout.wire.v1.ResultResponse\x12I\n\x06Status\x12\x1e.haulout.wire.v1.StatusRequest\x1a\x1f.haulout.wire.v1.StatusResponse\x12\x43\n\x04Read\x12\x1c.haulout.wire.v1.ReadRequest\x1a\x1d.haulout.wire.v1.ReadResponse\x12\x43\n\x04Scan\x12\x1c.haulout.wire.v1.ScanRequest\x1a\x1d.haulout.wire.v1.ScanResponse\x12K\n\x06\x42locks\x12\x1e.haulout.wire.v1.BlocksRequest\x1a\x1f.haulout.wire.v1.BlocksResponse0\x01\x12K\n\x06\x45vents\x12\x1e.haulout.wire.v1.EventsRequest\x1a\x1f.haulout.wire.v1.EventsResponse0\x01\x12Q\n\x08Snapshot\x12 .haulout.wire.v1.SnapshotRequest\x1a!.haulout.wire.v1.SnapshotResponse0\x01\x12g\n\x10WatchAttestation\x12(.haulout.wire.v1.WatchAttestationRequest\x1a).haulout.wire.v1.WatchAttestationResponse\x12I\n\x06\x41ttest\x12\x1e.haulout.wire.v1.AttestRequest\x1a\x1f.haulout.wire.v1.AttestResponse\x12\x64\n\x0f\x45pochCheckpoint\x12\'.haulout.wire.v1.EpochCheckpointRequest\x1a(.haulout.wire.v1.EpochCheckpointResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,37 +44,51 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=254
   _globals['_STATUSREQUEST']._serialized_end=269
   _globals['_STATUSRESPONSE']._serialized_start=272
-  _globals['_STATUSRESPONSE']._serialized_end=477
-  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_start=431
-  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_end=477
-  _globals['_READREQUEST']._serialized_start=479
-  _globals['_READREQUEST']._serialized_end=506
-  _globals['_STATEENTRY']._serialized_start=508
-  _globals['_STATEENTRY']._serialized_end=578
-  _globals['_READRESPONSE']._serialized_start=580
-  _globals['_READRESPONSE']._serialized_end=656
-  _globals['_SCANREQUEST']._serialized_start=658
-  _globals['_SCANREQUEST']._serialized_end=714
-  _globals['_ROW']._serialized_start=716
-  _globals['_ROW']._serialized_end=749
-  _globals['_SCANRESPONSE']._serialized_start=751
-  _globals['_SCANRESPONSE']._serialized_end=817
-  _globals['_BLOCKSREQUEST']._serialized_start=819
-  _globals['_BLOCKSREQUEST']._serialized_end=855
-  _globals['_BLOCKSTART']._serialized_start=857
-  _globals['_BLOCKSTART']._serialized_end=909
-  _globals['_BLOCKPART']._serialized_start=911
-  _globals['_BLOCKPART']._serialized_end=1003
-  _globals['_BLOCKSRESPONSE']._serialized_start=1005
-  _globals['_BLOCKSRESPONSE']._serialized_end=1064
-  _globals['_EVENTSREQUEST']._serialized_start=1066
-  _globals['_EVENTSREQUEST']._serialized_end=1104
-  _globals['_EVENTSRESPONSE']._serialized_start=1106
-  _globals['_EVENTSRESPONSE']._serialized_end=1138
-  _globals['_SNAPSHOTREQUEST']._serialized_start=1140
-  _globals['_SNAPSHOTREQUEST']._serialized_end=1157
-  _globals['_SNAPSHOTRESPONSE']._serialized_start=1159
-  _globals['_SNAPSHOTRESPONSE']._serialized_end=1211
-  _globals['_LEDGER']._serialized_start=1214
-  _globals['_LEDGER']._serialized_end=1822
+  _globals['_STATUSRESPONSE']._serialized_end=540
+  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_start=481
+  _globals['_STATUSRESPONSE_METRICSENTRY']._serialized_end=527
+  _globals['_FINALITY']._serialized_start=542
+  _globals['_FINALITY']._serialized_end=608
+  _globals['_READREQUEST']._serialized_start=610
+  _globals['_READREQUEST']._serialized_end=637
+  _globals['_STATEENTRY']._serialized_start=639
+  _globals['_STATEENTRY']._serialized_end=709
+  _globals['_READRESPONSE']._serialized_start=711
+  _globals['_READRESPONSE']._serialized_end=787
+  _globals['_SCANREQUEST']._serialized_start=789
+  _globals['_SCANREQUEST']._serialized_end=845
+  _globals['_ROW']._serialized_start=847
+  _globals['_ROW']._serialized_end=880
+  _globals['_SCANRESPONSE']._serialized_start=882
+  _globals['_SCANRESPONSE']._serialized_end=948
+  _globals['_BLOCKSREQUEST']._serialized_start=950
+  _globals['_BLOCKSREQUEST']._serialized_end=986
+  _globals['_BLOCKSTART']._serialized_start=988
+  _globals['_BLOCKSTART']._serialized_end=1040
+  _globals['_BLOCKPART']._serialized_start=1042
+  _globals['_BLOCKPART']._serialized_end=1134
+  _globals['_BLOCKSRESPONSE']._serialized_start=1136
+  _globals['_BLOCKSRESPONSE']._serialized_end=1195
+  _globals['_EVENTSREQUEST']._serialized_start=1197
+  _globals['_EVENTSREQUEST']._serialized_end=1235
+  _globals['_EVENTSRESPONSE']._serialized_start=1237
+  _globals['_EVENTSRESPONSE']._serialized_end=1269
+  _globals['_SNAPSHOTREQUEST']._serialized_start=1271
+  _globals['_SNAPSHOTREQUEST']._serialized_end=1288
+  _globals['_SNAPSHOTRESPONSE']._serialized_start=1290
+  _globals['_SNAPSHOTRESPONSE']._serialized_end=1342
+  _globals['_WATCHATTESTATIONREQUEST']._serialized_start=1344
+  _globals['_WATCHATTESTATIONREQUEST']._serialized_end=1454
+  _globals['_WATCHATTESTATIONRESPONSE']._serialized_start=1456
+  _globals['_WATCHATTESTATIONRESPONSE']._serialized_end=1569
+  _globals['_ATTESTREQUEST']._serialized_start=1571
+  _globals['_ATTESTREQUEST']._serialized_end=1605
+  _globals['_ATTESTRESPONSE']._serialized_start=1607
+  _globals['_ATTESTRESPONSE']._serialized_end=1623
+  _globals['_EPOCHCHECKPOINTREQUEST']._serialized_start=1625
+  _globals['_EPOCHCHECKPOINTREQUEST']._serialized_end=1664
+  _globals['_EPOCHCHECKPOINTRESPONSE']._serialized_start=1666
+  _globals['_EPOCHCHECKPOINTRESPONSE']._serialized_end=1731
+  _globals['_LEDGER']._serialized_start=1734
+  _globals['_LEDGER']._serialized_end=2624
 # @@protoc_insertion_point(module_scope)

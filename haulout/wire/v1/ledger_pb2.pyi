@@ -157,6 +157,7 @@ class StatusResponse(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     PENDING_TRANSACTIONS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    FINALITY_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     """Chain id, 32 bytes."""
     head: _builtins.bytes
@@ -169,6 +170,10 @@ class StatusResponse(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Numbers for people; no names are promised."""
 
+    @_builtins.property
+    def finality(self) -> Global___Finality:
+        """How far the ledger is."""
+
     def __init__(
         self,
         *,
@@ -177,14 +182,47 @@ class StatusResponse(_message.Message):
         engine: _builtins.str = ...,
         pending_transactions: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        finality: Global___Finality | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "finality", b"finality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "chain_id", b"chain_id", "engine", b"engine", "finality", b"finality", "head", b"head", "metrics", b"metrics", "pending_transactions", b"pending_transactions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__finality: _TypeAlias = _typing.Literal["finality"]  # noqa: Y015
+    _WhichOneofArgType__finality: _TypeAlias = _typing.Literal["_finality", b"_finality"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__finality) -> _WhichOneofReturnType__finality | None: ...
+
+Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class Finality(_message.Message):
+    """Heights of the three levels of finality."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCED_FIELD_NUMBER: _builtins.int
+    COMMITTED_FIELD_NUMBER: _builtins.int
+    ATTESTED_FIELD_NUMBER: _builtins.int
+    sequenced: _builtins.int
+    """Put in order."""
+    committed: _builtins.int
+    """Durable: what is answered is at least this."""
+    attested: _builtins.int
+    """Executed again and signed by n - f shards."""
+    def __init__(
+        self,
+        *,
+        sequenced: _builtins.int = ...,
+        committed: _builtins.int = ...,
+        attested: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_id", b"chain_id", "engine", b"engine", "head", b"head", "metrics", b"metrics", "pending_transactions", b"pending_transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested", b"attested", "committed", b"committed", "sequenced", b"sequenced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+Global___Finality: _TypeAlias = Finality  # noqa: Y015
 
 @_typing.final
 class ReadRequest(_message.Message):
@@ -526,3 +564,149 @@ class SnapshotResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotResponse: _TypeAlias = SnapshotResponse  # noqa: Y015
+
+@_typing.final
+class WatchAttestationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    ATTESTED_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.bytes
+    """Node that asks, 32 bytes: the answer then says what it has signed last."""
+    wanted: _builtins.int
+    """Wanted height the caller knows."""
+    attested: _builtins.int
+    """Attested height the caller knows."""
+    wait_ms: _builtins.int
+    """How long to wait for another one of either; the ledger has a cap of its own."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.bytes | None = ...,
+        wanted: _builtins.int = ...,
+        attested: _builtins.int = ...,
+        wait_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_node_id", b"_node_id", "node_id", b"node_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_node_id", b"_node_id", "attested", b"attested", "node_id", b"node_id", "wait_ms", b"wait_ms", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__node_id: _TypeAlias = _typing.Literal["node_id"]  # noqa: Y015
+    _WhichOneofArgType__node_id: _TypeAlias = _typing.Literal["_node_id", b"_node_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__node_id) -> _WhichOneofReturnType__node_id | None: ...
+
+Global___WatchAttestationRequest: _TypeAlias = WatchAttestationRequest  # noqa: Y015
+
+@_typing.final
+class WatchAttestationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_HEIGHT_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    wanted_height: _builtins.int
+    """Height of the block to sign next; 0 for none."""
+    latest: _builtins.bytes
+    """Certified checkpoint (BCS); absent before the first."""
+    signed: _builtins.bytes
+    """Checkpoint signature (BCS) that the asking node gave last; absent for none."""
+    def __init__(
+        self,
+        *,
+        wanted_height: _builtins.int = ...,
+        latest: _builtins.bytes | None = ...,
+        signed: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_latest", b"_latest", "_signed", b"_signed", "latest", b"latest", "signed", b"signed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latest", b"_latest", "_signed", b"_signed", "latest", b"latest", "signed", b"signed", "wanted_height", b"wanted_height"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__latest: _TypeAlias = _typing.Literal["latest"]  # noqa: Y015
+    _WhichOneofArgType__latest: _TypeAlias = _typing.Literal["_latest", b"_latest"]  # noqa: Y015
+    _WhichOneofReturnType__signed: _TypeAlias = _typing.Literal["signed"]  # noqa: Y015
+    _WhichOneofArgType__signed: _TypeAlias = _typing.Literal["_signed", b"_signed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__latest) -> _WhichOneofReturnType__latest | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signed) -> _WhichOneofReturnType__signed | None: ...
+
+Global___WatchAttestationResponse: _TypeAlias = WatchAttestationResponse  # noqa: Y015
+
+@_typing.final
+class AttestRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    signature: _builtins.bytes
+    """Checkpoint signature (BCS)."""
+    def __init__(
+        self,
+        *,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestRequest: _TypeAlias = AttestRequest  # noqa: Y015
+
+@_typing.final
+class AttestResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestResponse: _TypeAlias = AttestResponse  # noqa: Y015
+
+@_typing.final
+class EpochCheckpointRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Which epoch."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochCheckpointRequest: _TypeAlias = EpochCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class EpochCheckpointResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.bytes
+    """Certified checkpoint (BCS); absent when there is none."""
+    def __init__(
+        self,
+        *,
+        checkpoint: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_checkpoint", b"_checkpoint", "checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_checkpoint", b"_checkpoint", "checkpoint", b"checkpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__checkpoint: _TypeAlias = _typing.Literal["checkpoint"]  # noqa: Y015
+    _WhichOneofArgType__checkpoint: _TypeAlias = _typing.Literal["_checkpoint", b"_checkpoint"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint) -> _WhichOneofReturnType__checkpoint | None: ...
+
+Global___EpochCheckpointResponse: _TypeAlias = EpochCheckpointResponse  # noqa: Y015

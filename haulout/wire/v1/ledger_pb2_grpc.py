@@ -75,6 +75,21 @@ class LedgerStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.SnapshotRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.SnapshotResponse.FromString,
                 _registered_method=True)
+        self.WatchAttestation = channel.unary_unary(
+                '/haulout.wire.v1.Ledger/WatchAttestation',
+                request_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.WatchAttestationRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.WatchAttestationResponse.FromString,
+                _registered_method=True)
+        self.Attest = channel.unary_unary(
+                '/haulout.wire.v1.Ledger/Attest',
+                request_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.AttestRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.AttestResponse.FromString,
+                _registered_method=True)
+        self.EpochCheckpoint = channel.unary_unary(
+                '/haulout.wire.v1.Ledger/EpochCheckpoint',
+                request_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServicer:
@@ -138,6 +153,27 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchAttestation(self, request, context):
+        """What storage nodes are to sign next, and the latest certified checkpoint; waits for news.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attest(self, request, context):
+        """A node's signature of a checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EpochCheckpoint(self, request, context):
+        """The last certified checkpoint of an epoch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +216,21 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.Snapshot,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.SnapshotRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'WatchAttestation': grpc.unary_unary_rpc_method_handler(
+                    servicer.WatchAttestation,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.WatchAttestationRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.WatchAttestationResponse.SerializeToString,
+            ),
+            'Attest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attest,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.AttestRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.AttestResponse.SerializeToString,
+            ),
+            'EpochCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.EpochCheckpoint,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -399,6 +450,87 @@ class Ledger:
             '/haulout.wire.v1.Ledger/Snapshot',
             haulout_dot_wire_dot_v1_dot_ledger__pb2.SnapshotRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_ledger__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchAttestation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.Ledger/WatchAttestation',
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.WatchAttestationRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.WatchAttestationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.Ledger/Attest',
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.AttestRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.AttestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EpochCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.Ledger/EpochCheckpoint',
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

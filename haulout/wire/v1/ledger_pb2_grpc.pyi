@@ -54,6 +54,12 @@ class LedgerStub:
     """All events from a sequence number on, then each new one; ends only with an error."""
     Snapshot: _grpc.UnaryStreamMultiCallable[_ledger_pb2.SnapshotRequest, _ledger_pb2.SnapshotResponse]
     """The whole state at the head."""
+    WatchAttestation: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.WatchAttestationRequest, _ledger_pb2.WatchAttestationResponse]
+    """What storage nodes are to sign next, and the latest certified checkpoint; waits for news."""
+    Attest: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AttestRequest, _ledger_pb2.AttestResponse]
+    """A node's signature of a checkpoint."""
+    EpochCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.EpochCheckpointRequest, _ledger_pb2.EpochCheckpointResponse]
+    """The last certified checkpoint of an epoch."""
 
 @_typing.type_check_only
 class LedgerAsyncStub(LedgerStub):
@@ -78,6 +84,12 @@ class LedgerAsyncStub(LedgerStub):
     """All events from a sequence number on, then each new one; ends only with an error."""
     Snapshot: _aio.UnaryStreamMultiCallable[_ledger_pb2.SnapshotRequest, _ledger_pb2.SnapshotResponse]  # type: ignore[assignment]
     """The whole state at the head."""
+    WatchAttestation: _aio.UnaryUnaryMultiCallable[_ledger_pb2.WatchAttestationRequest, _ledger_pb2.WatchAttestationResponse]  # type: ignore[assignment]
+    """What storage nodes are to sign next, and the latest certified checkpoint; waits for news."""
+    Attest: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AttestRequest, _ledger_pb2.AttestResponse]  # type: ignore[assignment]
+    """A node's signature of a checkpoint."""
+    EpochCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.EpochCheckpointRequest, _ledger_pb2.EpochCheckpointResponse]  # type: ignore[assignment]
+    """The last certified checkpoint of an epoch."""
 
 class LedgerServicer(metaclass=_abc_1.ABCMeta):
     """The ledger."""
@@ -147,5 +159,29 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ledger_pb2.SnapshotResponse], _abc.AsyncIterator[_ledger_pb2.SnapshotResponse]]:
         """The whole state at the head."""
+
+    @_abc_1.abstractmethod
+    def WatchAttestation(
+        self,
+        request: _ledger_pb2.WatchAttestationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.WatchAttestationResponse, _abc.Awaitable[_ledger_pb2.WatchAttestationResponse]]:
+        """What storage nodes are to sign next, and the latest certified checkpoint; waits for news."""
+
+    @_abc_1.abstractmethod
+    def Attest(
+        self,
+        request: _ledger_pb2.AttestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.AttestResponse, _abc.Awaitable[_ledger_pb2.AttestResponse]]:
+        """A node's signature of a checkpoint."""
+
+    @_abc_1.abstractmethod
+    def EpochCheckpoint(
+        self,
+        request: _ledger_pb2.EpochCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.EpochCheckpointResponse, _abc.Awaitable[_ledger_pb2.EpochCheckpointResponse]]:
+        """The last certified checkpoint of an epoch."""
 
 def add_LedgerServicer_to_server(servicer: LedgerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

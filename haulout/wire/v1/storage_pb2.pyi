@@ -715,6 +715,7 @@ class HealthResponse(_message.Message):
     CORRUPT_SLIVERS_FIELD_NUMBER: _builtins.int
     STORED_SLIVERS_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    ATTESTED_HEIGHT_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     """Node id on the ledger, 32 bytes."""
     name: _builtins.str
@@ -739,6 +740,8 @@ class HealthResponse(_message.Message):
     """Slivers stored."""
     stored_bytes: _builtins.int
     """Their bytes."""
+    attested_height: _builtins.int
+    """Height of the last certified checkpoint that the node has verified."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shards the node owns."""
@@ -759,10 +762,11 @@ class HealthResponse(_message.Message):
         corrupt_slivers: _builtins.int = ...,
         stored_slivers: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
+        attested_height: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,7 +48,7 @@ class Shell:
         gateway = "http://127.0.0.1:31415"
         document = ClientDocument("", "", "", gateway, "", "")
         network = self.world.make_network(proven=True)
-        session = Session(NetworkFolder(self.folder), document, network, self.world.wallet)
+        session = Session(NetworkFolder(self.folder), document, network, self.world.wallet, self.world.sequencer)
         return self.loop.run_until_complete(self.world.run(work(session)))
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
@@ -214,3 +214,5 @@ def test_info(shell: Shell) -> None:
     _, text, _ = shell("info")
     assert "5 with 10 shards" in text
     assert "node-4:1" in text
+    assert info["finality"] == {"sequenced": 0, "committed": 0, "attested": 0}
+    assert "attested by the nodes up to 0" in text

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from haulout import bcs, codec
+from haulout.account.wallet import Wallet
 from haulout.client.network import Network
 from haulout.client.store import StoreRequest, StoreResult, store_blob
 from haulout.client.view import LedgerView, ProvenSource, ReplicaSource
-from haulout.client.wallet import Wallet
 from haulout.codec.metadata import BlobMetadata, BlobMetadataWithId
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.messages import storage_confirmation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from haulout.client.errors import TransactionUnsettled
-from haulout.client.wallet import read_secret
+from haulout.account.errors import TransactionUnsettled
+from haulout.account.wallet import read_secret
 from haulout.errors import InvalidField, InvalidInput, Rejected, Unreachable
 from haulout.ledger import queries
 from haulout.ledger.commands import Transfer

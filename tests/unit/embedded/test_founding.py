@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulout.client.wallet import read_secret
+from haulout.account.wallet import read_secret
 from haulout.crypto import ed25519
 from haulout.crypto.bls import Bls12381
 from haulout.embedded.assembly import UpOptions, _prepare

@@ -205,6 +205,7 @@ class TestNode:
                 SCHEME.public_key(self.secrets.bls_secret),
             ),
             replica=self.replica,
+            ledger=world.sequencer,
             store=self.store,
             disk=self.disk,
             transport=world.transport,

@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from haulout.account.errors import TransactionUnsettled
 from haulout.chain.block import TransactionResult
-from haulout.client.errors import TransactionUnsettled
 from haulout.crypto import ed25519
 from haulout.errors import InvalidField, Unavailable, from_wire
 from haulout.ledger.commands import Command

@@ -1,0 +1,161 @@
+"""Gathers the nodes' signatures of checkpoints until n - f shards have signed one.
+
+One height is wanted at a time. The block that begins an epoch is wanted first, because only its checkpoint carries
+trust from one committee to the next; otherwise it is the head, but not more often than every `INTERVAL_MS`, since a
+round costs each node a signature and a verification. So a quiet ledger is attested to its end. When a height finds no
+quorum within `PATIENCE_MS` the newest head takes its place: it proves the same and more.
+
+What is gathered is kept only when it is certified. If it stops half-way, nodes are asked again, and since each gives
+the same signature for the same height, nothing is signed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from haulout.chain.checkpoint import CertifiedCheckpoint, Checkpoint, CheckpointSignature
+from haulout.crypto.certificate import bitmap_of
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import HauloutError
+from haulout.ledger import queries
+from haulout.ledger.state import Committee
+from haulout.ports import Attestation, Clock, Workers
+from haulout.primitives import ObjectId, hex_id_text, is_quorum
+from haulout.replica.checkpoints import find_checkpoint
+from haulout.replica.ledger_store import LedgerStore
+from haulout.sequencer.errors import CheckpointRefused
+
+INTERVAL_MS = 500
+PATIENCE_MS = 3_000
+LOOK_AGAIN_MS = 250
+
+
+class Attestor:
+    """What the nodes are to sign, and what they have signed. Made over the ledger's store; has no task of its own."""
+
+    def __init__(self, store: LedgerStore, scheme: SignatureScheme, clock: Clock, workers: Workers) -> None:
+        self._store = store
+        self._scheme = scheme
+        self._clock = clock
+        self._workers = workers
+        self._latest = store.checkpoint()
+        self._wanted: Checkpoint | None = None
+        self._wanted_since_us = 0
+        self._certified_us: int | None = None
+        self._signatures: dict[bytes, bytes] = {}  # node id -> its signature of what is wanted
+        self._given_up: set[int] = set()  # heights that found no quorum in time; they are taken up again
+        self._moved = asyncio.Event()
+
+    @property
+    def attested_height(self) -> int:
+        """The highest block that n - f shards have signed; 0 for none."""
+        return 0 if self._latest is None else self._latest.checkpoint.height
+
+    async def attestation(
+        self, *, node_id: ObjectId | None = None, wanted: int = 0, attested: int = 0, wait_ms: int = 0
+    ) -> Attestation:
+        """What to sign next and the latest certified checkpoint; see `ports.Ledger`."""
+        deadline_us = self._clock.monotonic_us() + 1000 * wait_ms
+        while True:
+            self._choose()
+            wanted_height = 0 if self._wanted is None else self._wanted.height
+            left_us = deadline_us - self._clock.monotonic_us()
+            if (wanted_height, self.attested_height) != (wanted, attested) or left_us <= 0:
+                signed = None if node_id is None else self._store.signature_of(node_id)
+                return Attestation(wanted_height, self._latest, signed)
+            await self._wait(min(left_us // 1000 + 1, LOOK_AGAIN_MS))
+
+    async def attest(self, given: CheckpointSignature) -> None:
+        """Take a node's signature; the one that completes a quorum certifies the checkpoint.
+
+        Raises:
+            CheckpointRefused: of another block than ours, not of a member, or not its signature.
+        """
+        theirs, wanted = given.checkpoint, self._wanted
+        if wanted is None or theirs.height != wanted.height:
+            return
+        if theirs != wanted:
+            raise CheckpointRefused(height=theirs.height, problem="it is of another block, epoch or committee")
+        committee = queries.committee(self._store.view, wanted.epoch)
+        key = next((m.public_key for m in committee.members if m.node_id == given.node_id), None)
+        if key is None:
+            problem = f"{hex_id_text(given.node_id)} is not in the committee of epoch {wanted.epoch}"
+            raise CheckpointRefused(height=theirs.height, problem=problem)
+        if not await self._workers.run(self._scheme.verify, key, wanted.message(), given.signature):
+            raise CheckpointRefused(height=theirs.height, problem="it is not the node's signature")
+        await self._store.keep_signature(given)
+        if self._wanted != wanted:
+            return  # certified while this one was being verified
+        self._signatures[given.node_id] = given.signature
+        certified = self._certify(wanted, committee)
+        if certified is not None:
+            self._wanted = None
+            self._certified_us = self._clock.monotonic_us()
+            await self._store.keep_checkpoint(certified, durable=True)
+            if wanted.height > self.attested_height:
+                self._latest = certified
+            self._given_up.discard(wanted.height)
+            self.note_block()
+
+    def note_block(self) -> None:
+        """A block was committed, or a checkpoint certified: there may be something else to sign."""
+        self._choose()
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _certify(self, checkpoint: Checkpoint, committee: Committee) -> CertifiedCheckpoint | None:
+        signers = [i for i, member in enumerate(committee.members) if member.node_id in self._signatures]
+        if not is_quorum(sum(committee.members[i].weight for i in signers), committee.n_shards):
+            return None
+        signature = self._scheme.aggregate([self._signatures[committee.members[i].node_id] for i in signers])
+        return CertifiedCheckpoint(checkpoint, signature, bitmap_of(signers))
+
+    def _choose(self) -> None:
+        """Keep to what is wanted until it is certified or its time is over, then take the next."""
+        now_us = self._clock.monotonic_us()
+        if self._wanted is not None:
+            if now_us - self._wanted_since_us < PATIENCE_MS * 1000:
+                return
+            self._given_up.add(self._wanted.height)
+        wanted = self._next()
+        if wanted is None:
+            self._given_up.clear()  # from the beginning: whoever was away may be back
+            wanted = self._next()
+        if wanted != self._wanted:
+            self._wanted, self._signatures = wanted, {}
+        self._wanted_since_us = now_us
+
+    def _next(self) -> Checkpoint | None:
+        head = self._store.head.height
+        epoch = queries.system(self._store.view).epoch
+        start = self._store.epoch_start(epoch)
+        heights = [head]
+        if start is not None and start > 0 and not self._is_closed(epoch - 1, start):
+            heights.insert(0, start)
+        rests = self._certified_us is not None and (
+            self._clock.monotonic_us() - self._certified_us < INTERVAL_MS * 1000
+        )
+        for height in heights:
+            if height in self._given_up or (height == head and (rests or height <= self.attested_height)):
+                continue
+            with contextlib.suppress(HauloutError):  # the block is no longer kept
+                checkpoint = find_checkpoint(self._store, height)
+                if checkpoint is not None:
+                    return checkpoint
+        return None
+
+    def _is_closed(self, epoch: int, height: int) -> bool:
+        """Whether the last checkpoint of an epoch is certified."""
+        kept = self._store.checkpoint(epoch)
+        return kept is not None and kept.checkpoint.height == height
+
+    async def _wait(self, limit_ms: int) -> None:
+        moved = asyncio.ensure_future(self._moved.wait())
+        timer = asyncio.ensure_future(self._clock.sleep_ms(limit_ms))
+        try:
+            await asyncio.wait((moved, timer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            moved.cancel()
+            timer.cancel()
+            await asyncio.gather(moved, timer, return_exceptions=True)
