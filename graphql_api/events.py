@@ -1,6 +1,7 @@
 """Events: what has happened on the ledger, in its order.
 
-One type per kind of event. The ledger's `EpochStarted` and `EpochDone` are both an `EpochPhaseChanged` here.
+One type per kind of event, except that the phases of an epoch are one, and what concerns a node's pool or the rules is
+`NodeChanged` or `NetworkChanged` with the ledger's name of it.
 """
 
 from __future__ import annotations
@@ -221,11 +222,14 @@ class StakeChanged(Event):
         return BigInt(self.body.principal_frost)
 
 
+_PHASES = {e.VotingEnded: EpochPhase.VOTED, e.EpochStarted: EpochPhase.SYNC, e.EpochDone: EpochPhase.DONE}
+
+
 @strawberry.type(description="An epoch entered a phase.")
 class EpochPhaseChanged(Event):
     @resolved("The phase.")
     async def phase(self) -> EpochPhase:
-        return EpochPhase.SYNC if isinstance(self.body, e.EpochStarted) else EpochPhase.DONE
+        return _PHASES[type(self.body)]
 
     @resolved("Whether a deadline brought it about instead of a quorum.")
     async def forced(self) -> bool:
@@ -233,7 +237,41 @@ class EpochPhaseChanged(Event):
 
     @resolved("The epoch.")
     async def of_epoch(self, info: Info) -> Epoch | None:
-        return await load_epoch(info, self.body.epoch)
+        is_voted = isinstance(self.body, e.VotingEnded)
+        return await load_epoch(info, self.row["epoch"] if is_voted else self.body.epoch)
+
+
+@strawberry.type(description="A storage node reported shards complete that were handed over to it.")
+class ShardsReceived(Event):
+    @resolved("The node.")
+    async def node(self, info: Info) -> StorageNode | None:
+        return await load_node(info, self.body.node_id)
+
+    @resolved("The shards, ascending.")
+    async def shards(self) -> list[int]:
+        return list(self.body.shards)
+
+    @resolved("Shards that are still on their way to it.")
+    async def open_shards(self) -> int:
+        return int(self.body.n_open)
+
+
+@strawberry.type(description="Something about a storage node or its pool is different.")
+class NodeChanged(Event):
+    @resolved("What it is, such as `NodeVotesChanged` or `PoolChanged`.")
+    async def change(self) -> str:
+        return str(self.row["kind"])
+
+    @resolved("The node as it is now.")
+    async def node(self, info: Info) -> StorageNode | None:
+        return await load_node(info, self.body.node_id)
+
+
+@strawberry.type(description="Something about the network as a whole is different.")
+class NetworkChanged(Event):
+    @resolved("What it is, such as `HandOversOpened`, `CommitteeKept` or `PricesUpdated`.")
+    async def change(self) -> str:
+        return str(self.row["kind"])
 
 
 @strawberry.type(description="What is booked for an epoch after a transaction.")
@@ -270,6 +308,25 @@ TYPES: Mapping[str, Callable[..., Event]] = {
     "EpochStarted": EpochPhaseChanged,
     "EpochDone": EpochPhaseChanged,
     "RingChanged": EpochBookingChanged,
+    "VotingEnded": EpochPhaseChanged,
+    "CommitteeKept": NetworkChanged,
+    "HandOversOpened": NetworkChanged,
+    "ShardsReceived": ShardsReceived,
+    "RewardsDistributed": NetworkChanged,
+    "NodeRewarded": NodeChanged,
+    "PoolChanged": NodeChanged,
+    "ExchangeRateSet": NodeChanged,
+    "ActiveSetChanged": NodeChanged,
+    "NodeVotesChanged": NodeChanged,
+    "PricesUpdated": NetworkChanged,
+    "NodeLeaveRequested": NodeChanged,
+    "NodeLeaveCancelled": NodeChanged,
+    "NodeAccountsChanged": NodeChanged,
+    "NodeKeyChosen": NodeChanged,
+    "NodeKeyRotated": NodeChanged,
+    "CommissionCollected": NodeChanged,
+    "ProtocolVersionChosen": NetworkChanged,
+    "ProtocolVersionActivated": NetworkChanged,
 }
 
 

@@ -427,7 +427,12 @@ class _Batch:
             self.sql.execute(insert(t.committee_members), rows)
         for row in rows:
             self._set(t.nodes, row["node_id"], weight=row["weight"])
+        self.sql.execute(delete(t.ring).where(t.ring.c.epoch < body.epoch))
         self.summaries.started_epochs[body.epoch] = None
+        self._record()
+
+    def _voting_ended(self, body: e.VotingEnded) -> None:
+        self._set(t.epochs, body.next_epoch - 1, phase=Phase.VOTED.name)
         self._record()
 
     def _epoch_done(self, body: e.EpochDone) -> None:
@@ -439,6 +444,14 @@ class _Batch:
     def _ring_changed(self, body: e.RingChanged) -> None:
         values = {"used_bytes": body.used_bytes, "rewards_frost": body.rewards_frost}
         self._put(t.ring, {"epoch": body.epoch}, values)
+        self._record()
+
+    # --- what is only told ----------------------------------------------------------------------------------
+
+    def _of_node(self, body: Any) -> None:
+        self._record(node=body.node_id)
+
+    def _of_network(self, body: Any) -> None:
         self._record()
 
 
@@ -461,4 +474,23 @@ HANDLERS: Mapping[type, Callable[[_Batch, Any], None]] = {
     e.EpochStarted: _Batch._epoch_started,
     e.EpochDone: _Batch._epoch_done,
     e.RingChanged: _Batch._ring_changed,
+    e.VotingEnded: _Batch._voting_ended,
+    e.CommitteeKept: _Batch._of_network,
+    e.HandOversOpened: _Batch._of_network,
+    e.ShardsReceived: _Batch._of_node,
+    e.RewardsDistributed: _Batch._of_network,
+    e.NodeRewarded: _Batch._of_node,
+    e.PoolChanged: _Batch._of_node,
+    e.ExchangeRateSet: _Batch._of_node,
+    e.ActiveSetChanged: _Batch._of_node,
+    e.NodeVotesChanged: _Batch._of_node,
+    e.PricesUpdated: _Batch._of_network,
+    e.NodeLeaveRequested: _Batch._of_node,
+    e.NodeLeaveCancelled: _Batch._of_node,
+    e.NodeAccountsChanged: _Batch._of_node,
+    e.NodeKeyChosen: _Batch._of_node,
+    e.NodeKeyRotated: _Batch._of_node,
+    e.CommissionCollected: _Batch._of_node,
+    e.ProtocolVersionChosen: _Batch._of_network,
+    e.ProtocolVersionActivated: _Batch._of_network,
 }

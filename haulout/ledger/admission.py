@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from haulout import bcs
 from haulout.crypto import ed25519
 from haulout.errors import InvalidInput, UndecodableBytes
-from haulout.ledger import keys
+from haulout.ledger import keys, queries
+from haulout.ledger.commands import COMMANDS, LAST_OF_PROTOCOL_1, UpdateProtocolVersion
 from haulout.ledger.state import View
 from haulout.ledger.transactions import (
     MAX_COMMANDS,
@@ -116,6 +117,7 @@ def check_admissible(view: View, raw: bytes, *, now_ms: int, chain_id: bytes) ->
         BadSignature, DuplicateTransaction: in this order.
     """
     signed = check_envelope(raw, now_ms=now_ms, chain_id=chain_id)
+    check_known_commands(signed, queries.system(view).protocol_version)
     digest = digest_of_bytes(raw)
     check_signature(signed, digest)
     check_not_ordered(view, signed, digest)
@@ -144,6 +146,18 @@ def check_envelope(raw: bytes, *, now_ms: int, chain_id: bytes) -> SignedTransac
     if transaction.valid_until_ms > now_ms + MAX_LIFE_MS:
         raise TransactionTooFarAhead(valid_until_ms=transaction.valid_until_ms, limit_ms=now_ms + MAX_LIFE_MS)
     return signed
+
+
+def check_known_commands(signed: SignedTransaction, protocol_version: int) -> None:
+    """Refuse commands that the rules in force do not know, as every build of that version does.
+
+    The one that changes the version is let through everywhere: else nobody could leave the first one.
+    """
+    if protocol_version > 1:
+        return
+    for command in signed.transaction.commands:
+        if COMMANDS.tag_of(type(command)) > LAST_OF_PROTOCOL_1 and not isinstance(command, UpdateProtocolVersion):
+            raise MalformedTransaction(problem=f"{type(command).__name__} is unknown to protocol version 1")
 
 
 def check_signature(signed: SignedTransaction, digest: Digest) -> None:

@@ -27,16 +27,16 @@ from haulout.chain.block import (
 )
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import BlobTooLarge, InvalidInput, Rejected
-from haulout.ledger import accounts, blobs, commands, keys, queries, staking, storage
-from haulout.ledger.admission import check_envelope, check_not_ordered, check_signature
+from haulout.ledger import accounts, blobs, commands, epochs, governance, keys, queries, staking, storage, withdrawals
+from haulout.ledger.admission import check_envelope, check_known_commands, check_not_ordered, check_signature
 from haulout.ledger.draft import CachedView, Draft
 from haulout.ledger.events import Event, EventBody
 from haulout.ledger.execution import Execution
 from haulout.ledger.refusals import UpgradeRequired
-from haulout.ledger.state import STATE_VERSION, Params, Receipt, System, View
+from haulout.ledger.state import STATE_VERSION, Params, Receipt, View
 from haulout.ledger.transactions import SignedTransaction, digest_of_bytes
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2  # 1: epochs did not advance
 OLDEST_PROTOCOL_VERSION: Final = 1
 MIN_FORGOTTEN_PER_BLOCK: Final = 64
 
@@ -63,6 +63,23 @@ HANDLERS: Final[Mapping[type, Handler]] = {
     commands.Stake: staking.stake,
     commands.SplitStake: staking.split_stake,
     commands.JoinStake: staking.join_stake,
+    commands.EndVoting: epochs.end_voting,
+    commands.ChangeEpoch: epochs.change_epoch,
+    commands.ReportSyncDone: epochs.report_sync_done,
+    commands.ForceDone: epochs.force_done,
+    commands.AdvanceEpoch: epochs.advance_epoch,
+    commands.RequestWithdraw: withdrawals.request_withdraw,
+    commands.Withdraw: withdrawals.withdraw,
+    commands.RequestLeave: governance.request_leave,
+    commands.CancelLeave: governance.cancel_leave,
+    commands.SetVotes: governance.set_votes,
+    commands.UpdatePrices: governance.update_prices,
+    commands.SetCommission: governance.set_commission,
+    commands.CollectCommission: governance.collect_commission,
+    commands.SetNodeAccounts: governance.set_node_accounts,
+    commands.SetNextPublicKey: governance.set_next_public_key,
+    commands.JoinActiveSet: governance.join_active_set,
+    commands.UpdateProtocolVersion: governance.update_protocol_version,
 }
 
 
@@ -111,7 +128,9 @@ def apply_block(
         raise UpgradeRequired(
             protocol_version=system.protocol_version, oldest=OLDEST_PROTOCOL_VERSION, newest=PROTOCOL_VERSION
         )
+    protocol_version = system.protocol_version  # a block follows the rules that were in force before it
     height, time_ms = parent.height + 1, max(time_ms, parent.time_ms)
+    first_sequence = system.next_sequence
     admitted: list[bytes] = []
     results: list[TransactionResult] = []
     events: list[Event] = []
@@ -119,6 +138,7 @@ def apply_block(
     for position, raw in enumerate(transactions):
         try:
             signed = check_envelope(raw, now_ms=time_ms, chain_id=params.chain_id)
+            check_known_commands(signed, protocol_version)
             digest = digest_of_bytes(raw)
             check_signature(signed, digest)
             check_not_ordered(draft, signed, digest)
@@ -131,24 +151,27 @@ def apply_block(
             draft=Draft(draft),
             params=params,
             system=system,
+            protocol_version=protocol_version,
             scheme=scheme,
             digest=digest,
             sender=signed.transaction.sender,
             height=height,
             time_ms=time_ms,
-            first_sequence=system.next_sequence + len(events),
+            first_sequence=first_sequence + len(events),
         )
         result = apply_transaction(run, signed, index)
         results.append(result)
         if result.is_ok:
             draft.absorb(run.draft.writes)
-            events.extend(number_events(run.events, run.first_sequence, height, index, time_ms, system.epoch))
+            system = run.system
+            events.extend(number_events(run.events, run.first_sequence, height, index, time_ms))
         receipt = Receipt(STATE_VERSION, height, index)
         draft.put(keys.receipt(signed.transaction.valid_until_ms, digest), bcs.encode(receipt))
     _forget_receipts(draft, time_ms, MIN_FORGOTTEN_PER_BLOCK + 2 * len(admitted))
-    system = replace(system, next_sequence=system.next_sequence + len(events))
-    draft.put(keys.SYSTEM, bcs.encode(system))
-    return finish_block(cached, draft, parent, params, system, height, time_ms, admitted, results, events, inadmissible)
+    draft.put(keys.SYSTEM, bcs.encode(replace(system, next_sequence=first_sequence + len(events))))
+    return finish_block(
+        cached, draft, parent, params, protocol_version, height, time_ms, admitted, results, events, inadmissible
+    )
 
 
 def apply_transaction(run: Execution, signed: SignedTransaction, index: int) -> TransactionResult:
@@ -158,15 +181,15 @@ def apply_transaction(run: Execution, signed: SignedTransaction, index: int) -> 
             run.outputs.append(HANDLERS[type(command)](run, command))
     except (Rejected, BlobTooLarge) as refusal:
         return TransactionResult(run.digest, run.height, index, refusal.code, str(refusal), ())
-    run.announce_balances()
+    run.announce_changes()
     return TransactionResult(run.digest, run.height, index, "", "", tuple(run.outputs))
 
 
 def number_events(
-    bodies: Sequence[EventBody], first_sequence: int, height: int, tx_index: int, time_ms: int, epoch: int
+    bodies: Sequence[tuple[int, EventBody]], first_sequence: int, height: int, tx_index: int, time_ms: int
 ) -> list[Event]:
-    """Give events their place in history."""
-    return [Event(first_sequence + i, height, tx_index, time_ms, epoch, body) for i, body in enumerate(bodies)]
+    """Give events, with the epochs in which they happened, their place in history."""
+    return [Event(first_sequence + i, height, tx_index, time_ms, epoch, body) for i, (epoch, body) in enumerate(bodies)]
 
 
 def finish_block(
@@ -174,7 +197,7 @@ def finish_block(
     draft: Draft,
     parent: BlockHeader | None,
     params: Params,
-    system: System,
+    protocol_version: int,
     height: int,
     time_ms: int,
     transactions: Sequence[bytes],
@@ -192,7 +215,7 @@ def finish_block(
         history_root, history_writes = history.append(view, parent.height, parent.digest())
     header = BlockHeader(
         version=HEADER_VERSION,
-        protocol_version=system.protocol_version,
+        protocol_version=protocol_version,
         chain_id=params.chain_id,
         height=height,
         time_ms=time_ms,

@@ -6,30 +6,37 @@ depends on the transaction's digest, so its maker cannot know it in advance. The
 sender; no command repeats it. Checks and their order: `spec/ledger.md` 2, 4, 6.
 """
 
+# ruff: noqa: I001 (what is imported under its own name is part of this module)
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
 from haulout.bcs import U8, U16, U32, U64, Bytes32, Bytes48, Bytes96, Union
-
-
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """An object that is in the state when the transaction starts."""
-
-    object_id: Bytes32
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """Output `output_index` of the command at `command_index` of the same transaction."""
-
-    command_index: U16
-    output_index: U16
-
-
-ObjectRef = Annotated[Existing | Created, Union({0: Existing, 1: Created})]
+from haulout.ledger.epoch_commands import (
+    AdvanceEpoch as AdvanceEpoch,
+    CancelLeave as CancelLeave,
+    ChangeEpoch as ChangeEpoch,
+    CollectCommission as CollectCommission,
+    EndVoting as EndVoting,
+    ForceDone as ForceDone,
+    JoinActiveSet as JoinActiveSet,
+    ReportSyncDone as ReportSyncDone,
+    RequestLeave as RequestLeave,
+    RequestWithdraw as RequestWithdraw,
+    SetCommission as SetCommission,
+    SetNextPublicKey as SetNextPublicKey,
+    SetNodeAccounts as SetNodeAccounts,
+    SetVotes as SetVotes,
+    UpdatePrices as UpdatePrices,
+    UpdateProtocolVersion as UpdateProtocolVersion,
+    Withdraw as Withdraw,
+)
+from haulout.ledger.object_refs import (
+    Created as Created,
+    Existing as Existing,
+    ObjectRef as ObjectRef,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +248,26 @@ COMMANDS = Union(
         18: Stake,
         19: SplitStake,
         20: JoinStake,
+        21: EndVoting,
+        22: ChangeEpoch,
+        23: ReportSyncDone,
+        24: ForceDone,
+        25: AdvanceEpoch,
+        26: RequestWithdraw,
+        27: Withdraw,
+        28: RequestLeave,
+        29: CancelLeave,
+        30: SetVotes,
+        31: UpdatePrices,
+        32: SetCommission,
+        33: CollectCommission,
+        34: SetNodeAccounts,
+        35: SetNextPublicKey,
+        36: JoinActiveSet,
+        37: UpdateProtocolVersion,
     }
 )
+LAST_OF_PROTOCOL_1 = COMMANDS.tag_of(JoinStake)
 Command = Annotated[
     Transfer
     | TransferObject
@@ -264,6 +289,23 @@ Command = Annotated[
     | SetNodeAddresses
     | Stake
     | SplitStake
-    | JoinStake,
+    | JoinStake
+    | EndVoting
+    | ChangeEpoch
+    | ReportSyncDone
+    | ForceDone
+    | AdvanceEpoch
+    | RequestWithdraw
+    | Withdraw
+    | RequestLeave
+    | CancelLeave
+    | SetVotes
+    | UpdatePrices
+    | SetCommission
+    | CollectCommission
+    | SetNodeAccounts
+    | SetNextPublicKey
+    | JoinActiveSet
+    | UpdateProtocolVersion,
     COMMANDS,
 ]

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from haulout.ledger.refusals import CommitteeTooSmall, NoStake
-from haulout.primitives import max_faulty
+from haulout.primitives import BASIS_POINTS, max_faulty
 
 ACTIVE_SET_LIMIT = 150
 
@@ -25,13 +25,23 @@ def shard_cap(n_nodes: int, n_shards: int, *, allow_unsafe: bool) -> int:
     return cap if allow_unsafe else min(cap, max_faulty(n_shards))
 
 
-def apportion(stakes: Sequence[int], n_shards: int, *, allow_unsafe: bool) -> list[int]:
+def apportion(
+    stakes: Sequence[int],
+    n_shards: int,
+    *,
+    allow_unsafe: bool,
+    held: Sequence[int] | None = None,
+    hysteresis_bps: int = 0,
+) -> list[int]:
     """Shards for each stake, in order.
 
     Args:
         stakes: in active-set order, which decides ties.
         n_shards: to give away.
         allow_unsafe: let one node hold more than f shards, as the source does.
+        held: shards that each holds now; with `hysteresis_bps` its stake counts for that much more until it has as
+            many again, so that a few FROST do not move shards back and forth (`spec/ledger.md` 12.5).
+        hysteresis_bps: the bonus in basis points; 0 is the source's rule.
 
     Raises:
         NoStake: nothing is staked.
@@ -51,15 +61,26 @@ def apportion(stakes: Sequence[int], n_shards: int, *, allow_unsafe: bool) -> li
             n_shards=n_shards,
             needed_nodes=-(-n_shards // max(1, max_faulty(n_shards))),
         )
+    bonus = held is not None and hysteresis_bps > 0
+    floors = [0] * len(stakes) if held is None or not bonus else [min(cap, count) for count in held]
+
+    def priority(i: int) -> int:
+        stake = stakes[i]
+        if not bonus:
+            return -_quotient(stake, shards[i])
+        rate = BASIS_POINTS + (hysteresis_bps if shards[i] < floors[i] else 0)
+        return -(((stake * rate) << 64) // (BASIS_POINTS * (shards[i] + 1)))
+
+    # What each node surely gets need not be given one by one; the bonus spoils that bound.
     divisor = total // (n_shards + 1) + 1
-    shards = [min(stake // divisor, cap) for stake in stakes]
-    queue = [(-_quotient(stakes[i], shards[i]), i) for i in range(len(stakes)) if shards[i] < cap]
+    shards = [0 if bonus else min(stake // divisor, cap) for stake in stakes]
+    queue = [(priority(i), i) for i in range(len(stakes)) if shards[i] < cap]
     heapq.heapify(queue)
     for _ in range(n_shards - sum(shards)):
         _, i = heapq.heappop(queue)
         shards[i] += 1
         if shards[i] < cap:
-            heapq.heappush(queue, (-_quotient(stakes[i], shards[i]), i))
+            heapq.heappush(queue, (priority(i), i))
     return shards
 
 

@@ -5,6 +5,7 @@ its read models need. `Event` is the envelope with its place in history; `sequen
 the cursor by which readers follow. Source of the blob events: `spec/ledger.md` 1.4; the others are ours.
 """
 
+# ruff: noqa: I001 (what is imported under its own name is part of this module)
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,6 +13,29 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from haulout.bcs import U8, U16, U32, U64, Bytes32, Bytes48, Union
+from haulout.ledger.epoch_events import (
+    ActiveSetChanged as ActiveSetChanged,
+    CommissionCollected as CommissionCollected,
+    CommitteeKept as CommitteeKept,
+    CommitteeMemberRecord as CommitteeMemberRecord,
+    ExchangeRateSet as ExchangeRateSet,
+    HandOversOpened as HandOversOpened,
+    NodeAccountsChanged as NodeAccountsChanged,
+    NodeKeyChosen as NodeKeyChosen,
+    NodeKeyRotated as NodeKeyRotated,
+    NodeLeaveCancelled as NodeLeaveCancelled,
+    NodeLeaveRequested as NodeLeaveRequested,
+    NodeRewarded as NodeRewarded,
+    NodeVotesChanged as NodeVotesChanged,
+    PoolChanged as PoolChanged,
+    PricesUpdated as PricesUpdated,
+    ProtocolVersionActivated as ProtocolVersionActivated,
+    ProtocolVersionChosen as ProtocolVersionChosen,
+    RewardsDistributed as RewardsDistributed,
+    ShardMove as ShardMove,
+    ShardsReceived as ShardsReceived,
+    VotingEnded as VotingEnded,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +204,6 @@ class StakeChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class CommitteeMemberRecord:
-    """A member as events carry it; shards in the order that the next transition uses."""
-
-    node_id: Bytes32
-    public_key: Bytes48
-    shards: tuple[U16, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EpochStarted:
     """An epoch began with this committee; genesis emits it for epoch 1."""
 
@@ -235,6 +250,25 @@ EVENTS = Union(
         14: EpochStarted,
         15: EpochDone,
         16: RingChanged,
+        17: VotingEnded,
+        18: CommitteeKept,
+        19: HandOversOpened,
+        20: ShardsReceived,
+        21: RewardsDistributed,
+        22: NodeRewarded,
+        23: PoolChanged,
+        24: ExchangeRateSet,
+        25: ActiveSetChanged,
+        26: NodeVotesChanged,
+        27: PricesUpdated,
+        28: NodeLeaveRequested,
+        29: NodeLeaveCancelled,
+        30: NodeAccountsChanged,
+        31: NodeKeyChosen,
+        32: NodeKeyRotated,
+        33: CommissionCollected,
+        34: ProtocolVersionChosen,
+        35: ProtocolVersionActivated,
     }
 )
 EventBody = Annotated[
@@ -254,7 +288,26 @@ EventBody = Annotated[
     | StakeChanged
     | EpochStarted
     | EpochDone
-    | RingChanged,
+    | RingChanged
+    | VotingEnded
+    | CommitteeKept
+    | HandOversOpened
+    | ShardsReceived
+    | RewardsDistributed
+    | NodeRewarded
+    | PoolChanged
+    | ExchangeRateSet
+    | ActiveSetChanged
+    | NodeVotesChanged
+    | PricesUpdated
+    | NodeLeaveRequested
+    | NodeLeaveCancelled
+    | NodeAccountsChanged
+    | NodeKeyChosen
+    | NodeKeyRotated
+    | CommissionCollected
+    | ProtocolVersionChosen
+    | ProtocolVersionActivated,
     EVENTS,
 ]
 

@@ -17,7 +17,7 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger import keys, queries
 from haulout.ledger.commands import Existing, ObjectRef
 from haulout.ledger.draft import Draft
-from haulout.ledger.events import BalanceChanged, EventBody, RingChanged
+from haulout.ledger.events import BalanceChanged, EventBody, PoolChanged, RingChanged
 from haulout.ledger.refusals import InsufficientFunds, NotOwner, ObjectNotFound, StorageExceeded, UnknownOutput
 from haulout.ledger.state import (
     STATE_VERSION,
@@ -49,17 +49,19 @@ class Execution:
     draft: Draft
     params: Params
     system: System
+    protocol_version: int  # of the rules that this block follows; `system` may name the next block's already
     scheme: SignatureScheme
     digest: bytes
     sender: bytes
     height: int
     time_ms: int
     first_sequence: int  # number of the transaction's first event
-    events: list[EventBody] = field(default_factory=list)
+    events: list[tuple[int, EventBody]] = field(default_factory=list)  # with the epoch in which each happened
     outputs: list[tuple[bytes, ...]] = field(default_factory=list)  # objects made, per command so far
     n_objects: int = 0
     touched_accounts: dict[bytes, None] = field(default_factory=dict)
     touched_epochs: set[int] = field(default_factory=set)
+    touched_pools: dict[bytes, None] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -70,9 +72,14 @@ class Execution:
         """Set a row to a value."""
         self.draft.put(key, bcs.encode(row))
 
+    def update_system(self, **changes: Any) -> None:
+        """Set fields of the system's row: for this transaction's later commands, and for later transactions."""
+        self.system = dataclasses.replace(self.system, **changes)
+        self.put(keys.SYSTEM, self.system)
+
     def emit(self, body: EventBody) -> int:
         """Announce an event; returns the sequence number it will have."""
-        self.events.append(body)
+        self.events.append((self.epoch, body))
         return self.first_sequence + len(self.events) - 1
 
     # --- objects --------------------------------------------------------------------------------------------
@@ -194,10 +201,39 @@ class Execution:
         self.put(keys.bucket(epoch), Bucket(STATE_VERSION, used_bytes, rewards_frost))
         self.touched_epochs.add(epoch)
 
-    def announce_balances(self) -> None:
-        """The last events of a transaction: balances and bookings as they are now."""
+    def end_bucket(self, epoch: int) -> Bucket:
+        """Take the booking of an epoch that is over out of the ring."""
+        booked = queries.bucket(self.draft, epoch)
+        self.draft.put(keys.bucket(epoch), None)
+        self.touched_epochs.discard(epoch)
+        return booked
+
+    def announce_changes(self) -> None:
+        """The last events of a transaction: balances, bookings and pools as they are now."""
         for address in self.touched_accounts:
             self.emit(BalanceChanged(address, queries.balance(self.draft, address)))
         for epoch in sorted(self.touched_epochs):
             booked = queries.bucket(self.draft, epoch)
             self.emit(RingChanged(epoch, booked.used_bytes, booked.rewards_frost))
+        for node_id in self.touched_pools if self.protocol_version > 1 else ():
+            self.emit(self._pool_changed(node_id))
+
+    def _pool_changed(self, node_id: bytes) -> PoolChanged:
+        node = queries.node(self.draft, node_id)
+        if node is None:
+            raise queries.StateIncomplete(row="Node")
+        schedule = queries.pool_schedule(self.draft, node_id, node)
+        return PoolChanged(
+            node_id=node_id,
+            latest_epoch=schedule.latest_epoch,
+            balance_frost=node.balance_frost,
+            n_shares=node.n_shares,
+            rewards_frost=node.rewards_frost,
+            commission_rate_bps=node.commission_rate_bps,
+            commission_frost=node.commission_frost,
+            commission_blocked_frost=node.commission_blocked_frost,
+            pending_stake=node.pending_stake,
+            pending_shares=schedule.pending_shares,
+            pre_active_withdrawals=schedule.pre_active_withdrawals,
+            pending_commission_rates=schedule.pending_commission_rates,
+        )

@@ -19,7 +19,7 @@ from haulout.crypto.hashing import blake2b256
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import InvalidField
 from haulout.ledger import keys
-from haulout.ledger.apply import PROTOCOL_VERSION, BlockOut, finish_block, number_events
+from haulout.ledger.apply import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, BlockOut, finish_block, number_events
 from haulout.ledger.committee import ActiveSet, apportion, first_assignment, insert_active
 from haulout.ledger.draft import Draft, EmptyView
 from haulout.ledger.economy import Vote, choose_capacity, choose_price, network_capacity
@@ -60,6 +60,7 @@ DEFAULT_WRITE_PRICE_FROST: Final = 20_000
 DEFAULT_COMMISSION_BPS: Final = 6_000
 DEFAULT_NODE_CAPACITY_BYTES: Final = 250 << 40
 DEFAULT_DRIVER_GRACE_MS: Final = 60_000
+DEFAULT_HYSTERESIS_BPS: Final = 50
 
 
 def build_genesis(genesis: Genesis, scheme: SignatureScheme) -> BlockOut:
@@ -90,6 +91,7 @@ def build_genesis(genesis: Genesis, scheme: SignatureScheme) -> BlockOut:
         draft=draft,
         params=params,
         system=nothing,
+        protocol_version=genesis.protocol_version,
         scheme=scheme,
         digest=chain_id,
         sender=bytes(32),
@@ -120,11 +122,13 @@ def build_genesis(genesis: Genesis, scheme: SignatureScheme) -> BlockOut:
         )
     )
     run.emit(EpochDone(FIRST_EPOCH, False))
-    run.announce_balances()
+    run.announce_changes()
     system = replace(system, next_sequence=len(run.events))
     draft.put(keys.SYSTEM, bcs.encode(system))
-    events = number_events(run.events, 0, 0, U32_MAX, genesis.genesis_time_ms, FIRST_EPOCH)
-    return finish_block(EmptyView(), draft, None, params, system, 0, genesis.genesis_time_ms, (), (), events)
+    events = number_events(run.events, 0, 0, U32_MAX, genesis.genesis_time_ms)
+    return finish_block(
+        EmptyView(), draft, None, params, genesis.protocol_version, 0, genesis.genesis_time_ms, (), (), events
+    )
 
 
 def check_parameters(genesis: Genesis, scheme: SignatureScheme) -> None:
@@ -137,7 +141,11 @@ def check_parameters(genesis: Genesis, scheme: SignatureScheme) -> None:
     addresses = [account.address for account in genesis.accounts]
     checks = [
         ("version", genesis.version == GENESIS_VERSION, f"{genesis.version} is unknown"),
-        ("protocolVersion", genesis.protocol_version == PROTOCOL_VERSION, "unknown to this build"),
+        (
+            "protocolVersion",
+            OLDEST_PROTOCOL_VERSION <= genesis.protocol_version <= PROTOCOL_VERSION,
+            "unknown to this build",
+        ),
         ("scheme", genesis.scheme == scheme.name, f"{genesis.scheme!r}, but nodes sign with {scheme.name!r}"),
         ("nShards", MIN_SHARDS <= genesis.n_shards <= MAX_SHARDS, f"not {MIN_SHARDS} to {MAX_SHARDS}"),
         ("epochDurationMs", genesis.epoch_duration_ms > 0, "not positive"),
@@ -199,6 +207,8 @@ def build_development_network(
     storage_price_frost: int = DEFAULT_STORAGE_PRICE_FROST,
     write_price_frost: int = DEFAULT_WRITE_PRICE_FROST,
     manual_epochs: bool = False,
+    driver_grace_ms: int = DEFAULT_DRIVER_GRACE_MS,
+    hysteresis_bps: int = DEFAULT_HYSTERESIS_BPS,
     allow_unsafe: bool = False,
 ) -> DevelopmentNetwork:
     """Make all keys of a network from one seed, and its genesis.
@@ -253,9 +263,9 @@ def build_development_network(
         max_epochs_ahead=max_epochs_ahead,
         max_blob_bytes=max_blob_bytes,
         manual_epochs=manual_epochs,
-        driver_grace_ms=DEFAULT_DRIVER_GRACE_MS,
+        driver_grace_ms=driver_grace_ms,
         allow_unsafe=allow_unsafe,
-        hysteresis_bps=0,
+        hysteresis_bps=hysteresis_bps,
         accounts=tuple(
             GenesisAccount(ed25519.address_of(ed25519.public_key(account_secrets[name])), funds)
             for name, funds in account_funds_frost.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from haulout import bcs
 from haulout.ledger import keys
-from haulout.ledger.state import Blob, BlobRecord, ObjectKind, StakedWal, Storage
+from haulout.ledger.state import Blob, BlobRecord, HandOver, ObjectKind, StakedWal, Storage
 
 
 def derive_index_keys(key: bytes, value: bytes) -> list[bytes]:
@@ -35,4 +35,18 @@ def derive_index_keys(key: bytes, value: bytes) -> list[bytes]:
         record: BlobRecord = bcs.decode(BlobRecord, value)
         if record.certified_end_epoch is not None:
             return [keys.blob_end(record.certified_end_epoch, row_id)]
+    if table == keys.HAND_OVER:
+        return open_hand_over_keys(int.from_bytes(row_id[:4], "big"), int.from_bytes(row_id[4:], "big"), value)
     return []
+
+
+def open_hand_over_keys(epoch: int, shard_index: int, value: bytes) -> list[bytes]:
+    """Index rows of a hand-over: none once it is done."""
+    record: HandOver = bcs.decode(HandOver, value)
+    if record.done:
+        return []
+    return [
+        keys.open_hand_over_from(record.from_node, epoch, shard_index),
+        keys.open_hand_over_to(record.to_node, epoch, shard_index),
+        keys.open_hand_over_of_shard(shard_index, epoch),
+    ]

@@ -10,6 +10,7 @@ from haulout.ledger.state import FIRST_DERIVED, ObjectKind
 PARAMS = b"\x01params"
 SYSTEM = b"\x01system"
 STAKING = b"\x01staking"
+NEXT = b"\x01next"
 
 BUCKET = b"\x02"
 COMMITTEE = b"\x03"
@@ -24,9 +25,14 @@ STAKED_WAL = b"\x25"
 HAND_OVER = b"\x26"
 NODE_KEY = b"\x27"
 NODE_NAME = b"\x28"
+POOL_SCHEDULE = b"\x29"
+EXCHANGE_RATE = b"\x2a"
 OWNED = b"\x80"
 BLOB_OBJECT = b"\x81"
 BLOB_END = b"\x82"
+HAND_OVER_FROM = b"\x83"
+HAND_OVER_TO = b"\x84"
+HAND_OVER_OF_SHARD = b"\x85"
 
 _OBJECT_TABLES = {ObjectKind.STORAGE: STORAGE, ObjectKind.BLOB: BLOB, ObjectKind.STAKED_WAL: STAKED_WAL}
 
@@ -93,7 +99,28 @@ def staked_wal(object_id: bytes) -> bytes:
 
 def hand_over(epoch: int, shard_index: int) -> bytes:
     """The hand-over of a shard in an epoch."""
-    return HAND_OVER + epoch.to_bytes(4, "big") + shard_index.to_bytes(2, "big")
+    return HAND_OVER + _epoch_and_shard(epoch, shard_index)
+
+
+def hand_overs_before(epoch: int) -> tuple[bytes, bytes]:
+    """The range of hand-overs of epochs before this one."""
+    return HAND_OVER, HAND_OVER + epoch.to_bytes(4, "big")
+
+
+def hand_overs_of(epoch: int) -> tuple[bytes, bytes]:
+    """The range of the hand-overs of an epoch."""
+    prefix = HAND_OVER + epoch.to_bytes(4, "big")
+    return prefix, prefix_end(prefix)
+
+
+def pool_schedule(node_id: bytes) -> bytes:
+    """What a pool does in later epochs."""
+    return POOL_SCHEDULE + node_id
+
+
+def exchange_rate(node_id: bytes, epoch: int) -> bytes:
+    """What a pool's shares are worth from an epoch on."""
+    return EXCHANGE_RATE + node_id + epoch.to_bytes(4, "big")
 
 
 def node_key(public_key: bytes) -> bytes:
@@ -138,6 +165,27 @@ def blob_end_range(start_epoch: int, end_epoch: int) -> tuple[bytes, bytes]:
     return BLOB_END + start_epoch.to_bytes(4, "big"), BLOB_END + end_epoch.to_bytes(4, "big")
 
 
+def open_hand_over_from(node_id: bytes, epoch: int, shard_index: int) -> bytes:
+    """Index: an open hand-over by who gives."""
+    return HAND_OVER_FROM + node_id + _epoch_and_shard(epoch, shard_index)
+
+
+def open_hand_over_to(node_id: bytes, epoch: int, shard_index: int) -> bytes:
+    """Index: an open hand-over by who takes."""
+    return HAND_OVER_TO + node_id + _epoch_and_shard(epoch, shard_index)
+
+
+def open_hand_over_of_shard(shard_index: int, epoch: int) -> bytes:
+    """Index: an open hand-over by shard."""
+    return HAND_OVER_OF_SHARD + shard_index.to_bytes(2, "big") + epoch.to_bytes(4, "big")
+
+
+def open_hand_overs_range(table: bytes, of: bytes) -> tuple[bytes, bytes]:
+    """The range of open hand-overs of a node, or of a shard (two bytes), in one of their indexes."""
+    prefix = table + of
+    return prefix, prefix_end(prefix)
+
+
 def table_range(table: bytes, after: bytes | None = None) -> tuple[bytes, bytes]:
     """All rows of a table, or those behind a key of it."""
     return (table if after is None else after + b"\x00"), prefix_end(table)
@@ -147,6 +195,10 @@ def prefix_end(prefix: bytes) -> bytes:
     """The first key behind all that start with `prefix`; the prefix has a byte below FF."""
     stripped = prefix.rstrip(b"\xff")
     return stripped[:-1] + bytes((stripped[-1] + 1,))
+
+
+def _epoch_and_shard(epoch: int, shard_index: int) -> bytes:
+    return epoch.to_bytes(4, "big") + shard_index.to_bytes(2, "big")
 
 
 def is_committed(key: bytes) -> bool:

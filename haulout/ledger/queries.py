@@ -20,9 +20,12 @@ from haulout.ledger.state import (
     Bucket,
     Committee,
     HandOver,
+    NextEpoch,
     Node,
     ObjectKind,
     Params,
+    Phase,
+    PoolSchedule,
     Receipt,
     StakedWal,
     Staking,
@@ -53,6 +56,17 @@ class BlobExistence:
     certified_epoch: int  # of its first certification: decides which committee serves it during Sync
     end_epoch: int
     record: BlobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHandOver:
+    """A hand-over with its place: the shard that `from_node` gives `to_node` since `epoch` began."""
+
+    epoch: int
+    shard_index: int
+    from_node: bytes
+    to_node: bytes
+    done: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,21 @@ def previous_committee(view: View) -> Committee | None:
     """Committee of the epoch before, if there was one."""
     epoch = staking(view).previous_epoch
     return None if epoch is None else find_committee(view, epoch)
+
+
+def next_committee(view: View) -> Committee | None:
+    """Committee of the next epoch, once the vote has ended."""
+    return find_committee(view, system(view).epoch + 1)
+
+
+def next_epoch(view: View) -> NextEpoch | None:
+    """What else the vote has fixed for the next epoch."""
+    return _find(view, keys.NEXT, NextEpoch)
+
+
+def phase(view: View) -> Phase:
+    """Where the epoch stands."""
+    return staking(view).phase
 
 
 def bucket(view: View, epoch: int) -> Bucket:
@@ -221,9 +250,76 @@ def node_id_of_key(view: View, public_key: bytes) -> ObjectId | None:
     return None if raw is None else ObjectId(raw)
 
 
+def pool_schedule(view: View, node_id: bytes, node: Node) -> PoolSchedule:
+    """What a node's pool does in later epochs."""
+    return _find(view, keys.pool_schedule(node_id), PoolSchedule) or empty_schedule(node)
+
+
+def empty_schedule(node: Node) -> PoolSchedule:
+    """What the pool of a new node does: nothing."""
+    return PoolSchedule(STATE_VERSION, node.registered_epoch, {}, {}, {}, None)
+
+
+# --- hand-overs ---------------------------------------------------------------------------------------------
+
+
 def hand_over(view: View, epoch: int, shard_index: int) -> HandOver | None:
     """The hand-over of a shard in an epoch."""
     return _find(view, keys.hand_over(epoch, shard_index), HandOver)
+
+
+def hand_overs_of_epoch(view: View, epoch: int) -> Iterator[ShardHandOver]:
+    """All hand-overs with which an epoch began, by shard, done ones included while they are remembered."""
+    for key, raw in view.scan(*keys.hand_overs_of(epoch)):
+        yield _shard_hand_over(key, raw)
+
+
+def open_hand_overs(
+    view: View, *, from_node: bytes | None = None, to_node: bytes | None = None, shard_index: int | None = None
+) -> Iterator[ShardHandOver]:
+    """Hand-overs that are not done, by epoch: all, or those of one giver, of one taker, or of one shard."""
+    if shard_index is not None:
+        of_shard = shard_index.to_bytes(2, "big")
+        for key, _ in view.scan(*keys.open_hand_overs_range(keys.HAND_OVER_OF_SHARD, of_shard)):
+            yield _require_hand_over(view, key[-4:] + of_shard)
+    elif from_node is not None or to_node is not None:
+        table, of = (keys.HAND_OVER_FROM, from_node) if from_node is not None else (keys.HAND_OVER_TO, to_node)
+        for key, _ in view.scan(*keys.open_hand_overs_range(table, of or b"")):
+            yield _require_hand_over(view, key[-6:])
+    else:
+        for key, raw in view.scan(*keys.table_range(keys.HAND_OVER)):
+            record = _shard_hand_over(key, raw)
+            if not record.done:
+                yield record
+
+
+def is_handed_over(view: View, epoch: int) -> bool:
+    """Whether every shard that moved with an epoch has arrived."""
+    return all(record.done for record in hand_overs_of_epoch(view, epoch))
+
+
+def shard_holder(view: View, shard_index: int, certified_epoch: int) -> bytes:
+    """The node that has a shard's slivers of a blob first certified in an epoch: the giver while it is on its way.
+
+    Of a shard on its way twice, each giver has what was certified until it gave it away.
+    """
+    for record in open_hand_overs(view, shard_index=shard_index):
+        if certified_epoch < record.epoch:
+            return record.from_node
+    return committee(view).owner_of(shard_index).node_id
+
+
+def _shard_hand_over(key: bytes, raw: bytes) -> ShardHandOver:
+    record: HandOver = bcs.decode(HandOver, raw)
+    epoch, shard_index = int.from_bytes(key[-6:-2], "big"), int.from_bytes(key[-2:], "big")
+    return ShardHandOver(epoch, shard_index, record.from_node, record.to_node, record.done)
+
+
+def _require_hand_over(view: View, place: bytes) -> ShardHandOver:
+    raw = view.get(keys.HAND_OVER + place)
+    if raw is None:
+        raise StateIncomplete(row="HandOver")
+    return _shard_hand_over(place, raw)
 
 
 # --- costs --------------------------------------------------------------------------------------------------

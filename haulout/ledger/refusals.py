@@ -4,11 +4,33 @@ Codes are for ever. Where the source has an abort code the name is its, in upper
 the others are ours. Those of certificates live in `crypto.certificate`, `BLOB_TOO_LARGE` in `errors`.
 """
 
+# ruff: noqa: I001 (what is imported under its own name is part of this module)
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from haulout.errors import Rejected
+from haulout.ledger.epoch_refusals import (
+    CommitteeSelected as CommitteeSelected,
+    DuplicateSyncDone as DuplicateSyncDone,
+    EpochsNotManual as EpochsNotManual,
+    HandOverOpen as HandOverOpen,
+    InvalidProtocolVersion as InvalidProtocolVersion,
+    InvalidSyncEpoch as InvalidSyncEpoch,
+    NextCommitteeIsEmpty as NextCommitteeIsEmpty,
+    NodeNotLeaving as NodeNotLeaving,
+    NotDueYet as NotDueYet,
+    NotInCommittee as NotInCommittee,
+    NotStaked as NotStaked,
+    NotWithdrawing as NotWithdrawing,
+    PoolAlreadyWithdrawing as PoolAlreadyWithdrawing,
+    ShardNotAssigned as ShardNotAssigned,
+    UnexpectedEpoch as UnexpectedEpoch,
+    WithdrawDirectly as WithdrawDirectly,
+    WithdrawEpochNotReached as WithdrawEpochNotReached,
+    WrongEpochState as WrongEpochState,
+    ZeroShares as ZeroShares,
+)
 
 # --- accounts and objects -----------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from haulout.crypto import messages
 from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger import keys, queries
 from haulout.ledger.commands import JoinStake, RegisterNode, SetNodeAddresses, SplitStake, Stake
-from haulout.ledger.committee import insert_active
 from haulout.ledger.events import NodeAddressesChanged, NodeRegistered, StakeChanged
 from haulout.ledger.execution import Execution
+from haulout.ledger.pools import load_pool, next_vote_epoch, save_pool, update_active_set
 from haulout.ledger.refusals import (
     AuthorizationFailure,
     IncorrectCommissionRate,
@@ -110,13 +110,12 @@ def stake(run: Execution, command: Stake) -> tuple[bytes, ...]:
         raise PoolIsNotActive(node_id=hex_id_text(command.node_id))
     check_stake_size(command.amount_frost)
     run.pay(command.amount_frost)
-    staking = queries.staking(run.draft)
-    activation = run.epoch + (2 if staking.phase is Phase.VOTED else 1)
+    activation = next_vote_epoch(run)
     pending = {**node.pending_stake, activation: node.pending_stake.get(activation, 0) + command.amount_frost}
-    node = replace(node, pending_stake=pending)
-    run.put(keys.node(command.node_id), node)
-    active = insert_active(staking.active_set, command.node_id, balance_at(node, activation))
-    run.put(keys.STAKING, replace(staking, active_set=active))
+    pool = load_pool(run.draft, command.node_id)
+    pool = replace(pool, node=replace(node, pending_stake=pending))
+    save_pool(run, pool)
+    update_active_set(run, pool)
     staked = StakedWal(STATE_VERSION, run.sender, command.node_id, command.amount_frost, activation, None)
     object_id = run.new_object_id()
     run.insert(ObjectKind.STAKED_WAL, object_id, staked)
@@ -236,11 +235,6 @@ def insert_node(run: Execution, node_id: bytes, node: Node) -> None:
     run.draft.put(keys.node_key(node.public_key), node_id)
     if node.network_public_key:
         run.draft.put(keys.node_key(node.network_public_key), node_id)
-
-
-def balance_at(node: Node, epoch: int) -> int:
-    """Stake of a pool that will be active in an epoch. Source: `spec/ledger.md` 6.6."""
-    return node.balance_frost + sum(amount for at, amount in node.pending_stake.items() if at <= epoch)
 
 
 def find_node(run: Execution, node_id: bytes) -> Node:

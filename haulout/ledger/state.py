@@ -5,7 +5,7 @@ lays a transaction's writes over it. Every value starts with its schema version.
 `FIRST_DERIVED` are committed by the state root; those from it on are indexes that follow from the others, kept for
 speed and rebuilt at will.
 
-    01 name                   singletons: params, system, staking
+    01 name                   singletons: params, system, staking, next
     02 epoch                  Bucket: booked bytes and rewards of one epoch of the ring
     03 epoch                  Committee of that epoch
     10 address                Account
@@ -19,9 +19,14 @@ speed and rebuilt at will.
     26 epoch shard            HandOver of a shard that changes owner in that epoch
     27 key                    unique node public keys
     28 name                   unique node names
+    29 node id                PoolSchedule: what a pool does in later epochs
+    2a node id, epoch         ExchangeRate of a pool's shares, for epochs in which it was advanced
     80 owner kind object id   what an account owns
     81 blob id certified end object id  undeleted, unburned objects of a blob id, by whether certified and by end
     82 end blob id            blob ids by the end of their certified life
+    83 from node epoch shard  open hand-overs by who gives
+    84 to node epoch shard    open hand-overs by who takes
+    85 shard epoch            open hand-overs by shard
 """
 
 from __future__ import annotations
@@ -109,6 +114,14 @@ class Staking:
     sync_weight: U16
     previous_epoch: U32 | None  # whose committee is under 03 too
     active_set: tuple[tuple[Bytes32, U64], ...]  # (node id, stake) in slot order
+
+
+@dataclass(frozen=True, slots=True)
+class NextEpoch:
+    """What voting end fixed for the next epoch besides its committee, which is under 03 already."""
+
+    version: U8
+    total_capacity_bytes: U64
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +262,42 @@ class Node:
     n_shares: U64
     rewards_frost: U64
     pending_stake: Mapping[U32, U64]  # epoch -> principal to add
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSchedule:
+    """What a node's pool does in later epochs; without a row nothing, and the pool was never advanced.
+
+    Keys are epochs. Whoever asks for less than the whole row uses `pools`.
+    """
+
+    version: U8
+    latest_epoch: U32  # to which the pool was advanced
+    pending_shares: Mapping[U32, U64]  # shares to take out
+    pre_active_withdrawals: Mapping[U32, U64]  # principal to take out, active since the epoch before
+    pending_commission_rates: Mapping[U32, U16]
+    commission_receiver: Bytes32 | None  # None: the governance account
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRate:
+    """What a pool's shares are worth: `balance_frost` for `n_shares`; one for one when either is 0."""
+
+    version: U8
+    balance_frost: U64
+    n_shares: U64
+
+    def to_shares(self, amount_frost: int) -> int:
+        """Shares for FROST, rounded down."""
+        return amount_frost * self.n_shares // self.balance_frost if self._is_set else amount_frost
+
+    def to_frost(self, n_shares: int) -> int:
+        """FROST for shares, rounded down."""
+        return n_shares * self.balance_frost // self.n_shares if self._is_set else n_shares
+
+    @property
+    def _is_set(self) -> bool:
+        return self.balance_frost > 0 and self.n_shares > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,23 @@ def world(network: DevelopmentNetwork) -> Sandbox:
 
 
 @pytest.fixture
+def manual() -> Sandbox:
+    """The same with rich accounts and epochs that are advanced by hand."""
+    network = build_development_network(
+        node_addresses={f"node-{i}": (f"127.0.0.1:{7000 + i}",) for i in range(5)},
+        n_shards=10,
+        stake_frost=2000 * WAL,
+        account_funds_frost={"alice": 100_000 * WAL, "bob": 100_000 * WAL, "poor": 10},
+        genesis_time_ms=1_000_000,
+        seed=bytes(32),
+        scheme=KeyedHash(),
+        node_capacity_bytes=1 << 30,
+        manual_epochs=True,
+    )
+    return Sandbox(network, KeyedHash())
+
+
+@pytest.fixture
 def move_to_epoch(world: Sandbox) -> Callable[[int], None]:
     """Let epochs pass with the same committee; epochs do not advance by themselves yet."""
 

@@ -23,8 +23,8 @@ from haulout.ledger.commands import (
     Transfer,
     TransferObject,
 )
+from haulout.ledger.pools import balance_at, load_pool
 from haulout.ledger.sandbox import Sandbox
-from haulout.ledger.staking import balance_at
 from haulout.ledger.state import Node, ObjectKind, Phase, StakedWal
 
 WAL = 10**9
@@ -166,8 +166,8 @@ def test_stake_counts_from_the_next_committee_that_is_not_chosen_yet(
     expected = StakedWal(1, world.address("bob"), node_id, 5 * WAL, activation, None)
     assert staked(world, stake) == expected
     assert node(world, node_id).pending_stake == {activation: 7 * WAL}
-    assert balance_at(node(world, node_id), activation - 1) == 0
-    assert balance_at(node(world, node_id), activation) == 7 * WAL
+    assert balance_at(world.state, load_pool(world.state, node_id), activation - 1) == 0
+    assert balance_at(world.state, load_pool(world.state, node_id), activation) == 7 * WAL
     assert queries.staking(world.state).active_set[-1] == (node_id, 7 * WAL)
     assert queries.balance(world.state, world.address("bob")) == 993 * WAL
     assert stake in queries.owned_ids(world.state, world.address("bob"), ObjectKind.STAKED_WAL)

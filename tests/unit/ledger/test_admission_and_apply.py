@@ -17,7 +17,7 @@ from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import InvalidInput, from_wire
 from haulout.ledger import keys, queries
 from haulout.ledger.admission import check_admissible
-from haulout.ledger.apply import apply_block
+from haulout.ledger.apply import PROTOCOL_VERSION, apply_block
 from haulout.ledger.commands import Transfer
 from haulout.ledger.draft import Draft, EmptyView
 from haulout.ledger.events import BalanceChanged
@@ -164,7 +164,7 @@ def test_a_block_is_what_its_header_says(world: Sandbox) -> None:
     out = world.apply(raws, time_ms=parent.time_ms + 7)
     header = out.header
     check_block(parent, out.block)
-    assert (header.height, header.time_ms, header.protocol_version) == (1, parent.time_ms + 7, 1)
+    assert (header.height, header.time_ms, header.protocol_version) == (1, parent.time_ms + 7, PROTOCOL_VERSION)
     assert header.chain_id == world.network.genesis.chain_id
     assert header.transactions_root == compute_transactions_root(raws)
     assert header.outcomes_root == compute_outcomes_root(
@@ -207,9 +207,9 @@ def test_order_of_transactions_decides(world: Sandbox) -> None:
 
 
 def test_unknown_rules_stop_the_build(world: Sandbox) -> None:
-    system = replace(queries.system(world.state), protocol_version=2)
+    system = replace(queries.system(world.state), protocol_version=PROTOCOL_VERSION + 1)
     world.write_rows({keys.SYSTEM: bcs.encode(system)})
-    with pytest.raises(UpgradeRequired, match="protocol version 2, this build knows 1 to 1"):
+    with pytest.raises(UpgradeRequired, match="protocol version 3, this build knows 1 to 2"):
         world.apply([])
 
 
