@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-import numpy as np
-
-from haulout.codec import sizes
+from haulout.codec import parallel, sizes
 from haulout.codec.errors import BufferSizeMismatch, InconsistentBlob, NotEnoughSlivers
 from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import BlobMetadata, Sliver
@@ -28,9 +27,9 @@ from haulout.codec.red_stuff import (
     compute_metadata,
     encode_in_place,
 )
+from haulout.codec.scratch import fresh
 from haulout.codec.verify import shape_of, symbols_of
-from haulout.codec.words import expand_words
-from haulout.crypto.batch import compute_roots
+from haulout.codec.words import hash_separate_words
 from haulout.primitives import Axis, blob_id_text
 
 
@@ -71,7 +70,7 @@ def decode_blob(
     """
     shape = shape_of(metadata)
     chosen = choose_slivers(metadata, slivers, axis)
-    padded: WritableBuffer = bytearray(shape.matrix_bytes) if out is None else out
+    padded: WritableBuffer = fresh(shape.matrix_bytes) if out is None else out
     if memoryview(padded).nbytes < shape.matrix_bytes:
         size_bytes = memoryview(padded).nbytes
         raise BufferSizeMismatch(what="the blob", size_bytes=size_bytes, expected_bytes=shape.matrix_bytes)
@@ -140,11 +139,17 @@ def _decode_into(matrix: Symbols, shape: Geometry, chosen: Sequence[Sliver], axi
     """Fill the matrix (k1, k2, s) from chosen slivers; its old contents do not matter."""
     lines = matrix if axis is Axis.PRIMARY else matrix.transpose(1, 0, 2)
     received = [symbols_of(sliver, shape) for sliver in chosen]
-    decoder = shape.code(axis).decoder([sliver.index for sliver in chosen])
-    for sliver, symbols in zip(chosen, received, strict=True):
-        if sliver.index < len(lines):
-            lines[sliver.index] = symbols
-    decoder.decode_symbols(received, [lines[index] for index in decoder.missing])
+    code = shape.code(axis)
+    decoder = code.decoder([sliver.index for sliver in chosen])
+    missing = [lines[index] for index in decoder.missing]
+
+    def decode(words: slice) -> None:
+        for sliver, symbols in zip(chosen, received, strict=True):
+            if sliver.index < len(lines):
+                lines[sliver.index, words] = symbols[words]
+        decoder.decode_symbols([symbols[words] for symbols in received], [line[words] for line in missing])
+
+    parallel.run([partial(decode, words) for words in code.batches(lines.shape[1], lines.shape[2])])
 
 
 def _check_rows(metadata: BlobMetadata, shape: Geometry, matrix: Symbols, known: Sequence[int]) -> None:
@@ -158,9 +163,7 @@ def _check_rows(metadata: BlobMetadata, shape: Geometry, matrix: Symbols, known:
     indices = [index for index in range(shape.n_rows) if index not in left_out]
     if not indices:
         return
-    rows = matrix[indices] if left_out else matrix
-    columns = np.asarray(rows).transpose(1, 0, 2)
-    roots = compute_roots(expand_words(shape.code(Axis.SECONDARY), columns))
+    roots = hash_separate_words(shape.code(Axis.SECONDARY), [matrix[index] for index in indices])
     expected = (metadata.sliver_hash(Axis.PRIMARY, index) for index in indices)
     if any(root.tobytes() != known_hash for root, known_hash in zip(roots, expected, strict=True)):
         raise InconsistentBlob(blob_id=blob_id_text(metadata.blob_id()), check=ConsistencyCheck.DEFAULT.value)

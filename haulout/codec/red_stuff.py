@@ -27,16 +27,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from haulout.codec import sizes
+from haulout.codec import parallel, sizes
 from haulout.codec.errors import BufferSizeMismatch, UnsupportedEncodingType
 from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import METADATA_VERSION, BlobMetadata, Buffer, Sliver, SliverPair, SliverPairHashes
 from haulout.codec.reed_solomon import Code, code_of
-from haulout.codec.words import expand_words
-from haulout.crypto.batch import compute_roots
+from haulout.codec.scratch import borrow, fresh
+from haulout.codec.words import expanding
+from haulout.crypto.batch import DIGEST_BYTES, compute_roots
 from haulout.primitives import Axis, BlobId, EncodingType, sliver_index_of_pair
 
 WritableBuffer = bytearray | memoryview
@@ -105,9 +107,9 @@ class SliverBuffers:
 
     @classmethod
     def allocate(cls, size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> SliverBuffers:
-        """Fresh zeroed buffers for a blob of `size_bytes`."""
+        """Fresh buffers for a blob of `size_bytes`, with arbitrary contents."""
         lengths = (sizes.slivers_size_bytes(axis, size_bytes, n_shards, encoding) for axis in Axis)
-        return cls(*map(bytearray, lengths))
+        return cls(*map(fresh, lengths))
 
     def of(self, axis: Axis) -> WritableBuffer:
         """The buffer of an axis."""
@@ -169,14 +171,9 @@ def encode_blob(
 def encode_in_place(geometry: Geometry, buffers: SliverBuffers, size_bytes: int) -> EncodedBlob:
     """Encode the blob that stands at the start of the buffer of primary slivers; what follows it is overwritten."""
     primary = geometry.slivers(Axis.PRIMARY, buffers.primary)
-    secondary = geometry.slivers(Axis.SECONDARY, buffers.secondary)
-    k1, k2 = geometry.n_rows, geometry.n_columns
     primary.reshape(-1)[size_bytes : geometry.matrix_bytes] = 0
-    rows = primary[:k1]
-    columns = rows.transpose(1, 0, 2)  # (k2, k1, s): per column its symbols
-    secondary[:k2] = columns
-    geometry.code(Axis.SECONDARY).encode_symbols(columns, secondary[k2:])
-    metadata = _hash_columns(geometry, rows, secondary[k2:], size_bytes, keep=primary[k1:])
+    secondary = geometry.slivers(Axis.SECONDARY, buffers.secondary)
+    metadata = _encode(geometry, primary[: geometry.n_rows], secondary, size_bytes, repair_rows=primary)
     return EncodedBlob(metadata.blob_id(), metadata, buffers)
 
 
@@ -189,24 +186,22 @@ def compute_blob_id(
         UnsupportedEncodingType, ShardCountOutOfRange, BlobTooLarge: as `encode_blob`.
     """
     geometry = geometry_of(len(data), n_shards, encoding)
-    data = memoryview(data).cast("B")
-    if len(data) < geometry.matrix_bytes:
-        padded = bytearray(geometry.matrix_bytes)
-        padded[: len(data)] = data
-        size_bytes, data = len(data), memoryview(padded)
+    given = memoryview(data).cast("B")
+    if len(given) == geometry.matrix_bytes:
+        metadata = compute_metadata(geometry, given, len(given))
     else:
-        size_bytes = len(data)
-    metadata = compute_metadata(geometry, data, size_bytes)
+        with borrow(geometry.matrix_bytes) as padded:
+            padded[: len(given)] = np.frombuffer(given, np.uint8)
+            padded[len(given) :] = 0
+            metadata = compute_metadata(geometry, padded.data, len(given))
     return metadata.blob_id(), metadata
 
 
 def compute_metadata(geometry: Geometry, padded: Buffer, size_bytes: int) -> BlobMetadata:
     """The metadata of a blob of `size_bytes` that is already padded to `geometry.matrix_bytes`."""
-    rows = geometry.matrix(padded)
-    n_repair = geometry.n_shards - geometry.n_columns
-    right = np.empty((n_repair, geometry.n_rows, geometry.symbol_size_bytes), np.uint8)
-    geometry.code(Axis.SECONDARY).encode_symbols(rows.transpose(1, 0, 2), right)
-    return _hash_columns(geometry, rows, right, size_bytes, keep=None)
+    right = (geometry.n_shards - geometry.n_columns, geometry.n_rows, geometry.symbol_size_bytes)
+    with borrow(*right) as columns:
+        return _encode(geometry, geometry.matrix(padded), columns, size_bytes, repair_rows=None)
 
 
 def check_buffers(buffers: SliverBuffers, size_bytes: int, n_shards: int, encoding: EncodingType) -> None:
@@ -223,19 +218,35 @@ def check_buffers(buffers: SliverBuffers, size_bytes: int, n_shards: int, encodi
             raise BufferSizeMismatch(what=what, size_bytes=found, expected_bytes=expected)
 
 
-def _hash_columns(
-    geometry: Geometry, rows: Symbols, right: Symbols, size_bytes: int, *, keep: Symbols | None
+def _encode(
+    geometry: Geometry, rows: Symbols, columns: Symbols, size_bytes: int, *, repair_rows: Symbols | None
 ) -> BlobMetadata:
-    """Expand all n columns, hash every symbol of the matrix once, and build the trees of both axes over the hashes.
+    """Expand rows and then all n columns, hash every symbol of the matrix once, and build the trees of both axes.
 
     Args:
         rows: the matrix, (k1, k2, s).
-        right: columns from k2 on, cut to the first k1 rows: (n - k2, k1, s).
-        keep: where the rows from k1 on go, cut to the first k2 columns: (n - k1, k2, s).
+        columns: gets the secondary slivers, (n, k1, s), or only those from k2 on.
+        repair_rows: gets the primary slivers from k1 on, (n, k2, s); or None.
     """
-    code = geometry.code(Axis.PRIMARY)
-    leaves = np.concatenate([expand_words(code, rows, keep), expand_words(code, right.transpose(1, 0, 2))])
-    secondary, primary = compute_roots(leaves), compute_roots(leaves.transpose(1, 0, 2))
+    n, k1, k2 = geometry.n_shards, geometry.n_rows, geometry.n_columns
+    across, along = geometry.code(Axis.SECONDARY), geometry.code(Axis.PRIMARY)
+    right = columns[-(n - k2) :]
+    copy = columns[:k2].transpose(1, 0, 2) if len(columns) == n else None
+    keep = None if repair_rows is None else repair_rows[k1:]
+    primary, secondary = np.empty((2, n, DIGEST_BYTES), np.uint8)
+
+    def expand_rows(some: slice) -> None:
+        across.encode_symbols(rows[some].transpose(1, 0, 2), right[:, some])
+
+    def build_row_trees(some: slice) -> None:
+        primary[some] = compute_roots(leaves[:, some].transpose(1, 0, 2))
+
+    with borrow(n, n, DIGEST_BYTES) as leaves:
+        systematic = expanding(along, rows, secondary[:k2], keep=keep, copy=copy, leaves=leaves[:k2])
+        expansions = [partial(expand_rows, some) for some in across.batches(k1, geometry.symbol_size_bytes)]
+        parallel.run(expansions + systematic)
+        parallel.run(expanding(along, right.transpose(1, 0, 2), secondary[k2:], leaves=leaves[k2:]))
+        parallel.run([partial(build_row_trees, slice(start, start + 64)) for start in range(0, n, 64)])
     return build_metadata(EncodingType.RS2, size_bytes, map(bytes, primary), map(bytes, secondary))
 
 

@@ -35,7 +35,7 @@ from haulout.codec.galois import ORDER, Lanes, Logs, logs, multiply_logs, powers
 from haulout.codec.lanes import Symbols, to_lanes, to_symbols
 
 BATCH_LANES = 16384  # that numpy codes at a time: the rows of a batch should stay in the caches
-BATCH_BYTES = 1 << 20  # of all symbols of the words that native kernels are given at a time, for the same reason
+BATCH_BYTES = 1 << 22  # of all symbols of the words that native kernels are given at a time, for the same reason
 MATRIX_PENALTY = 2  # a product by logarithms costs so much more than one of the transform
 NATIVE_MATRIX_PENALTY = 0.75  # in vector registers it costs less: nothing is stored between products
 

@@ -21,8 +21,7 @@ from haulout.codec.errors import (
 from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import BlobMetadata, Sliver
 from haulout.codec.red_stuff import Geometry, geometry_of
-from haulout.codec.words import expand_words, stack
-from haulout.crypto.batch import compute_roots
+from haulout.codec.words import hash_separate_words
 from haulout.primitives import Axis, BlobId, blob_id_text
 
 
@@ -109,8 +108,8 @@ def compute_sliver_hashes(metadata: BlobMetadata, axis: Axis, slivers: Sequence[
     if not slivers:
         return []
     shape = shape_of(metadata)
-    source = stack([symbols_of(sliver, shape) for sliver in slivers])
-    return [root.tobytes() for root in compute_roots(expand_words(shape.code(axis.other), source))]
+    words = [symbols_of(sliver, shape) for sliver in slivers]
+    return [root.tobytes() for root in hash_separate_words(shape.code(axis.other), words)]
 
 
 def symbols_of(sliver: Sliver, shape: Geometry) -> Symbols:

@@ -17,13 +17,16 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from haulout.codec import parallel
 from haulout.codec.kernels import choice
 from haulout.codec.kernels.choice import Kernels, Status
+from haulout.world.workers import Helpers, usable_cpus
 
 SOURCES = (
     "haulout.crypto.simd",
@@ -90,15 +93,27 @@ def load_kernels(settings: KernelSettings) -> Status:
         return choice.use_numpy("numba is not installed")
     try:
         if settings.is_warm:
-            return choice.warm_up(str(settings.cache_folder))
+            return _share(choice.warm_up(str(settings.cache_folder)))
         settings.cache_folder.mkdir(parents=True, exist_ok=True)
         with _alone(settings.cache_folder):
             status = choice.warm_up(str(settings.cache_folder))
         if status.kernels is Kernels.NATIVE:
             (settings.cache_folder / WARM_FILE).write_text(str(status))
-        return status
+        return _share(status)
     except OSError as e:
         return choice.use_numpy(f"no folder for compiled kernels: {e}")
+
+
+def _share(status: Status) -> Status:
+    """Let native kernels use all CPUs; numpy would mostly wait for the interpreter lock."""
+    if status.kernels is Kernels.NATIVE and usable_cpus() > 1:
+        parallel.use(_helpers().run)
+    return status
+
+
+@cache
+def _helpers() -> Helpers:
+    return Helpers(usable_cpus() - 1)
 
 
 def load_kernels_for(settings: KernelSettings, size_bytes: int) -> Status:

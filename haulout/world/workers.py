@@ -1,11 +1,13 @@
-"""Where CPU-heavy calls run: threads beside the event loop, or right here."""
+"""Where CPU-heavy calls run: threads beside the event loop, or right here; and threads that share one such call."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -44,3 +46,45 @@ class InlineWorkers:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+class Helpers:
+    """Threads that help a caller with the parts of its computation, as `haulout.codec.parallel` wants it.
+
+    The caller works as well and never waits for a helper that has not begun, so that any number of calls may share the
+    helpers, from any thread.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool = ThreadPoolExecutor(max(1, count), thread_name_prefix="haulout-helper")
+
+    def run(self, parts: Sequence[Callable[[], None]]) -> None:
+        """Do all parts; after one has failed no more are begun, and what it raised is raised here."""
+        left = deque(parts)
+
+        def work() -> None:
+            while left:
+                try:
+                    part = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    part()
+                except BaseException:
+                    left.clear()
+                    raise
+
+        helping = [self._pool.submit(work) for _ in range(min(self._count, len(parts) - 1))]
+        try:
+            work()
+        finally:
+            begun = [helper for helper in helping if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
+            helper.result()
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

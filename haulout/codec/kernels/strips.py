@@ -13,7 +13,8 @@ Equal to the plain versions in `codec.reed_solomon` byte for byte; the tests com
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -33,11 +34,12 @@ from haulout.codec.kernels.gf16 import (
     times,
 )
 from haulout.codec.lanes import Symbols
+from haulout.codec.scratch import borrow
 from haulout.crypto.simd import copy_bytes, load, store, zero
 
 Points = NDArray[np.intp]
 
-STRIP_BYTES: Final = 1 << 19  # of the rows of one transform
+STRIP_BYTES: Final = 1 << 20  # of the rows of one transform: what a second-level cache holds
 STRIP_BYTES_MAX: Final = 4096  # of a row
 _GAP_BYTES: Final = 64  # keeps rows a power of two apart out of the same cache set
 
@@ -168,13 +170,13 @@ def encode(source: Symbols, out: Symbols, *, chunk: int, is_high_rate: bool) -> 
     assert out.shape[1:] == source.shape[1:] and size % 2 == 0 and out.flags.writeable
     assert source.strides[2] == 1 == out.strides[2] or size == 0
     table = skew_constants(_table_size(chunk + max(k, r) + chunk))
-    width, memory = _scratch(2 * chunk, _widest(n_words, size))
-    _encode(
-        source.ctypes.data, source.strides[0], source.strides[1], k,
-        out.ctypes.data, out.strides[0], out.strides[1], r,
-        n_words, size, chunk, is_high_rate, table.ctypes.data, _aligned(memory), width,
-    )  # fmt: skip
-    _give_back(memory)
+    width = _width(2 * chunk, _widest(n_words, size))
+    with _strip(2 * chunk, width) as memory:
+        _encode(
+            source.ctypes.data, source.strides[0], source.strides[1], k,
+            out.ctypes.data, out.strides[0], out.strides[1], r,
+            n_words, size, chunk, is_high_rate, table.ctypes.data, memory, width,
+        )  # fmt: skip
 
 
 # --- decoding -----------------------------------------------------------------------------------------------
@@ -293,13 +295,12 @@ class TransformDecoder:
         n_words, size = received[0].shape
         n_points = self._n_points
         table = skew_constants(_table_size(n_points))
-        width, memory = _scratch(n_points + 1, _widest(n_words, size))
-        _decode(
-            *_addresses(received), self._points, *_addresses(out), self._missing_points, n_words, size, n_points,
-            self._constants.ctypes.data, self._inverse_constants.ctypes.data, table.ctypes.data,
-            _aligned(memory), width,
-        )  # fmt: skip
-        _give_back(memory)
+        width = _width(n_points + 1, _widest(n_words, size))
+        with _strip(n_points + 1, width) as memory:
+            _decode(
+                *_addresses(received), self._points, *_addresses(out), self._missing_points, n_words, size, n_points,
+                self._constants.ctypes.data, self._inverse_constants.ctypes.data, table.ctypes.data, memory, width,
+            )  # fmt: skip
 
 
 class MatrixDecoder:
@@ -312,10 +313,10 @@ class MatrixDecoder:
     def decode(self, received: Sequence[Symbols], out: Sequence[Symbols]) -> None:
         """Write the missing symbols (words, s) of words; all may be strided in their first axis."""
         n_words, size = received[0].shape
-        width, memory = _scratch(len(received) + 1, _widest(n_words, size))
+        width = _width(len(received) + 1, _widest(n_words, size))
         addresses = (*_addresses(received), *_addresses(out))
-        _decode_by_matrix(*addresses, n_words, size, self._constants.ctypes.data, _aligned(memory), width)
-        _give_back(memory)
+        with _strip(len(received) + 1, width) as memory:
+            _decode_by_matrix(*addresses, n_words, size, self._constants.ctypes.data, memory, width)
 
 
 transform_decoder: Final = TransformDecoder
@@ -323,28 +324,17 @@ matrix_decoder: Final = MatrixDecoder
 
 # --- memory -------------------------------------------------------------------------------------------------
 
-_free: list[NDArray[np.uint8]] = []  # scratch of calls that have ended: fresh memory costs more than coding
-_FREE_MAX: Final = 4
+
+def _width(n_rows: int, widest: int) -> int:
+    """Bytes per row of a strip."""
+    return max(64, min(STRIP_BYTES_MAX, STRIP_BYTES // n_rows // 64 * 64, widest))
 
 
-def _scratch(n_rows: int, widest: int) -> tuple[int, NDArray[np.uint8]]:
-    """Bytes per row of a strip, and memory for rows of that width."""
-    width = max(64, min(STRIP_BYTES_MAX, STRIP_BYTES // n_rows // 64 * 64, widest))
-    needed = n_rows * (width + _GAP_BYTES) + 64
-    try:
-        memory = _free.pop()
-    except IndexError:
-        memory = np.empty(0, np.uint8)
-    return width, memory if memory.size >= needed else np.empty(needed, np.uint8)
-
-
-def _give_back(memory: NDArray[np.uint8]) -> None:
-    if len(_free) < _FREE_MAX:
-        _free.append(memory)
-
-
-def _aligned(memory: NDArray[np.uint8]) -> int:
-    return -(-int(memory.ctypes.data) // 64) * 64
+@contextmanager
+def _strip(n_rows: int, width: int) -> Iterator[int]:
+    """The address of memory for rows of that width."""
+    with borrow(n_rows * (width + _GAP_BYTES)) as memory:
+        yield memory.ctypes.data
 
 
 def _widest(n_words: int, size: int) -> int:
