@@ -132,11 +132,25 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SliverUpload:
-    """One sliver on its way: `bcs` is the canonical sliver of a known axis (`spec/encoding.md` 9)."""
+    """One sliver on its way, or consecutive stripes of one.
+
+    `bcs` is the canonical sliver of a known axis (`codec.Sliver`). With RS8 a sliver never travels as a whole:
+    `first_stripe` is set, and `bcs` are stripes from that one on with their proof (`codec.SliverStripes`).
+    """
 
     pair_index: SliverPairIndex
     axis: Axis
     bcs: Buffer
+    first_stripe: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartialSliver:
+    """A sliver in stripes of which a part is held."""
+
+    pair_index: SliverPairIndex
+    axis: Axis
+    missing: tuple[range, ...]  # stripes, ascending
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,7 @@ class BlobHoldings:
     is_registered: bool
     has_metadata: bool
     missing: tuple[tuple[SliverPairIndex, Axis], ...]
+    partial: tuple[PartialSliver, ...] = ()  # those of `missing` that are not missing altogether
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +223,9 @@ class StorageNodeApi(Protocol):
         self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
     ) -> Sequence[Outcome]:
         """Keep slivers of a registered blob whose metadata the node has; outcomes in order. The first that is refused
-        ends the call with its error; those before it are kept."""
+        ends the call with its error; those before it are kept.
+
+        Of a blob in stripes they come as whole segments (`codec.sizes.segment_stripes`)."""
 
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         """What the node has and lacks of a blob: where an upload resumes."""
@@ -223,9 +240,18 @@ class StorageNodeApi(Protocol):
         """Metadata with id (BCS)."""
 
     def read_slivers(
-        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
-        """The asked slivers that the node has, in any order; those it lacks are left out."""
+        """The asked slivers that the node has, in any order; those it lacks are left out.
+
+        Of a blob in stripes only `stripes` are read, all of them if it is None; they come in pieces of a segment or
+        less. Of other blobs `stripes` must be None.
+        """
 
     async def read_recovery_symbols(
         self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool

@@ -74,7 +74,7 @@ class StorageServicer(StorageNodeServicer):
 
         def check_header(header: pb.SliverHeader) -> None:
             nonlocal reserved, count
-            rules.check_sliver_size(header.size_bytes, self._n_shards)
+            rules.check_sliver_size(header.size_bytes, self._n_shards, in_stripes=header.HasField("first_stripe"))
             count += 1
             if count > limit:
                 raise TooManyTargets(count=count, limit=limit)
@@ -130,7 +130,8 @@ class StorageServicer(StorageNodeServicer):
         if len(request.targets) > 2 * self._n_shards:
             raise TooManyTargets(count=len(request.targets), limit=2 * self._n_shards)
         targets = convert.read_targets(request.targets)
-        slivers = self._node.read_slivers(epoch=request.epoch, blob_id=blob_id, targets=targets)
+        stripes = convert.read_stripes(request.stripes) if request.HasField("stripes") else None
+        slivers = self._node.read_slivers(epoch=request.epoch, blob_id=blob_id, targets=targets, stripes=stripes)
         async with closing(pack_slivers(slivers)) as messages:
             async for parts in messages:
                 yield pb.ReadSliversResponse(parts=parts)

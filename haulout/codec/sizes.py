@@ -77,6 +77,11 @@ def segment_stripes(n_shards: int, symbol_bytes: int) -> int:
     return 1 << (n_fitting.bit_length() - 1)
 
 
+def max_segment_bytes(n_shards: int) -> int:
+    """Raw bytes of the largest segment of an RS8 sliver."""
+    return max(SEGMENT_BYTES, n_sliver_symbols(Axis.PRIMARY, n_shards) * RS8_SYMBOL_BYTES_MAX)
+
+
 def choose_encoding(size_bytes: int, n_shards: int, named: EncodingType | None = None) -> EncodingType:
     """The encoding of a blob: RS2 whenever it fits, RS8 beyond, unless the caller names one.
 

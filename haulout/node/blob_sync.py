@@ -22,9 +22,11 @@ from haulout.node.errors import RepairFailed, SymbolNotPresent
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
+from haulout.node.pieces import is_in_stripes
 from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, sliver_indices, wrong_sources
 from haulout.node.records import bit_of
 from haulout.node.repair_plan import Way, plan_repair, symbols_needed
+from haulout.node.striped_repair import StripedRepair
 from haulout.node.symbols import SymbolMaker
 from haulout.node.vault import CheckedSliver, Vault
 from haulout.node.verify import check_metadata, check_slivers
@@ -69,6 +71,7 @@ class BlobSync:
         self._workers = workers
         self._metrics = metrics
         self._settings = settings
+        self._striped = StripedRepair(vault=vault, peers=peers, workers=workers, metrics=metrics)
         self._sliver_slots = asyncio.Semaphore(settings.repair_slivers_at_once)
         self._large_decode_slot = asyncio.Semaphore(1)  # so the memory allowed for a decoded blob is allowed once
 
@@ -133,6 +136,11 @@ class BlobSync:
         await self._vault.check_writable()
         metadata = await self._vault.metadata(blob_id) or await self._fetch_metadata(blob_id, duty)
         missing = rules.missing_slivers(duty, blob_id, self._vault.held(blob_id))
+        if is_in_stripes(metadata):
+            async with self._large_decode_slot:
+                await self._striped.rebuild(blob_id, metadata, missing, duty, self._still_wanted(blob_id))
+            await self._finish(blob_id, missing)
+            return
         way = plan_repair(
             missing,
             n_shards=duty.n_shards,
@@ -148,6 +156,10 @@ class BlobSync:
             await self._rebuild_by_decoding(blob_id, metadata, missing, duty)
         else:
             await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
+        await self._finish(blob_id, missing)
+
+    async def _finish(self, blob_id: BlobId, missing: Sequence[tuple[SliverPairIndex, Axis]]) -> None:
+        """Make durable what was rebuilt and take the blob off the list."""
         await self._vault.sync_blob(blob_id)
         await self._vault.tables.remove_incomplete(blob_id)
         if missing:

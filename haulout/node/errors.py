@@ -48,6 +48,16 @@ class SliverIndexMismatch(InvalidInput):
 
 
 @dataclass(eq=False)
+class InvalidStripes(InvalidInput):
+    """Stripes asked of a blob that does not have them, or of one that is not in stripes."""
+
+    code = "INVALID_STRIPES"
+    template = "no such stripes of blob {blob_id}: {problem}"
+    blob_id: str
+    problem: str
+
+
+@dataclass(eq=False)
 class SliverTooLarge(InvalidInput):
     """More bytes than a sliver of any blob of this network can have."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from haulout.node.sliver_store import Layout
+from haulout.node.store_layout import Layout
 from haulout.primitives import ObjectId
 
 
@@ -27,6 +27,8 @@ class NodeSettings:
     waiting_requests_max: int = 512
     upload_batch_bytes: int = 1024 * 1024  # verified and written together
     upload_batch_slivers: int = 256
+    piece_batch_bytes: int = 4 * 1024 * 1024  # the same, of slivers in stripes
+    piece_sync_bytes: int = 128 * 1024 * 1024  # made durable as an upload in stripes goes on
     upload_idle_ms: int = 10_000  # an upload without confirmation is synced after this
     incomplete_page_max: int = 1_000
     reserve_bytes: int = 32 * 1024 * 1024  # free space below which uploads are refused

@@ -4,7 +4,9 @@
     02                      TotalsRow: how much is held
     10 blob id              metadata (BCS)
     11 blob id              BlobRow: which slivers are held, in which files, what was promised
+    12 blob id              StripedRow: which pieces of slivers in stripes are held, in which files
     20 shard blob id axis   SliverRow: where a sliver's bytes are, and their checksum
+    21 shard blob id axis n PieceRow: where segment n of a sliver in stripes is, and its proof
     30 blob id              IncompleteRow: certified, but something is lacking
     31 blob id              GarbageRow: perhaps not needed any more
     40                      CursorRow: how far the ledger has been followed
@@ -42,7 +44,9 @@ FORMAT_KEY = b"\x01"
 TOTALS_KEY = b"\x02"
 METADATA = b"\x10"
 BLOB = b"\x11"
+STRIPED = b"\x12"
 SLIVER = b"\x20"
+PIECE = b"\x21"
 INCOMPLETE = b"\x30"
 GARBAGE = b"\x31"
 CURSOR_KEY = b"\x40"
@@ -127,6 +131,38 @@ class SliverRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldPieces:
+    """Pieces of one sliver: bit i of `segments` (little-endian) says that segment i is durable."""
+
+    shard_index: U16
+    axis: Axis
+    segments: bytes
+
+    def mask(self) -> int:
+        return int.from_bytes(self.segments, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class StripedRow:
+    """What is held of a blob whose slivers come in pieces; a sliver is held when all of its segments are."""
+
+    version: U8
+    n_segments: U32
+    held: tuple[HeldPieces, ...]
+    files: tuple[FileRow, ...]  # `slivers` counts pieces here
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRow:
+    """Where the bytes of one segment of a sliver are, and what proves them against the metadata."""
+
+    version: U8
+    place: Annotated[Inline | InFile, Union({0: Inline, 1: InFile})]
+    leaves: bytes  # 32 for each stripe: the leaf hashes of its root
+    proof: tuple[Bytes32, ...]  # of these leaves in the sliver's tree
+
+
+@dataclass(frozen=True, slots=True)
 class IncompleteRow:
     """A certified blob that lacked something when it was looked at last."""
 
@@ -194,6 +230,21 @@ def blob_key(blob_id: bytes) -> bytes:
 
 def sliver_key(shard_index: int, blob_id: bytes, axis: Axis) -> bytes:
     return SLIVER + shard_index.to_bytes(2, "big") + blob_id + bytes([axis])
+
+
+def striped_key(blob_id: bytes) -> bytes:
+    return STRIPED + blob_id
+
+
+def piece_key(shard_index: int, blob_id: bytes, axis: Axis, segment: int) -> bytes:
+    return PIECE + shard_index.to_bytes(2, "big") + blob_id + bytes([axis]) + segment.to_bytes(4, "big")
+
+
+def piece_shard_range(shard_index: int, *, after: bytes | None = None) -> tuple[bytes, bytes]:
+    """All pieces of one shard, or those of blobs behind one of them."""
+    prefix = PIECE + shard_index.to_bytes(2, "big")
+    start = prefix if after is None else prefix + after + b"\xff" * 6
+    return start, prefix + b"\xff" * 38
 
 
 def shard_range(shard_index: int) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from haulout.codec.errors import SliverIndexOutOfRange
+from haulout.codec.sizes import max_segment_bytes
 from haulout.errors import WrongEpoch
 from haulout.ledger import queries
 from haulout.ledger.state import BlobRecord, View
@@ -41,6 +42,7 @@ from haulout.primitives import (
 
 MAX_SYMBOL_BYTES = 65_534
 SLIVER_OVERHEAD_BYTES = 128
+PROOF_BYTES_MAX = 2 * 32 * 32  # two nodes on each level of a tree over 2^32 stripes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,12 @@ def check_pair_index(pair_index: int, n_shards: int) -> None:
         raise SliverIndexOutOfRange(what="sliver pair", index=pair_index, limit=n_shards)
 
 
-def check_sliver_size(size_bytes: int, n_shards: int) -> None:
-    """Raises SliverTooLarge beyond the largest sliver of any blob with this many shards."""
-    limit_bytes = min_correct(n_shards) * MAX_SYMBOL_BYTES + SLIVER_OVERHEAD_BYTES
+def check_sliver_size(size_bytes: int, n_shards: int, *, in_stripes: bool) -> None:
+    """Raises SliverTooLarge beyond the largest sliver of any blob with this many shards, or the largest segment."""
+    if in_stripes:
+        limit_bytes = max_segment_bytes(n_shards) + PROOF_BYTES_MAX + SLIVER_OVERHEAD_BYTES
+    else:
+        limit_bytes = min_correct(n_shards) * MAX_SYMBOL_BYTES + SLIVER_OVERHEAD_BYTES
     if size_bytes > limit_bytes:
         raise SliverTooLarge(size_bytes=size_bytes, limit_bytes=limit_bytes)
 

@@ -17,7 +17,8 @@ what happens every day, removes whole files and rewrites nothing. Dropping a sha
 changes, frees rows and own files at once; in a pack it leaves a hole until the pack's last sliver goes. The holes are
 bounded: slivers in packs are below 1 MiB, a pack is below 5 MiB, and it lives no longer than its blob.
 
-All methods that change a blob are called under its lock (`BlobLocks.exclusively`).
+Slivers in stripes come in pieces and are kept by a `PieceStore`; they are synced and deleted from here, in one batch
+with the rest of their blob. All methods that change a blob are called under its lock (`BlobLocks.exclusively`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field, replace
 
 from haulout.errors import NotFound
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
+from haulout.node.piece_store import Changes, PieceName, PieceStore
 from haulout.node.records import (
     BLOB,
     FORMAT_KEY,
@@ -57,22 +59,13 @@ from haulout.node.records import (
     unseal_row,
 )
 from haulout.node.sliver_files import FOLDER, path_of, split_path
+from haulout.node.store_layout import Layout
 from haulout.node.synced_batch import SyncedBatches
 from haulout.ports import Buffer, Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId
 from haulout.world.errors import StorageFailed
 
 HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where slivers go by their size; may change between starts, what is stored stays readable."""
-
-    inline_bytes: int = 256 * 1024  # pending at a blob's sync
-    pack_bytes: int = 4 * 1024 * 1024
-    own_file_bytes: int = 1024 * 1024
-    buffer_limit_bytes: int = 64 * 1024 * 1024  # over all blobs; beyond it packs are written early
 
 
 @dataclass(slots=True)
@@ -106,6 +99,7 @@ class SliverStore:
         self._workers = workers
         self._layout = layout
         self._sync = SyncedBatches(store, disk)
+        self.pieces = PieceStore(store, disk, clock=clock, rng=rng, workers=workers, layout=layout)
         self._pending: dict[BlobId, _Pending] = {}
         self._buffered_bytes = 0
         self._slivers = totals.slivers
@@ -181,11 +175,11 @@ class SliverStore:
         pending = self._pending.get(blob_id)
         if pending is not None and not durable_only:
             mask |= pending.mask()
-        return mask
+        return mask | self.pieces.held_mask(blob_id, durable_only=durable_only)
 
     def is_pending(self, blob_id: BlobId) -> bool:
         """Something of the blob waits for its sync."""
-        return blob_id in self._pending
+        return blob_id in self._pending or self.pieces.is_pending(blob_id)
 
     def promise(self, blob_id: BlobId) -> Promise | None:
         """The last confirmation signed for the blob."""
@@ -284,7 +278,8 @@ class SliverStore:
         self._sync.check()
         pending = self._pending.get(blob_id)
         row = self._blob_row(blob_id) or BlobRow(ROW_VERSION, b"", (), None)
-        if pending is None and (promise is None or row.promise == promise):
+        pieces = self.pieces.rows_to_sync(blob_id)
+        if pending is None and not pieces.writes and (promise is None or row.promise == promise):
             return
         if pending is None:
             pending = _Pending(self._clock.monotonic_us())
@@ -294,18 +289,25 @@ class SliverStore:
         writes, row, added_slivers, added_bytes = self._rows_of(blob_id, pending, row)
         row = replace(row, promise=promise or row.promise)
         writes[blob_key(blob_id)] = seal_row(blob_key(blob_id), row)
-        await self._commit(writes, [path_of(blob_id, name) for name in pending.files], added_slivers, added_bytes)
+        await self._commit(
+            {**writes, **pieces.writes},
+            [*(path_of(blob_id, name) for name in pending.files), *pieces.files],
+            added_slivers + pieces.slivers,
+            added_bytes + pieces.size_bytes,
+        )
+        self.pieces.synced(blob_id)
         if self._pending.pop(blob_id, None) is not None:
             self._buffered_bytes -= pending.buffered_bytes
 
     def idle_blobs(self, idle_us: int) -> list[BlobId]:
         """Blobs with something pending that nothing was put to for a while: uploads that were given up."""
         limit = self._clock.monotonic_us() - idle_us
-        return [blob_id for blob_id, pending in self._pending.items() if pending.touched_us <= limit]
+        idle = [blob_id for blob_id, pending in self._pending.items() if pending.touched_us <= limit]
+        return list(dict.fromkeys(idle + self.pieces.idle_blobs(limit)))
 
     def pending_blobs(self) -> list[BlobId]:
         """Blobs with something that is not durable yet."""
-        return list(self._pending)
+        return list(dict.fromkeys([*self._pending, *self.pieces.pending_blobs()]))
 
     def _rows_of(
         self, blob_id: BlobId, pending: _Pending, row: BlobRow
@@ -377,6 +379,10 @@ class SliverStore:
             pending.placed.pop((shard_index, axis), None)
         await self._drop_slivers(blob_id, [(shard_index, axis)])
 
+    async def discard_piece(self, blob_id: BlobId, name: PieceName) -> None:
+        """Forget a damaged piece, so that its sliver counts as incomplete. Raises as `discard_sliver`."""
+        await self._apply(self.pieces.rows_to_discard(blob_id, [name]))
+
     async def discard_metadata(self, blob_id: BlobId) -> None:
         """Forget damaged metadata, so that it counts as missing."""
         await self._commit({metadata_key(blob_id): None}, [], 0, 0)
@@ -406,9 +412,11 @@ class SliverStore:
                 writes[key] = None
                 slivers += 1
                 size += self._size_of(key)
+        pieces = self.pieces.rows_to_drop(blob_id)
+        writes.update(pieces.writes)
         if writes:
-            await self._commit(writes, [], -slivers, -size)
-        await self._disk.remove(paths)
+            await self._commit(writes, [], pieces.slivers - slivers, pieces.size_bytes - size)
+        await self._disk.remove(paths + pieces.files)
 
     async def drop_shard_page(self, shard_index: int, *, limit: int = 64) -> list[BlobId]:
         """Blobs that still have slivers of a shard, at most `limit`: the caller drops them with `drop_from_shard`."""
@@ -416,11 +424,14 @@ class SliverStore:
         found: dict[BlobId, None] = {}
         for key, _ in self._store.scan(start, end, limit=2 * limit):
             found[split_sliver_key(key)[1]] = None
-        return list(found)
+        found.update(dict.fromkeys(self.pieces.blobs_on_shard(shard_index, limit=limit)))
+        return list(found)[:limit]
 
     async def drop_from_shard(self, blob_id: BlobId, shard_index: int) -> None:
         """Delete what a blob has on one shard."""
         await self._drop_slivers(blob_id, [(shard_index, Axis.PRIMARY), (shard_index, Axis.SECONDARY)])
+        names = self.pieces.names_on_shard(blob_id, shard_index)
+        await self._apply(self.pieces.rows_to_discard(blob_id, names))
 
     async def _drop_slivers(self, blob_id: BlobId, names: list[SliverName]) -> None:
         row = self._blob_row(blob_id)
@@ -466,10 +477,12 @@ class SliverStore:
         return removed
 
     def _is_wanted(self, blob_id: BlobId, name: bytes) -> bool:
-        if blob_id in self._pending:
+        if self.is_pending(blob_id):
             return True  # including one whose name is not known yet; the next start looks again
         row = self._blob_row(blob_id)
-        return row is not None and any(file.name == name for file in row.files)
+        return (row is not None and any(file.name == name for file in row.files)) or self.pieces.names_file(
+            blob_id, name
+        )
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -489,6 +502,12 @@ class SliverStore:
         if place is None:
             return 0
         return len(place.data) if isinstance(place, Inline) else place.size_bytes
+
+    async def _apply(self, changes: Changes) -> None:
+        """Commit rows that let go of something, then remove its files."""
+        if changes.writes:
+            await self._commit(changes.writes, [], changes.slivers, changes.size_bytes)
+        await self._disk.remove(changes.files)
 
     async def _commit(self, writes: dict[bytes, bytes | None], files: list[str], slivers: int, size: int) -> None:
         self._slivers = max(0, self._slivers + slivers)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
+from haulout.codec.metadata import BlobMetadata
 from haulout.crypto.messages import storage_confirmation
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
@@ -20,11 +21,12 @@ from haulout.ledger import keys
 from haulout.node import rules
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
-from haulout.node.errors import MetadataNotFound, NodeStopping, NotRegistered, TooManyRequests
+from haulout.node.errors import InvalidStripes, MetadataNotFound, NodeStopping, NotRegistered, TooManyRequests
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
+from haulout.node.pieces import PieceKeeper, is_in_stripes
 from haulout.node.records import Promise, bit_of
 from haulout.node.symbols import SymbolMaker
 from haulout.node.vault import CheckedSliver, Keep, Vault
@@ -67,6 +69,7 @@ class StorageNode:
         self.identity = identity
         self.vault = vault
         self._symbols = symbols
+        self._pieces = PieceKeeper(vault, workers, metrics, settings)
         self.signer = signer
         self.follower = follower
         self.blob_sync = blob_sync
@@ -120,7 +123,9 @@ class StorageNode:
         async for upload in slivers:
             batch.append(upload)
             batch_bytes += len(upload.bcs)
-            if batch_bytes >= self._settings.upload_batch_bytes or len(batch) >= self._settings.upload_batch_slivers:
+            settings = self._settings
+            full_bytes = settings.upload_batch_bytes if upload.first_stripe is None else settings.piece_batch_bytes
+            if batch_bytes >= full_bytes or len(batch) >= settings.upload_batch_slivers:
                 outcomes += await self._store_batch(epoch, blob_id, batch)
                 batch, batch_bytes = [], 0
         outcomes += await self._store_batch(epoch, blob_id, batch)
@@ -135,6 +140,8 @@ class StorageNode:
         rules.check_epoch(duty, epoch)
         await self.vault.check_writable()
         metadata = await self.vault.metadata(blob_id)
+        if metadata is not None and is_in_stripes(metadata):
+            return await self._store_pieces(epoch, blob_id, metadata, batch)
         held = self.vault.held(blob_id)
 
         refusal: HauloutError | None = None
@@ -143,11 +150,15 @@ class StorageNode:
         for upload in batch:
             try:
                 rules.check_pair_index(upload.pair_index, duty.n_shards)
-                rules.check_sliver_size(len(upload.bcs), duty.n_shards)
-                rules.check_sliver_index(
-                    upload.pair_index, upload.axis, sliver_index_of(upload, blob_id), duty.n_shards
-                )
+                in_stripes = upload.first_stripe is not None
+                rules.check_sliver_size(len(upload.bcs), duty.n_shards, in_stripes=in_stripes)
+                if not in_stripes:
+                    rules.check_sliver_index(
+                        upload.pair_index, upload.axis, sliver_index_of(upload, blob_id), duty.n_shards
+                    )
                 rules.check_has_metadata(metadata is not None, blob_id)
+                if in_stripes:
+                    raise InvalidStripes(blob_id=blob_id_text(blob_id), problem="it is not in stripes")
                 self._check_registered(blob_id)
                 shard_index = rules.check_shard_owned(duty, blob_id, upload.pair_index)
             except HauloutError as e:
@@ -178,6 +189,20 @@ class StorageNode:
             raise refusal
         return outcomes
 
+    async def _store_pieces(
+        self, epoch: int, blob_id: BlobId, metadata: BlobMetadata, batch: Sequence[SliverUpload]
+    ) -> list[Outcome]:
+        """As `_store_batch`, of a blob in stripes."""
+
+        def check() -> None:
+            rules.check_epoch(self.vault.duty(), epoch)
+            self._check_registered(blob_id)
+
+        outcomes, refusal = await self._pieces.store(blob_id, metadata, self.vault.duty(), batch, check)
+        if refusal is not None:
+            raise refusal
+        return outcomes
+
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         """What the node has and lacks of a blob over its own shards; what was uploaded and not confirmed counts.
 
@@ -186,10 +211,14 @@ class StorageNode:
         """
         duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
+        has_metadata = await self.vault.metadata_bytes(blob_id) is not None
+        metadata = await self.vault.metadata(blob_id) if has_metadata else None
+        missing = rules.missing_slivers(duty, blob_id, self.vault.held(blob_id))
         return BlobHoldings(
             is_registered=rules.is_live(self.vault.view, blob_id, duty.epoch),
-            has_metadata=await self.vault.metadata_bytes(blob_id) is not None,
-            missing=rules.missing_slivers(duty, blob_id, self.vault.held(blob_id)),
+            has_metadata=has_metadata,
+            missing=missing,
+            partial=self._pieces.partial(blob_id, metadata, missing, duty),
         )
 
     # --- promising ------------------------------------------------------------------------------------------
@@ -250,17 +279,30 @@ class StorageNode:
         return blob_id + metadata
 
     async def read_slivers(
-        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
         """The asked slivers on own shards, one at a time, each checked against the checksum it was stored with; those
-        that are not here are left out.
+        that are not here are left out. Of a blob in stripes some `stripes` of them, or all, in pieces.
 
         Raises:
-            WrongEpoch, TooManyTargets, SliverIndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned.
+            WrongEpoch, TooManyTargets, SliverIndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned,
+            InvalidStripes.
         """
         duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
         owned = rules.check_may_read_slivers(self.vault.view, blob_id, targets, duty=duty)
+        metadata = await self.vault.metadata(blob_id)
+        if metadata is not None and is_in_stripes(metadata):
+            async for piece in self._pieces.read(blob_id, metadata, owned, stripes):
+                yield piece
+            return
+        if stripes is not None and metadata is not None:
+            raise InvalidStripes(blob_id=blob_id_text(blob_id), problem="it is not in stripes")
         for pair_index, axis, shard_index in owned:
             sliver = await self.vault.sliver(blob_id, shard_index, axis)
             if sliver is not None:

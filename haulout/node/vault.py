@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from haulout.node import rules
 from haulout.node.blob_locks import BlobLocks
 from haulout.node.errors import CorruptRecord
 from haulout.node.metrics import NodeMetrics
+from haulout.node.piece_store import PieceName, StoredPiece
 from haulout.node.records import Promise, bit_of
 from haulout.node.sliver_store import SliverStore
 from haulout.node.space import SpaceGuard
@@ -42,6 +43,16 @@ class CheckedSliver:
     shard_index: ShardIndex
     axis: Axis
     bcs: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPiece:
+    """A segment of a sliver in stripes that was verified; without proof when that is not known yet."""
+
+    name: PieceName
+    data: Buffer
+    leaves: bytes
+    proof: tuple[bytes, ...] | None
 
 
 class Vault:
@@ -126,6 +137,16 @@ class Vault:
             await self._forget_damaged(blob_id, lambda: self.slivers.discard_sliver(blob_id, shard_index, axis))
             return None
 
+    async def piece(self, blob_id: BlobId, name: PieceName) -> StoredPiece | None:
+        """A segment of a sliver as it was verified once; a damaged one is discarded and counts as lacking."""
+        try:
+            return await self.slivers.pieces.get(blob_id, name)
+        except CorruptRecord:
+            if not self.slivers.pieces.segments_held(blob_id).get(name[:2], 0) >> name[2] & 1:
+                return None  # dropped while it was being read: nothing is wrong
+            await self._forget_damaged(blob_id, lambda: self.slivers.discard_piece(blob_id, name))
+            return None
+
     def held(self, blob_id: BlobId) -> int:
         """Slivers held, durable or pending, as bits of `records.bit_of`."""
         return self.slivers.held_mask(blob_id)
@@ -156,6 +177,30 @@ class Vault:
                 await self.slivers.put_sliver(blob_id, sliver.shard_index, sliver.axis, sliver.bcs)
 
         await self._write(blob_id, put)
+
+    async def put_pieces(
+        self, blob_id: BlobId, pieces: Sequence[CheckedPiece], n_segments: int, check: Callable[[], None]
+    ) -> None:
+        """Keep segments of slivers, unless `check` has something against it by now; as `put_slivers`."""
+
+        async def put() -> None:
+            check()
+            given = [(piece.name, piece.data, piece.leaves, piece.proof) for piece in pieces]
+            await self.slivers.pieces.put(blob_id, given, n_segments)
+
+        await self._write(blob_id, put)
+
+    async def prove_pieces(self, blob_id: BlobId, proofs: Mapping[PieceName, tuple[bytes, ...]]) -> None:
+        """Rebuilt pieces count from now on."""
+
+        async def prove() -> None:
+            self.slivers.pieces.prove(blob_id, proofs)
+
+        await self._write(blob_id, prove)
+
+    async def drop_unproven_pieces(self, blob_id: BlobId) -> None:
+        """Forget pieces that were rebuilt and came to nothing."""
+        await self._write(blob_id, lambda: self.slivers.pieces.drop_unproven(blob_id))
 
     async def sync_blob(self, blob_id: BlobId) -> None:
         """Make durable what came for a blob."""

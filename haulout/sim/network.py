@@ -77,14 +77,19 @@ class SimNodeApi:
         )
 
     def read_slivers(
-        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
         wanted = tuple(targets)
         return self._port.download(
             self._address,
             "read_slivers",
             _copied,
-            lambda node: node.read_slivers(epoch=epoch, blob_id=blob_id, targets=wanted),
+            lambda node: node.read_slivers(epoch=epoch, blob_id=blob_id, targets=wanted, stripes=stripes),
         )
 
     async def read_recovery_symbols(
@@ -111,4 +116,4 @@ class SimNodeApi:
 
 
 def _copied(sliver: SliverUpload) -> SliverUpload:
-    return SliverUpload(sliver.pair_index, sliver.axis, bytes(sliver.bcs))
+    return SliverUpload(sliver.pair_index, sliver.axis, bytes(sliver.bcs), sliver.first_stripe)

@@ -17,9 +17,10 @@ from haulout.ports import (
     IncompletePage,
     NodeHealth,
     Outcome,
+    PartialSliver,
     SignedMessage,
 )
-from haulout.primitives import U16_MAX, Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
+from haulout.primitives import U16_MAX, U32_MAX, Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
 from haulout.wire.v1 import storage_pb2 as pb
 
 ID_BYTES = 32
@@ -117,11 +118,28 @@ def read_targets(targets: Iterable[pb.SliverTarget], field: str = "targets") -> 
     return found
 
 
+def write_stripes(stripes: range) -> pb.StripeRange:
+    return pb.StripeRange(first=stripes.start, count=len(stripes))
+
+
+def read_stripes(message: pb.StripeRange) -> range:
+    """Consecutive stripes, at least one."""
+    if not message.count or message.first + message.count > U32_MAX:
+        raise InvalidField(field="stripes", problem=f"{message.count} from {message.first} on")
+    return range(message.first, message.first + message.count)
+
+
 def write_holdings(holdings: BlobHoldings) -> pb.HoldingsResponse:
     return pb.HoldingsResponse(
         is_registered=holdings.is_registered,
         has_metadata=holdings.has_metadata,
         missing=write_targets(holdings.missing),
+        partial=[
+            pb.PartialSliver(
+                pair_index=part.pair_index, axis=write_axis(part.axis), missing=map(write_stripes, part.missing)
+            )
+            for part in holdings.partial
+        ],
     )
 
 
@@ -131,6 +149,14 @@ def read_holdings(message: pb.HoldingsResponse) -> BlobHoldings:
         is_registered=message.is_registered,
         has_metadata=message.has_metadata,
         missing=read_targets(message.missing, "missing"),
+        partial=tuple(
+            PartialSliver(
+                read_pair_index(part.pair_index),
+                read_axis(part.axis),
+                tuple(read_stripes(stripes) for stripes in part.missing),
+            )
+            for part in message.partial
+        ),
     )
 
 

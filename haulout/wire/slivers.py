@@ -35,7 +35,10 @@ async def pack_slivers(
             size = len(sliver.bcs)
             view = memoryview(sliver.bcs)
             header: pb.SliverHeader | None = pb.SliverHeader(
-                pair_index=sliver.pair_index, axis=write_axis(sliver.axis), size_bytes=size
+                pair_index=sliver.pair_index,
+                axis=write_axis(sliver.axis),
+                size_bytes=size,
+                first_stripe=sliver.first_stripe,
             )
             at = 0
             while header is not None or at < size:
@@ -108,7 +111,12 @@ class SliverAssembler:
 
 
 def _sliver(header: pb.SliverHeader, data: bytes | bytearray) -> SliverUpload:
-    return SliverUpload(pair_index=read_pair_index(header.pair_index), axis=read_axis(header.axis), bcs=data)
+    return SliverUpload(
+        pair_index=read_pair_index(header.pair_index),
+        axis=read_axis(header.axis),
+        bcs=data,
+        first_stripe=header.first_stripe if header.HasField("first_stripe") else None,
+    )
 
 
 def _surplus(header: pb.SliverHeader) -> InvalidField:

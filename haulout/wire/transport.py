@@ -176,18 +176,31 @@ class GrpcStorageNode:
         return answer.metadata_with_id
 
     async def read_slivers(
-        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
-        """The asked slivers as they arrive, not verified here."""
+        """The asked slivers, or stripes of them, as they arrive, not verified here."""
         operation = "ReadSlivers"
-        request = pb.ReadSliversRequest(epoch=epoch, blob_id=blob_id, targets=convert.write_targets(targets))
-        open_targets = set(targets)
+        request = pb.ReadSliversRequest(
+            epoch=epoch,
+            blob_id=blob_id,
+            targets=convert.write_targets(targets),
+            stripes=None if stripes is None else convert.write_stripes(stripes),
+        )
+        asked = set(targets)
+        seen: set[tuple[tuple[SliverPairIndex, Axis], int | None]] = set()
 
         def check_header(header: pb.SliverHeader) -> None:
             target = (SliverPairIndex(header.pair_index), convert.read_axis(header.axis))
-            if target not in open_targets:
+            first = header.first_stripe if header.HasField("first_stripe") else None
+            is_asked = target in asked and (stripes is None or first in stripes)
+            if not is_asked or (target, first) in seen:
                 raise InvalidField(field="header", problem=f"sliver {target} was not asked for, or came twice")
-            open_targets.remove(target)
+            seen.add((target, first))
             if header.size_bytes > self._max_sliver_bytes:
                 raise InvalidField(field="size_bytes", problem=f"{header.size_bytes} is above {self._max_sliver_bytes}")
 

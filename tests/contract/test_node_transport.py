@@ -7,6 +7,7 @@ download that ends early ends on both sides.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from haulout.ports import (
     IncompletePage,
     NodeHealth,
     Outcome,
+    PartialSliver,
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
@@ -66,6 +68,7 @@ class MemoryNode:
         self.refuse_pair: int | None = None
         self.gate: asyncio.Event | None = None
         self.metadata: dict[BlobId, bytes] = {}
+        self.pieces: list[SliverUpload] = []
         self.slivers: dict[tuple[BlobId, SliverPairIndex, Axis], bytes] = {}
         self.taken: list[tuple[SliverPairIndex, Axis]] = []
         self.asked: list[tuple[object, ...]] = []
@@ -103,6 +106,10 @@ class MemoryNode:
             async for sliver in slivers:
                 if sliver.pair_index == self.refuse_pair:
                     raise NotRegistered(blob_id="its name", height=12)
+                if sliver.first_stripe is not None:
+                    self.pieces.append(dataclasses.replace(sliver, bcs=bytes(sliver.bcs)))
+                    outcomes.append(Outcome.STORED)
+                    continue
                 name = (blob_id, sliver.pair_index, sliver.axis)
                 outcomes.append(Outcome.ALREADY_STORED if name in self.slivers else Outcome.STORED)
                 self.slivers[name] = bytes(sliver.bcs)
@@ -120,7 +127,11 @@ class MemoryNode:
             for axis in Axis
             if (blob_id, SliverPairIndex(pair), axis) not in self.slivers
         )
-        return BlobHoldings(is_registered=True, has_metadata=blob_id in self.metadata, missing=missing)
+        partial = tuple(
+            PartialSliver(piece.pair_index, piece.axis, (range(9, 12), range(20, 21))) for piece in self.pieces
+        )
+        has_metadata = blob_id in self.metadata
+        return BlobHoldings(is_registered=True, has_metadata=has_metadata, missing=missing, partial=partial)
 
     async def confirm_blob(
         self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
@@ -141,10 +152,18 @@ class MemoryNode:
         return bytes(blob_id) + self.metadata[blob_id]
 
     async def read_slivers(
-        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
         self._check(epoch)
         try:
+            for piece in self.pieces:
+                if stripes is not None and piece.first_stripe in stripes:
+                    yield piece
             for pair, axis in targets:
                 if (blob_id, pair, axis) in self.slivers:
                     yield SliverUpload(pair, axis, self.slivers[blob_id, pair, axis])
@@ -292,6 +311,26 @@ def test_asked_slivers_come_back_and_lacking_ones_are_left_out(scene: Scene, nod
         }
         assert found == {(one.pair_index, one.axis): one.bcs for one in kept}
         assert [got async for got in api.read_slivers(epoch=EPOCH, blob_id=OTHER, targets=targets)] == []
+
+    scene.play(story)
+
+
+def test_stripes_travel_with_where_they_begin(scene: Scene, node: MemoryNode) -> None:
+    pieces = [
+        dataclasses.replace(sliver(2, Axis.SECONDARY, size), first_stripe=first)
+        for first, size in ((0, 30), (8, 2_500_000), (16, 1))
+    ]
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        node.metadata[BLOB] = b"m"
+        outcomes = await api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(*pieces))
+        assert list(outcomes) == [Outcome.STORED] * 3
+        assert node.pieces == pieces
+        targets = [(SliverPairIndex(2), Axis.SECONDARY)]
+        found = api.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=targets, stripes=range(8, 17))
+        assert [dataclasses.replace(got, bcs=bytes(got.bcs)) async for got in found] == pieces[1:]
+        partial = (await api.holdings(epoch=EPOCH, blob_id=BLOB)).partial
+        assert partial[0] == PartialSliver(SliverPairIndex(2), Axis.SECONDARY, (range(9, 12), range(20, 21)))
 
     scene.play(story)
 

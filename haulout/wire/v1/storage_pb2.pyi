@@ -102,32 +102,64 @@ class SliverTarget(_message.Message):
 Global___SliverTarget: _TypeAlias = SliverTarget  # noqa: Y015
 
 @_typing.final
+class StripeRange(_message.Message):
+    """Consecutive stripes of a blob that is encoded in stripes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """The first one."""
+    count: _builtins.int
+    """How many, at least one."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StripeRange: _TypeAlias = StripeRange  # noqa: Y015
+
+@_typing.final
 class SliverHeader(_message.Message):
-    """Stands before the first bytes of a sliver."""
+    """Stands before the first bytes of a sliver, or of some stripes of one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAIR_INDEX_FIELD_NUMBER: _builtins.int
     AXIS_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    FIRST_STRIPE_FIELD_NUMBER: _builtins.int
     pair_index: _builtins.int
     """Sliver pair, below the number of shards."""
     axis: Global___Axis.ValueType
     """Which sliver of the pair."""
     size_bytes: _builtins.int
     """Length of the sliver's canonical bytes; the parts that follow add up to it."""
+    first_stripe: _builtins.int
+    """Set for stripes of a sliver: the first of them. What follows are these stripes with their proof (BCS)."""
     def __init__(
         self,
         *,
         pair_index: _builtins.int = ...,
         axis: Global___Axis.ValueType = ...,
         size_bytes: _builtins.int = ...,
+        first_stripe: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_stripe", b"_first_stripe", "first_stripe", b"first_stripe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "pair_index", b"pair_index", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_stripe", b"_first_stripe", "axis", b"axis", "first_stripe", b"first_stripe", "pair_index", b"pair_index", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_stripe: _TypeAlias = _typing.Literal["first_stripe"]  # noqa: Y015
+    _WhichOneofArgType__first_stripe: _TypeAlias = _typing.Literal["_first_stripe", b"_first_stripe"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_stripe) -> _WhichOneofReturnType__first_stripe | None: ...
 
 Global___SliverHeader: _TypeAlias = SliverHeader  # noqa: Y015
 
@@ -318,6 +350,7 @@ class HoldingsResponse(_message.Message):
     IS_REGISTERED_FIELD_NUMBER: _builtins.int
     HAS_METADATA_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
     is_registered: _builtins.bool
     """Whether the node has seen a live registration."""
     has_metadata: _builtins.bool
@@ -326,20 +359,57 @@ class HoldingsResponse(_message.Message):
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___SliverTarget]:
         """Slivers of the node's own shards that are not stored."""
 
+    @_builtins.property
+    def partial(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartialSliver]:
+        """Those of them of which some stripes are stored."""
+
     def __init__(
         self,
         *,
         is_registered: _builtins.bool = ...,
         has_metadata: _builtins.bool = ...,
         missing: _abc.Iterable[Global___SliverTarget] | None = ...,
+        partial: _abc.Iterable[Global___PartialSliver] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_metadata", b"has_metadata", "is_registered", b"is_registered", "missing", b"missing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_metadata", b"has_metadata", "is_registered", b"is_registered", "missing", b"missing", "partial", b"partial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HoldingsResponse: _TypeAlias = HoldingsResponse  # noqa: Y015
+
+@_typing.final
+class PartialSliver(_message.Message):
+    """A sliver of which some stripes are stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIR_INDEX_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    pair_index: _builtins.int
+    """Sliver pair, below the number of shards."""
+    axis: Global___Axis.ValueType
+    """Which sliver of the pair."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___StripeRange]:
+        """The stripes that are not stored, ascending."""
+
+    def __init__(
+        self,
+        *,
+        pair_index: _builtins.int = ...,
+        axis: Global___Axis.ValueType = ...,
+        missing: _abc.Iterable[Global___StripeRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "missing", b"missing", "pair_index", b"pair_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartialSliver: _TypeAlias = PartialSliver  # noqa: Y015
 
 @_typing.final
 class ConfirmBlobRequest(_message.Message):
@@ -450,6 +520,7 @@ class ReadSliversRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     BLOB_ID_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    STRIPES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epoch the request is made for."""
     blob_id: _builtins.bytes
@@ -458,18 +529,25 @@ class ReadSliversRequest(_message.Message):
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SliverTarget]:
         """What is asked for; at most two per shard, none twice."""
 
+    @_builtins.property
+    def stripes(self) -> Global___StripeRange:
+        """Of a blob in stripes: only these, in pieces. Absent for all of them, and for blobs that are not in stripes."""
+
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         blob_id: _builtins.bytes = ...,
         targets: _abc.Iterable[Global___SliverTarget] | None = ...,
+        stripes: Global___StripeRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stripes", b"_stripes", "stripes", b"stripes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob_id", b"blob_id", "epoch", b"epoch", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stripes", b"_stripes", "blob_id", b"blob_id", "epoch", b"epoch", "stripes", b"stripes", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stripes: _TypeAlias = _typing.Literal["stripes"]  # noqa: Y015
+    _WhichOneofArgType__stripes: _TypeAlias = _typing.Literal["_stripes", b"_stripes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stripes) -> _WhichOneofReturnType__stripes | None: ...
 
 Global___ReadSliversRequest: _TypeAlias = ReadSliversRequest  # noqa: Y015
 

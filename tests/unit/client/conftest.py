@@ -189,7 +189,12 @@ class FakeNode:
         return bytes(raw)
 
     async def read_slivers(
-        self, *, epoch: int, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]]
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
         await self._enter("read_slivers", epoch)
         if self.answers_others:

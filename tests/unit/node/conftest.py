@@ -11,6 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from haulout import bcs, codec
+from haulout.codec import SliverStripes, rs8
+from haulout.codec.stripes import build_stripe_proof
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import DiskFull, Unreachable
@@ -23,7 +25,7 @@ from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.sliver_store import Layout
 from haulout.node.storage_node import StorageNode
 from haulout.ports import SignedMessage, SliverUpload
-from haulout.primitives import Axis, BlobId, ObjectId, pair_of_shard, sliver_index_of_pair
+from haulout.primitives import Axis, BlobId, EncodingType, ObjectId, pair_of_shard, sliver_index_of_pair
 from haulout.replica.replica import Replica
 from haulout.sequencer.sequencer import Sequencer
 from haulout.world.errors import NoSuchFile
@@ -37,7 +39,7 @@ SETTINGS = NodeSettings(
     registration_wait_ms=0,
     repair_delay_ms=1_000,
     reserve_bytes=1_000,
-    layout=Layout(inline_bytes=400, pack_bytes=2_000, own_file_bytes=5_000),
+    layout=Layout(inline_bytes=400, inline_piece_bytes=1_000, pack_bytes=2_000, own_file_bytes=5_000),
 )
 
 
@@ -289,8 +291,8 @@ class World:
         await settle()
 
     @staticmethod
-    def encode(data: bytes):
-        return codec.encode_blob(data, N_SHARDS)
+    def encode(data: bytes, encoding: EncodingType = EncodingType.RS2):
+        return codec.encode_blob(data, N_SHARDS, encoding=encoding)
 
     @staticmethod
     async def stream(items: Iterable[SliverUpload]) -> AsyncIterator[SliverUpload]:
@@ -318,7 +320,7 @@ class World:
         return result
 
     async def register(self, blob, *, deletable: bool = False) -> ObjectId:
-        size = codec.sizes.encoded_length(blob.metadata.unencoded_length, N_SHARDS)
+        size = codec.sizes.encoded_length(blob.metadata.unencoded_length, N_SHARDS, blob.metadata.encoding_type)
         result = await self.submit(
             ReserveSpace(size, 0, self.epoch + 5),
             RegisterBlob(
@@ -356,6 +358,9 @@ class World:
         found = []
         for shard in node.shards():
             pair = pair_of_shard(shard, blob.blob_id, N_SHARDS)
+            if blob.metadata.encoding_type is EncodingType.RS8:
+                found += [piece for axis in Axis for piece in pieces_of(blob, pair, axis)]
+                continue
             found += [SliverUpload(pair, axis, self.sliver(blob, pair, axis)) for axis in Axis]
         return found
 
@@ -375,15 +380,32 @@ class World:
             for index in indices
         }
 
-    async def store(self, data: bytes, *indices: int, deletable: bool = False):
+    async def store(
+        self, data: bytes, *indices: int, deletable: bool = False, encoding: EncodingType = EncodingType.RS2
+    ):
         """Register, upload to these nodes (all by default), confirm, certify."""
-        blob = self.encode(data)
+        blob = self.encode(data, encoding)
         indices = indices or tuple(range(N_NODES))
         object_id = await self.register(blob, deletable=deletable)
         await self.upload(blob, *indices)
         confirmations = await self.confirm(blob.blob_id, object_id if deletable else None, *indices)
         await self.certify(object_id, confirmations)
         return blob, object_id
+
+
+def pieces_of(blob, pair: int, axis: Axis) -> list[SliverUpload]:
+    """All segments of a sliver in stripes, with their proofs."""
+    striping = rs8.striping_of_blob(blob.metadata)
+    index, size = sliver_index_of_pair(pair, axis, N_SHARDS), striping.part_bytes(axis)
+    whole = blob.sliver_data(axis, index)
+    roots = rs8.stripe_roots(striping, axis, rs8.as_parts(striping, axis, whole))
+    found = []
+    for stripes in map(striping.segment, range(striping.n_segments)):
+        data = whole[stripes.start * size : stripes.stop * size]
+        proof = build_stripe_proof(roots, stripes)
+        piece = SliverStripes(data, striping.symbol_size_bytes, index, stripes.start, proof)
+        found.append(SliverUpload(pair, axis, bcs.encode(piece), stripes.start))
+    return found
 
 
 async def settle() -> None:

@@ -136,9 +136,10 @@ def test_checks_indices_and_sizes_of_a_sliver() -> None:
     for pair_index in (7, 65_535):
         with pytest.raises(SliverIndexOutOfRange):
             rules.check_pair_index(pair_index, 7)
-    rules.check_sliver_size(5 * 65_534 + 128, 7)
+    rules.check_sliver_size(5 * 65_534 + 128, 7, in_stripes=False)
+    rules.check_sliver_size(1 << 20, 7, in_stripes=True)
     with pytest.raises(SliverTooLarge):
-        rules.check_sliver_size(5 * 65_534 + 129, 7)
+        rules.check_sliver_size(5 * 65_534 + 129, 7, in_stripes=False)
     rules.check_sliver_index(2, Axis.PRIMARY, 2, 7)
     rules.check_sliver_index(2, Axis.SECONDARY, 4, 7)
     with pytest.raises(SliverIndexMismatch):

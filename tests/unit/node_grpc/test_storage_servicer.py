@@ -63,7 +63,9 @@ class Node:
         await self._step(("confirm_blob", object_id, wait_ms))
         return SignedMessage(b"m", b"s" * 96)
 
-    async def read_slivers(self, *, epoch: int, blob_id: bytes, targets: Sequence[Any]) -> AsyncIterator[SliverUpload]:
+    async def read_slivers(
+        self, *, epoch: int, blob_id: bytes, targets: Sequence[Any], stripes: Any = None
+    ) -> AsyncIterator[SliverUpload]:
         await self._step(("read_slivers", targets))
         for pair, axis in targets:
             yield SliverUpload(pair, axis, b"bytes")

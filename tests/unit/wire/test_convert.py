@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulout.errors import InvalidField
-from haulout.ports import BlobHoldings, IncompleteBlob, IncompletePage, NodeHealth, Outcome, SignedMessage
+from haulout.ports import (
+    BlobHoldings,
+    IncompleteBlob,
+    IncompletePage,
+    NodeHealth,
+    Outcome,
+    PartialSliver,
+    SignedMessage,
+)
 from haulout.primitives import Axis
 from haulout.wire import convert
 from haulout.wire.v1 import storage_pb2 as pb
@@ -20,7 +28,20 @@ u16 = st.integers(0, (1 << 16) - 1)
 u32 = st.integers(0, (1 << 32) - 1)
 u64 = st.integers(0, (1 << 64) - 1)
 targets = st.lists(st.tuples(u16, st.sampled_from(Axis)), unique=True, max_size=9).map(tuple)
-holdings = st.builds(BlobHoldings, is_registered=st.booleans(), has_metadata=st.booleans(), missing=targets)
+stripes = st.builds(lambda first, count: range(first, first + count), st.integers(0, 1 << 30), st.integers(1, 1 << 30))
+partial = st.builds(
+    PartialSliver,
+    pair_index=st.integers(0, 999),
+    axis=st.sampled_from(Axis),
+    missing=st.lists(stripes, max_size=3).map(tuple),
+)
+holdings = st.builds(
+    BlobHoldings,
+    is_registered=st.booleans(),
+    has_metadata=st.booleans(),
+    missing=targets,
+    partial=st.lists(partial, max_size=3).map(tuple),
+)
 healths = st.builds(
     NodeHealth,
     node_id=ids,

@@ -1,0 +1,261 @@
+"""Rebuilding slivers in stripes, segment by segment, so that a blob of any size is repaired in bounded memory.
+
+For each segment enough primary pieces are read, own ones first, and verified; the segment is decoded, and the parts of
+what is lacking are made from it. What proves those parts takes the roots of all stripes, so it is known only after the
+last segment: until then they are kept as unproven pieces. Then the tree of each rebuilt sliver is compared with the
+metadata, the proofs are cut out of it, and the pieces count.
+
+If it stops half-way, unproven pieces are forgotten, and the blob is still on the list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from haulout import bcs
+from haulout.codec.metadata import BlobMetadata, SliverStripes
+from haulout.codec.rs8 import Striping, encode_stripe, striping_of_blob
+from haulout.codec.rs8 import stripe_roots as roots_of
+from haulout.codec.stripes import decode_stripes, leaves_of, stripes_of, verify_stripes
+from haulout.crypto.merkle import compute_root
+from haulout.crypto.merkle_range import build_range_proof
+from haulout.errors import Corrupt, HauloutError
+from haulout.node import rules
+from haulout.node.errors import RepairFailed
+from haulout.node.metrics import NodeMetrics
+from haulout.node.peers import Peer, Peers
+from haulout.node.pieces import DIGEST_BYTES
+from haulout.node.vault import CheckedPiece, Vault
+from haulout.ports import SliverUpload, Workers
+from haulout.primitives import (
+    Axis,
+    BlobId,
+    ShardIndex,
+    SliverPairIndex,
+    blob_id_text,
+    min_decodable,
+    pair_of_shard,
+    shard_of_pair,
+    sliver_index_of_pair,
+)
+
+SliverPlace = tuple[Axis, int]  # axis, sliver index
+
+
+class StripedRepair:
+    """Completes blobs whose slivers are in stripes."""
+
+    def __init__(self, *, vault: Vault, peers: Peers, workers: Workers, metrics: NodeMetrics) -> None:
+        self._vault = vault
+        self._peers = peers
+        self._workers = workers
+        self._metrics = metrics
+
+    async def rebuild(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+        check: Callable[[], None],
+    ) -> None:
+        """Rebuild these slivers; they are durable with the blob's next sync.
+
+        Args:
+            check: raises when the blob is not wanted any more.
+
+        Raises:
+            RepairFailed: the others do not give enough, or the blob is encoded wrongly.
+            DiskFull, StorageFailed.
+        """
+        try:
+            await self._rebuild_segments(blob_id, metadata, missing, duty, check)
+            await self._prove(blob_id, metadata, missing, duty)
+        except BaseException:
+            await self._vault.drop_unproven_pieces(blob_id)
+            raise
+        for _, axis in missing:
+            self._metrics.rebuilt_slivers.labels(axis.name.lower()).inc()
+
+    async def _rebuild_segments(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+        check: Callable[[], None],
+    ) -> None:
+        striping = striping_of_blob(metadata)
+        held = self._vault.slivers.pieces.segments_held(blob_id)
+        named = [(int(shard_of_pair(pair, blob_id, duty.n_shards)), axis, pair) for pair, axis in missing]
+        for segment in range(striping.n_segments):
+            lacking = [name for name in named if not held.get(name[:2], 0) >> segment & 1]
+            if not lacking:
+                continue
+            stripes = striping.segment(segment)
+            pieces = await self._gather(blob_id, metadata, striping, segment, duty)
+            places = [(axis, int(sliver_index_of_pair(pair, axis, duty.n_shards))) for _, axis, pair in lacking]
+            parts = await self._workers.run(rebuild_segment, metadata, striping, pieces, stripes, places)
+            new = [
+                CheckedPiece((shard, axis, segment), data, leaves, None)
+                for (shard, axis, _), (data, leaves) in zip(lacking, parts, strict=True)
+            ]
+            await self._vault.put_pieces(blob_id, new, striping.n_segments, check)
+
+    async def _gather(
+        self, blob_id: BlobId, metadata: BlobMetadata, striping: Striping, segment: int, duty: rules.Duty
+    ) -> list[SliverStripes]:
+        """One segment of enough primary slivers, verified."""
+        needed = min_decodable(duty.n_shards)
+        stripes = striping.segment(segment)
+        found: dict[int, SliverStripes] = {}
+        for shard_index in duty.shards:
+            if len(found) == needed:
+                break
+            stored = await self._vault.piece(blob_id, (int(shard_index), Axis.PRIMARY, segment))
+            if stored is not None:
+                index = sliver_index_of_pair(
+                    pair_of_shard(shard_index, blob_id, duty.n_shards), Axis.PRIMARY, duty.n_shards
+                )
+                found[index] = SliverStripes(
+                    stored.data, striping.symbol_size_bytes, index, stripes.start, stored.proof
+                )
+        waiting = self._peers.available(self._vault.view, duty.epoch)
+        while len(found) < needed and waiting:
+            wave: list[tuple[Peer, list[SliverPairIndex]]] = []
+            expected = len(found)
+            while waiting and expected < needed:
+                peer = waiting.pop()
+                pairs = [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards]
+                pairs = pairs[: needed - expected]
+                wave.append((peer, pairs))
+                expected += len(pairs)
+            answers = await asyncio.gather(
+                *(self._read(blob_id, metadata, stripes, peer, pairs, duty) for peer, pairs in wave)
+            )
+            for answer in answers:
+                found.update((piece.index, piece) for piece in answer)
+        if len(found) < needed:
+            problem = f"{len(found)} of {needed} primary slivers can be had in stripe {stripes.start}"
+            raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
+        return [found[index] for index in sorted(found)[:needed]]
+
+    async def _read(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        stripes: range,
+        peer: Peer,
+        pairs: Sequence[SliverPairIndex],
+        duty: rules.Duty,
+    ) -> list[SliverStripes]:
+        """Stripes of primary slivers of a peer that verify."""
+        targets = [(pair_index, Axis.PRIMARY) for pair_index in pairs]
+
+        async def read() -> list[SliverUpload]:
+            api = self._peers.connect(peer)
+            stream = api.read_slivers(epoch=duty.epoch, blob_id=blob_id, targets=targets, stripes=stripes)
+            return [upload async for upload in stream]
+
+        try:
+            uploads = await self._peers.ask(peer, read())
+        except HauloutError:
+            return []
+        self._metrics.repair_bytes.inc(sum(len(upload.bcs) for upload in uploads))
+        good, all_good = await self._workers.run(check_pieces, metadata, uploads, frozenset(pairs), stripes)
+        if not all_good:
+            self._peers.report_lie(peer)
+        return good
+
+    async def _prove(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> None:
+        """Compare the rebuilt slivers with the metadata and give their pieces their proofs."""
+        striping = striping_of_blob(metadata)
+        proofs = {}
+        for pair, axis in missing:
+            shard = int(shard_of_pair(pair, blob_id, duty.n_shards))
+            leaves: list[bytes] = []
+            for segment in range(striping.n_segments):
+                raw = self._vault.slivers.pieces.leaves(blob_id, (shard, axis, segment))
+                if raw is None:
+                    raise RepairFailed(blob_id=blob_id_text(blob_id), problem="it was let go of meanwhile")
+                leaves += split_leaves(raw)
+            sliver_hash = metadata.sliver_hash(axis, sliver_index_of_pair(pair, axis, duty.n_shards))
+            of_sliver = await self._workers.run(prove_segments, striping, leaves, sliver_hash)
+            if of_sliver is None:
+                self._metrics.inconsistent_blobs.inc()
+                raise RepairFailed(
+                    blob_id=blob_id_text(blob_id), problem="its own slivers prove that it is encoded wrongly"
+                )
+            proofs.update({(shard, axis, segment): proof for segment, proof in enumerate(of_sliver)})
+        await self._vault.prove_pieces(blob_id, proofs)
+
+
+def check_pieces(
+    metadata: BlobMetadata, uploads: Sequence[SliverUpload], pairs: frozenset[SliverPairIndex], stripes: range
+) -> tuple[list[SliverStripes], bool]:
+    """The pieces of primary slivers that are what was asked for, and whether all are."""
+    good: dict[int, SliverStripes] = {}
+    all_good = True
+    striping = striping_of_blob(metadata)
+    for upload in uploads:
+        try:
+            piece: SliverStripes = bcs.decode(SliverStripes, upload.bcs)
+            is_asked = upload.axis is Axis.PRIMARY and upload.pair_index in pairs and piece.index == upload.pair_index
+            if not is_asked or stripes_of(striping, Axis.PRIMARY, piece) != stripes:
+                raise Corrupt("a piece came that was not asked for")
+            verify_stripes(metadata, Axis.PRIMARY, piece)
+        except HauloutError:
+            all_good = False
+            continue
+        good[piece.index] = piece
+    return list(good.values()), all_good
+
+
+def rebuild_segment(
+    metadata: BlobMetadata,
+    striping: Striping,
+    pieces: Sequence[SliverStripes],
+    stripes: range,
+    places: Sequence[SliverPlace],
+) -> list[tuple[bytes, bytes]]:
+    """The bytes and the leaf hashes of some slivers in consecutive stripes, from verified primary pieces."""
+    matrices = decode_stripes(metadata, pieces, Axis.PRIMARY, stripes)
+    n, k1, k2, size = striping.n_shards, striping.n_rows, striping.n_columns, striping.symbol_size_bytes
+    primary = np.empty((n - k1, k2, size), np.uint8)
+    secondary = np.empty((n, k1, size), np.uint8)
+    found: dict[SliverPlace, list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = {place: [] for place in places}
+    for rows in matrices:
+        encode_stripe(striping, rows, primary, secondary)
+        for axis, index in places:
+            part = secondary[index] if axis is Axis.SECONDARY else rows[index] if index < k1 else primary[index - k1]
+            found[axis, index].append(part.copy())
+    results = []
+    for axis, index in places:
+        parts = np.stack(found.pop((axis, index)))
+        leaves = b"".join(leaves_of(roots_of(striping, axis, parts)))
+        results.append((parts.tobytes(), leaves))
+    return results
+
+
+def prove_segments(
+    striping: Striping, leaves: Sequence[bytes], sliver_hash: bytes | None
+) -> list[tuple[bytes, ...]] | None:
+    """The proof of each segment of a sliver, or None when its leaves do not lead to its hash."""
+    if compute_root(leaves) != sliver_hash:
+        return None
+    segments = [striping.segment(index) for index in range(striping.n_segments)]
+    return [build_range_proof(leaves, stripes.start, stripes.stop) for stripes in segments]
+
+
+def split_leaves(raw: bytes) -> list[bytes]:
+    """Leaf hashes that stand one after the other."""
+    return [raw[at : at + DIGEST_BYTES] for at in range(0, len(raw), DIGEST_BYTES)]
