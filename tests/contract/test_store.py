@@ -198,7 +198,7 @@ def test_closing_and_opening_keeps_every_commit(store_case, tmp_path):
 Op = st.dictionaries(st.binary(max_size=2), st.none() | st.binary(max_size=3), max_size=8)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commits=st.lists(Op, max_size=8), start=st.binary(max_size=2), end=st.binary(max_size=2))
 def test_agrees_with_a_dictionary(store_case, tmp_path_factory, commits, start, end):
     async def story() -> None:

@@ -2,7 +2,7 @@
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from haulout import codec
 from haulout.codec import ConsistencyCheck, EncodedBlob, RecoverySymbol, Sliver, sizes
@@ -29,7 +29,6 @@ def spoil(sliver: Sliver, at: int) -> Sliver:
     return Sliver(bytes(data), sliver.symbol_size_bytes, sliver.index)
 
 
-@settings(max_examples=60, deadline=None)
 @given(encoded_blobs(), AXES, st.data())
 def test_any_sufficient_subset_decodes(made: tuple[bytes, EncodedBlob], axis: Axis, draw: st.DataObject) -> None:
     data, blob = made
@@ -42,7 +41,6 @@ def test_any_sufficient_subset_decodes(made: tuple[bytes, EncodedBlob], axis: Ax
     assert codec.compute_blob_id(data, n_shards) == (blob.blob_id, blob.metadata)
 
 
-@settings(max_examples=60, deadline=None)
 @given(encoded_blobs(n_max=25), AXES, st.data())
 def test_a_lost_sliver_is_rebuilt_from_any_sources(
     made: tuple[bytes, EncodedBlob], axis: Axis, draw: st.DataObject
@@ -62,7 +60,6 @@ def test_a_lost_sliver_is_rebuilt_from_any_sources(
     assert codec.recover_sliver(symbols, blob.metadata, target, axis) == blob.sliver(axis, target)
 
 
-@settings(max_examples=60, deadline=None)
 @given(encoded_blobs(n_max=25), AXES, st.data())
 def test_no_wrong_byte_goes_unnoticed(made: tuple[bytes, EncodedBlob], axis: Axis, draw: st.DataObject) -> None:
     data, blob = made

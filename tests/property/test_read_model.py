@@ -380,7 +380,7 @@ def check_equals_state(path: Path, world: World) -> None:
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     crashes=st.lists(st.integers(0, 200), max_size=4),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings.default.max_examples // 5 + 30, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_equal_the_ledgers_state_whatever_batches_and_crashes(
     script: list[list[Step]], sizes: list[int], crashes: list[int]
 ) -> None:

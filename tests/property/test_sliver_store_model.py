@@ -136,4 +136,4 @@ class SliverStoreMachine(RuleBasedStateMachine):
 
 
 TestSliverStore = SliverStoreMachine.TestCase
-TestSliverStore.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestSliverStore.settings = settings(max_examples=settings.default.max_examples, stateful_step_count=25)

@@ -82,13 +82,13 @@ def test_proofs_of_a_large_tree_are_short() -> None:
     assert max(len(prove(STORED, key)) for key in ROWS) < 800
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.binary(max_size=80), st.none() | st.binary(max_size=4))
 def test_no_bytes_make_it_raise(proof: bytes, value: bytes | None) -> None:
     assert not verify(ROOT, b"7", value, proof)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_no_flipped_byte_passes(at: int, flip: int) -> None:
     proof = bytearray(prove(STORED, b"7"))

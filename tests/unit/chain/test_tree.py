@@ -74,7 +74,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(changes)
 def test_root_is_that_of_the_naive_tree_after_every_batch(batches: list[dict[bytes, bytes | None]]) -> None:
     pages, rows = Pages(), dict[bytes, bytes]()

@@ -83,7 +83,7 @@ def test_a_cpu_without_shuffles_gets_no_kernels() -> None:
         simd.choose_instruction_set(frozenset({"sse2"}), is_arm=False)
 
 
-@settings(max_examples=200)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(
     st.integers(0, 5), st.integers(0, 20), st.integers(0, 700), st.integers(0, 255), st.integers(0, 63), st.booleans(),
     st.integers(0, 1 << 32),
@@ -107,7 +107,6 @@ def test_hashes_in_lanes_are_those_of_hashlib(
     assert (plain == digests).all()
 
 
-@settings(max_examples=60)
 @given(st.integers(0, 40), st.integers(1, 70), st.booleans(), st.integers(0, 1 << 32))
 def test_trees_built_together_have_the_roots_of_single_ones(n_trees: int, n: int, turned: bool, seed: int) -> None:
     leaves = np.random.default_rng(seed).integers(0, 256, (n_trees, n, 32), dtype=np.uint8)
@@ -127,7 +126,7 @@ def test_trees_that_do_not_fit_the_cache_together() -> None:
     assert (native == plain).all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.integers(4, 60), st.integers(0, 30_000), st.binary(min_size=1, max_size=64))
 def test_blobs_are_encoded_alike(n_shards: int, length: int, pattern: bytes) -> None:
     data = (pattern * (length // len(pattern) + 1))[:length]

@@ -59,7 +59,6 @@ def piece_of(blob: EncodedBlob, axis: Axis, index: int, wanted: range) -> Sliver
 
 
 class TestCode:
-    @settings(max_examples=40, deadline=None)
     @given(st.data())
     def test_is_that_of_reedsolo_symbol_by_symbol(self, data: st.DataObject) -> None:
         n = data.draw(st.integers(2, 60))
@@ -85,7 +84,6 @@ class TestCode:
         assert MatrixCode(3, 4).generator.values.tolist() == [[1, 1, 1]]
         assert MatrixCode(2, 4).generator.values.tolist() == [[7, 3], [6, 2]]
 
-    @settings(max_examples=60, deadline=None)
     @given(
         st.integers(1, 9), st.integers(1, 14), st.integers(1, 3), st.integers(1, 1500), st.integers(0, 63), st.data()
     )
@@ -194,7 +192,7 @@ class TestStripes:
 
 
 class TestWholeBlob:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=settings.default.max_examples // 2)
     @given(st.integers(4, 30), st.integers(0, 30_000), st.integers(0, 1 << 32), st.data())
     def test_any_slivers_decode(self, n: int, length: int, seed: int, data: st.DataObject) -> None:
         content = np.random.default_rng(seed).integers(0, 256, length, dtype=np.uint8).tobytes()

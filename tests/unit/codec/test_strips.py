@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from haulout.codec.galois import LOG_ZERO, logs, multiply, multiply_logs
@@ -42,7 +42,6 @@ def memory_of(array: Symbols) -> Symbols:
     return array
 
 
-@settings(max_examples=60)
 @given(N_SHARDS, st.booleans(), SIZES, st.integers(0, 9), st.integers(0, 1 << 32), st.data())
 def test_repair_symbols_are_those_of_the_plain_encoder(
     n: int, primary: bool, size: int, n_words: int, seed: int, data: st.DataObject
@@ -60,7 +59,6 @@ def test_repair_symbols_are_those_of_the_plain_encoder(
     assert (memory_of(native) == before).all(), "something was written beside the symbols"
 
 
-@settings(max_examples=60)
 @given(N_SHARDS, st.booleans(), st.booleans(), SIZES, st.integers(1, 5), st.integers(0, 1 << 32), st.data())
 def test_missing_symbols_come_back(
     n: int, primary: bool, by_matrix: bool, size: int, n_words: int, seed: int, data: st.DataObject

@@ -230,7 +230,7 @@ def shared_world(network: DevelopmentNetwork) -> Sandbox:
     return Sandbox(network, KeyedHash())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3 * settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_bytes_make_apply_raise(data: st.DataObject, shared_world: Sandbox) -> None:
     world = shared_world

@@ -19,7 +19,7 @@ def drafted(base: Draft | EmptyView | CachedView, changes: list[tuple[bytes, byt
     return draft
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=6 * settings.default.max_examples)
 @given(
     layers=st.lists(writes, min_size=1, max_size=4),
     start=some_keys,

@@ -131,7 +131,7 @@ def test_fields_of_a_newer_peer_are_tolerated() -> None:
     assert convert.read_holdings(pb.HoldingsResponse.FromString(raw)).is_registered
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.binary(max_size=120))
 def test_random_bytes_are_a_value_or_refused(raw: bytes) -> None:
     """Fuzz: reading raises `InvalidField` or gives a value, for every message and any bytes."""

@@ -43,7 +43,6 @@ def assembled(messages: list[list[pb.SliverPart]]) -> list[SliverUpload]:
     return [sliver for sliver in found if sliver is not None]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(uploads, max_size=12), st.integers(LEAST_PIECE_BYTES + 1, 30_000))
 def test_what_is_packed_comes_out_the_same(slivers: list[SliverUpload], message_bytes: int) -> None:
     messages = packed(slivers, message_bytes)
@@ -96,7 +95,7 @@ def test_no_memory_is_taken_for_a_size_that_is_refused() -> None:
         SliverAssembler(refuse).add(part(b"", (1, 1, 1 << 60)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_a_message_or_refused(raw: bytes) -> None:
     """Fuzz: nothing but our error comes out of bytes that happen to be a protobuf message."""
