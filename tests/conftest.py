@@ -1,4 +1,4 @@
-"""What all tests share: Hypothesis's examples, where compiled kernels are kept, and that nothing leaves this machine."""
+"""What all tests share: Hypothesis profiles, the place of compiled kernels, and that nothing leaves this machine."""
 
 from __future__ import annotations
 
