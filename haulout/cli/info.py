@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +29,16 @@ def info(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> No
         from haulout.client import documents
 
         view, address = session.network.view, session.wallet.address
-        document = await documents.network_info(view)
-        finality = (await session.ledger.status()).finality
-        if finality is not None:
-            document["finality"] = asdict(finality)
+        document = await documents.network_info(view, session.ledger)
         return document, address, await view.balance(address)
 
     from haulout.world.kernels import KernelSettings, describe_kernels
 
     document, address, balance_frost = run_session(directory, work)
-    kernels = describe_kernels(KernelSettings.of(os.environ))
     if as_json:
-        print_json({**document, "codecKernels": kernels})
+        print_json(document)  # of the network alone, as `/v1/info` has it
     else:
+        kernels = describe_kernels(KernelSettings.of(os.environ))
         lines = [*info_lines(document, address, balance_frost), f"kernels    {kernels}"]
         sys.stdout.write("\n".join(lines) + "\n")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from haulout.client.store import AlreadyCertified, NewlyCreated, StoreResult
 from haulout.client.view import LedgerView
 from haulout.codec import sizes
+from haulout.errors import Unavailable
 from haulout.ledger.state import Blob, BlobRecord, Committee, Node, Params, Phase, Staking, System
+from haulout.ports import Ledger
 from haulout.primitives import (
     STORAGE_UNIT_BYTES,
     Axis,
@@ -23,6 +27,7 @@ from haulout.primitives import (
     storage_units,
 )
 
+FINALITY_TIMEOUT_S = 2
 EXAMPLE_SIZES = (16 << 20, 64 << 20, 1 << 30)
 
 
@@ -101,8 +106,8 @@ def blob_status(record: BlobRecord | None, *, epoch: int, is_invalid: bool) -> s
     return {"deletable": {"initialCertifiedEpoch": record.initial_certified_epoch, "deletableCounts": counts}}
 
 
-async def network_info(view: LedgerView) -> dict[str, Any]:
-    """The body of `haulout info --json` and of `/v1/info`."""
+async def network_info(view: LedgerView, ledger: Ledger) -> dict[str, Any]:
+    """The body of `haulout info --json` and of `/v1/info`: the same for all who ask, wherever they ask."""
     params, system, staking = await view.params(), await view.system(), await view.staking()
     committee = await view.committee()
     nodes = await view.nodes([member.node_id for member in committee.members])
@@ -117,7 +122,18 @@ async def network_info(view: LedgerView) -> dict[str, Any]:
         "priceInfo": _price_info(params, system),
         "committeeInfo": _committee_info(params, committee, nodes),
         "bftInfo": _bft_info(params, committee),
+        "finality": await _finality(ledger),
     }
+
+
+async def _finality(ledger: Ledger) -> dict[str, int] | None:
+    """How far the ledger is; None when it does not answer, which must not keep the rest from being shown."""
+    try:
+        async with asyncio.timeout(FINALITY_TIMEOUT_S):
+            finality = (await ledger.status()).finality
+    except (Unavailable, TimeoutError):
+        return None
+    return None if finality is None else asdict(finality)
 
 
 def max_blob_bytes(params: Params) -> int:

@@ -21,6 +21,7 @@ from haulout.gateway.errors import MethodNotAllowed, RouteNotFound, error_respon
 from haulout.gateway.limits import LoadLimit
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
+from haulout.ports import Ledger
 
 READS_SERVED, READS_ADMITTED = 256, 320
 WRITES_SERVED, WRITES_ADMITTED = 8, 16
@@ -35,6 +36,7 @@ def build_app(
     publisher: Publisher,
     metrics: GatewayMetrics,
     *,
+    ledger: Ledger,
     why_not_ready: Callable[[], Sequence[str]],
 ) -> Starlette:
     """The application; both roles on one port, as Walrus's daemon."""
@@ -63,7 +65,7 @@ def build_app(
         return handle
 
     async def info(_: Request) -> Response:
-        return JSONResponse(await network_info(network.view), headers={"cache-control": "no-store"})
+        return JSONResponse(await network_info(network.view, ledger), headers={"cache-control": "no-store"})
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("OK", headers={"cache-control": "no-store"})
@@ -83,7 +85,7 @@ def build_app(
         return error_response(refusal, headers={"allow": allowed})
 
     read, write = ["GET", "HEAD"], ["PUT", "POST"]
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/status", alive),
             Route("/ready", ready),
@@ -109,3 +111,5 @@ def build_app(
         ],
         exception_handlers={404: not_found, 405: not_allowed},
     )
+    app.router.redirect_slashes = False  # a path with a slash too many is not there, as any other
+    return app

@@ -100,6 +100,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
             Aggregator(network, BlobCache(settings.cache_bytes), metrics),
             Publisher(network, wallet, settings.data_dir / "spill", metrics),
             metrics,
+            ledger=ledger,
             why_not_ready=readiness.reasons,
         )
         await stack.enter_async_context(serve_health(settings.metrics, registry, ready=readiness.reasons))

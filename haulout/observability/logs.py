@@ -33,7 +33,8 @@ def configure_logs(*, log_format: Format = "auto", level: str = "info", process:
         structlog.processors.format_exc_info if not human else structlog.dev.set_exc_info,
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain tracebacks: the fancy ones print local variables, and one of them may be a key.
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if human
         else structlog.processors.JSONRenderer(sort_keys=True)
     )

@@ -69,6 +69,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         Aggregator(network, BlobCache(0), metrics),
         Publisher(network, world.make_wallet("client"), spill, metrics),
         metrics,
+        ledger=world.sequencer,
         why_not_ready=tuple,
     )
     async with serve_http(app, "127.0.0.1:0", drain_s=1) as address:

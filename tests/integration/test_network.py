@@ -46,6 +46,10 @@ def test_a_body_put_by_http_is_read_by_the_command_line(network: LiveNetwork, tm
     assert target.read_bytes() == data
 
 
+def test_info_is_the_same_by_http_and_by_the_command_line(network: LiveNetwork) -> None:
+    assert httpx.get(f"{network.gateway}/v1/info").json() == network.json("info")
+
+
 def test_an_empty_blob_is_a_blob(network: LiveNetwork) -> None:
     assert network.read(network.store(b"")).content == b""
 

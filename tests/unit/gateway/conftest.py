@@ -42,6 +42,7 @@ class Gateway:
             Aggregator(self.network, BlobCache(cache_bytes), metrics),
             Publisher(self.network, world.make_wallet(account, ledger), spill, metrics),
             metrics,
+            ledger=ledger or world.sequencer,
             why_not_ready=lambda: self.not_ready,
         )
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")

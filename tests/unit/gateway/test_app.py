@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from haulout.client import documents
+from haulout.errors import Unreachable
 from haulout.gateway.errors import status_of
 
 
@@ -36,6 +40,24 @@ async def test_info_tells_what_a_client_has_to_know(gateway, world) -> None:
         "minNodesAbove": 2,
         "shardsAbove": 4,
     }
+    assert info["finality"] == {"sequenced": 0, "committed": 0, "attested": 0}
+
+
+async def test_info_without_a_ledger_lacks_only_what_the_ledger_alone_knows(make_gateway, monkeypatch) -> None:
+    whole = (await make_gateway().get("/v1/info")).json()
+
+    class DeadLedger:
+        async def status(self):
+            raise Unreachable(peer="ledger", problem="it is down")
+
+    assert (await make_gateway(ledger=DeadLedger()).get("/v1/info")).json() == {**whole, "finality": None}
+
+    class DeafLedger:
+        async def status(self):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(documents, "FINALITY_TIMEOUT_S", 0.05)
+    assert (await make_gateway(ledger=DeafLedger()).get("/v1/info")).json()["finality"] is None
 
 
 async def test_blob_status(gateway, make_data) -> None:
@@ -61,7 +83,7 @@ async def test_blob_status(gateway, make_data) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/blobs/a/b/c", "/v2/blobs"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/blobs/a/b/c", "/v1/blobs/", "/v1/info/", "/v2/blobs"])
 async def test_unknown_paths_are_404(gateway, reason_of, path) -> None:
     response = await gateway.get(path)
     assert (response.status_code, reason_of(response)) == (404, "ROUTE_NOT_FOUND")

@@ -16,6 +16,7 @@ log.info("stored a blob", size_bytes=5)
 logging.getLogger("foreign").info("chatter")
 logging.getLogger("foreign").warning("from a library")
 try:
+    secret = "a" + "bcdef"
     raise ValueError("deep inside")
 except ValueError as e:
     log.error("it failed", exc_info=e)
@@ -51,6 +52,12 @@ def test_for_people_it_is_text() -> None:
     assert "stored a blob" in text
     assert "size_bytes=5" in text
     assert "\x1b[" not in text
+    assert "ValueError: deep inside" in text
+
+
+def test_no_variable_of_a_failed_function_is_shown() -> None:
+    for log_format in ("human", "json"):
+        assert "abcdef" not in "\n".join(run(log_format))
 
 
 def test_levels() -> None:
