@@ -57,7 +57,7 @@ async def test_info_without_a_ledger_lacks_only_what_the_ledger_alone_knows(make
             await asyncio.Event().wait()
 
     monkeypatch.setattr(documents, "FINALITY_TIMEOUT_S", 0.05)
-    assert (await make_gateway(ledger=DeafLedger()).get("/v1/info")).json()["finality"] is None
+    assert (await documents.network_info(make_gateway().network.view, DeafLedger()))["finality"] is None
 
 
 async def test_blob_status(gateway, make_data) -> None:
