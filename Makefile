@@ -13,10 +13,10 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test check fmt gen bench lock clean
+.PHONY: help venv up test check fmt gen bench bench-codec lock clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 venv: $(STAMP) ## .venv with everything, pinned
 	@:
@@ -51,6 +51,9 @@ gen: venv ## Python from the .proto files
 
 bench: venv ## the committed benchmarks, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-codec: venv ## the codec beside other codecs and the machine's limits
+	@$(BIN)/python -m benchmarks codec $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("ledger", "network_tx", "gateway")
+NAMES = ("codec", "ledger", "network_tx", "gateway")
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-Part = Callable[[], None]
+Part = Callable[[], object]
 Runner = Callable[[Sequence[Part]], None]
 
 _runner: Runner | None = None

@@ -59,7 +59,7 @@ class Helpers:
         self._count = count
         self._pool = ThreadPoolExecutor(max(1, count), thread_name_prefix="haulout-helper")
 
-    def run(self, parts: Sequence[Callable[[], None]]) -> None:
+    def run(self, parts: Sequence[Callable[[], object]]) -> None:
         """Do all parts; after one has failed no more are begun, and what it raised is raised here."""
         left = deque(parts)
 

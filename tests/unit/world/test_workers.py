@@ -10,13 +10,13 @@ from haulout.world.workers import Helpers
 @pytest.mark.parametrize("n_parts", [0, 1, 2, 50])
 def test_every_part_is_done_once(n_parts: int) -> None:
     done: list[int] = []
-    Helpers(3).run([lambda i=i: done.append(i) for i in range(n_parts)])  # type: ignore[misc]
+    Helpers(3).run([lambda i=i: done.append(i) for i in range(n_parts)])
     assert sorted(done) == list(range(n_parts))
 
 
 def test_caller_and_helper_work_at_the_same_time() -> None:
     meeting = threading.Barrier(2, timeout=30)
-    Helpers(1).run([lambda: meeting.wait() and None, lambda: meeting.wait() and None])
+    Helpers(1).run([lambda: meeting.wait(), lambda: meeting.wait()])
     assert not meeting.broken
 
 
