@@ -168,12 +168,12 @@ class NodeLeaveCancelled:
 
 @dataclass(frozen=True, slots=True)
 class NodeAccountsChanged:
-    """Who acts for a node."""
+    """Who acts for a node; without a receiver of its own the commission goes to the governance account."""
 
     node_id: Bytes32
     governance: Bytes32
     capability: Bytes32
-    commission_receiver: Bytes32
+    commission_receiver: Bytes32 | None
 
 
 @dataclass(frozen=True, slots=True)

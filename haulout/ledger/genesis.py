@@ -23,7 +23,7 @@ from haulout.ledger.apply import OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, Bloc
 from haulout.ledger.committee import ActiveSet, apportion, first_assignment, insert_active
 from haulout.ledger.draft import Draft, EmptyView
 from haulout.ledger.economy import Vote, choose_capacity, choose_price, network_capacity
-from haulout.ledger.events import CommitteeMemberRecord, EpochDone, EpochStarted
+from haulout.ledger.events import ActiveSetChanged, CommitteeMemberRecord, EpochDone, EpochStarted
 from haulout.ledger.execution import Execution
 from haulout.ledger.genesis_document import GENESIS_VERSION, GenesisAccount, GenesisNode
 from haulout.ledger.genesis_document import Genesis as Genesis  # part of this module's interface
@@ -106,6 +106,8 @@ def build_genesis(genesis: Genesis, scheme: SignatureScheme) -> BlockOut:
     for node_id, node in nodes.items():
         _found_node(run, node_id, node)
         active = insert_active(active, node_id, node.stake_frost)
+        if run.protocol_version > 1:
+            run.emit(ActiveSetChanged(node_id, node.stake_frost))
     committee = _choose_committee(genesis, nodes, active)
     system = _vote(genesis, nodes, committee)
     draft.put(keys.PARAMS, bcs.encode(params))
@@ -333,6 +335,7 @@ def _found_node(run: Execution, node_id: bytes, entry: GenesisNode) -> None:
         pending_stake={},
     )
     insert_node(run, node_id, node)
+    run.touched_pools[node_id] = None
     run.emit(node_registered(node_id, node))
     staked = StakedWal(STATE_VERSION, entry.governance, node_id, entry.stake_frost, FIRST_EPOCH, None)
     object_id = run.new_object_id()

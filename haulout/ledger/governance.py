@@ -166,7 +166,7 @@ def set_node_accounts(run: Execution, command: SetNodeAccounts) -> tuple[bytes, 
         capability=pool.node.capability if command.capability is None else command.capability,
     )
     save_pool(run, Pool(pool.node_id, node, replace(pool.schedule, commission_receiver=receiver)))
-    run.emit(NodeAccountsChanged(pool.node_id, node.governance, node.capability, receiver or node.governance))
+    run.emit(NodeAccountsChanged(pool.node_id, node.governance, node.capability, receiver))
     return ()
 
 

@@ -6,13 +6,15 @@ Reads the whole state, so it is for tests, simulations and `fsck`-like commands,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from haulout import bcs
 from haulout.chain import tree
-from haulout.ledger import keys, queries
+from haulout.ledger import keys, pools, queries
+from haulout.ledger.committee import ACTIVE_SET_LIMIT
 from haulout.ledger.draft import Draft, EmptyView
+from haulout.ledger.events import EpochDone, EpochStarted, Event, VotingEnded
 from haulout.ledger.indexes import derive_index_keys
 from haulout.ledger.state import (
     FIRST_DERIVED,
@@ -22,15 +24,19 @@ from haulout.ledger.state import (
     Bucket,
     Committee,
     Node,
+    Phase,
     StakedWal,
     Storage,
     View,
 )
-from haulout.primitives import BASIS_POINTS
+from haulout.primitives import BASIS_POINTS, is_quorum
 
 T = TypeVar("T")
 _STATE_START, _STATE_END = b"\x00", bytes((FIRST_DERIVED,))
 _DERIVED_END = tree.PREFIX
+ROUNDING_FROST = (
+    1_000  # principal is paid out whole where shares are worth a little less: the pool keeps the difference
+)
 
 
 def check(view: View) -> None:
@@ -49,14 +55,37 @@ def find_violations(view: View) -> list[str]:
     return [
         *_conservation(view),
         *_committees(view),
+        *_sync(view),
+        *_hand_overs(view),
         *_ring(view),
         *_pools(view),
+        *_active_set(view),
         *_objects(view),
         *_blob_records(view),
         *_uniqueness(view),
         *_indexes(view),
         *_state_tree(view),
     ]
+
+
+def check_epoch_events(events: Iterable[Event]) -> None:
+    """Refuse a history whose epochs do not go their way: voted, started, done, and nothing twice.
+
+    Raises:
+        AssertionError: with the event that is out of order.
+    """
+    expected: type = EpochStarted
+    epoch = 1
+    for event in events:
+        body = event.body
+        if not isinstance(body, VotingEnded | EpochStarted | EpochDone):
+            continue
+        of_epoch = body.next_epoch if isinstance(body, VotingEnded) else body.epoch
+        if not isinstance(body, expected) or of_epoch != epoch:
+            raise AssertionError(f"{type(body).__name__} of epoch {of_epoch} where {expected.__name__} {epoch} belongs")
+        if isinstance(body, EpochDone):
+            epoch += 1
+        expected = {VotingEnded: EpochStarted, EpochStarted: EpochDone, EpochDone: VotingEnded}[type(body)]
 
 
 def _conservation(view: View) -> Iterator[str]:
@@ -75,9 +104,14 @@ def _conservation(view: View) -> Iterator[str]:
 
 def _committees(view: View) -> Iterator[str]:
     """Every shard has one owner; members are sorted, hold something, and are known nodes."""
-    params, system = queries.params(view), queries.system(view)
-    if queries.find_committee(view, system.epoch) is None:
-        yield f"epoch {system.epoch} has no committee"
+    params, system, staking = queries.params(view), queries.system(view), queries.staking(view)
+    is_voted = staking.phase is Phase.VOTED
+    known = {system.epoch, *([system.epoch + 1] if is_voted else [])}
+    known.update([] if staking.previous_epoch is None else [staking.previous_epoch])
+    if {int.from_bytes(key, "big") for key, _ in _rows(view, keys.COMMITTEE, Committee)} != known:
+        yield f"other committees are remembered than those of {sorted(known)}"
+    if is_voted != (queries.next_epoch(view) is not None):
+        yield "the next epoch is fixed without a vote, or not fixed after one"
     for _, committee in _rows(view, keys.COMMITTEE, Committee):
         shards = sorted(shard for member in committee.members for shard in member.shards)
         ids = [member.node_id for member in committee.members]
@@ -87,6 +121,36 @@ def _committees(view: View) -> Iterator[str]:
             yield f"committee {committee.epoch} is not sorted, or a member holds nothing"
         if any(queries.node(view, node_id) is None for node_id in ids):
             yield f"committee {committee.epoch} has a member that is no node"
+
+
+def _sync(view: View) -> Iterator[str]:
+    """The weight of those who reported is right, and an epoch is Done by it or by force."""
+    params, system, staking = queries.params(view), queries.system(view), queries.staking(view)
+    if staking.previous_epoch is None:
+        return
+    members = [(member, queries.node(view, member.node_id)) for member in queries.committee(view).members]
+    reported = sum(m.weight for m, node in members if node is not None and node.last_sync_done_epoch == system.epoch)
+    if staking.sync_weight != reported:
+        yield f"{reported} shards were reported, {staking.sync_weight} are counted"
+    has_quorum = is_quorum(reported, params.n_shards)
+    if staking.phase is Phase.SYNC and has_quorum:
+        yield "a quorum reported, but the epoch is not Done"
+    if staking.phase is not Phase.SYNC and not has_quorum and not staking.forced:
+        yield "the epoch is Done without a quorum, and nobody forced it"
+
+
+def _hand_overs(view: View) -> Iterator[str]:
+    """Open hand-overs of a shard follow from each other and end at its owner."""
+    committee = queries.committee(view)
+    chains: dict[int, list[queries.ShardHandOver]] = defaultdict(list)
+    for record in queries.open_hand_overs(view):
+        chains[record.shard_index].append(record)
+    for shard_index, chain in chains.items():
+        givers = [record.from_node for record in chain[1:]] + [committee.owner_of(shard_index).node_id]
+        if [record.to_node for record in chain] != givers:
+            yield f"the open hand-overs of shard {shard_index} do not lead to its owner"
+        if any(record.from_node == record.to_node or record.epoch > committee.epoch for record in chain):
+            yield f"shard {shard_index} is handed over to its giver, or in an epoch to come"
 
 
 def _ring(view: View) -> Iterator[str]:
@@ -103,7 +167,8 @@ def _ring(view: View) -> Iterator[str]:
         epoch = int.from_bytes(key, "big")
         if not system.epoch <= epoch < system.epoch + params.max_epochs_ahead:
             yield f"epoch {epoch} is booked, but outside the ring"
-        if bucket.used_bytes > system.total_capacity_bytes:
+        # Later epochs may have sold more: capacity votes can fall below what is sold already.
+        if epoch == system.epoch and bucket.used_bytes > system.total_capacity_bytes:
             yield f"epoch {epoch} has sold {bucket.used_bytes} of {system.total_capacity_bytes} bytes"
     for epoch, size_bytes in bound.items():
         if size_bytes > queries.bucket(view, epoch).used_bytes:
@@ -111,30 +176,51 @@ def _ring(view: View) -> Iterator[str]:
 
 
 def _pools(view: View) -> Iterator[str]:
-    """Pools hold what their stakes say; the active set lists its members' stake."""
-    system, staking = queries.system(view), queries.staking(view)
-    principal: dict[bytes, int] = defaultdict(int)
+    """Pools hold what their stakes say, and owe no more than they hold."""
+    epoch = queries.system(view).epoch
+    stakes: dict[bytes, list[StakedWal]] = defaultdict(list)
     for key, staked in _rows(view, keys.STAKED_WAL, StakedWal):
         if staked.principal_frost == 0:
             yield f"stake {key.hex()} has no principal"
-        principal[staked.node_id] += staked.principal_frost
-    stakes = dict(staking.active_set)
-    if len(stakes) != len(staking.active_set) or 0 in stakes.values():
-        yield "the active set lists a node twice, or one without stake"
+        stakes[staked.node_id].append(staked)
     for node_id, node in _rows(view, keys.NODE, Node):
-        pending = sum(node.pending_stake.values())
-        if principal.pop(node_id, 0) + node.rewards_frost != node.balance_frost + pending:
-            yield f"pool {node_id.hex()} does not hold what its stakes and rewards are"
+        pool = pools.load_pool(view, node_id)
+        latest = pool.schedule.latest_epoch
+        pending: dict[int, int] = defaultdict(int)
+        for staked in stakes[node_id]:
+            if staked.activation_epoch > latest:
+                pending[staked.activation_epoch] += staked.principal_frost
+        if pending != node.pending_stake:
+            yield f"pool {node_id.hex()} waits for {node.pending_stake}, its stakes for {dict(pending)}"
+        held = sum(staked.principal_frost for staked in stakes.pop(node_id)) + node.rewards_frost
+        # Shares that are due and still there were paid out while the node was in no committee.
+        paid = pools.current_rate(pool).to_frost(pools.sum_until(pool.schedule.pending_shares, epoch))
+        owed = node.balance_frost + sum(pending.values()) - paid
+        if owed > held + ROUNDING_FROST:
+            yield f"pool {node_id.hex()} owes {owed} FROST and holds {held}"
         if node.n_shares > node.balance_frost:
             yield f"pool {node_id.hex()} has more shares than FROST"
-        if any(epoch <= system.epoch for epoch in node.pending_stake):
-            yield f"pool {node_id.hex()} waits for an epoch that has begun"
+        if latest > epoch:
+            yield f"pool {node_id.hex()} is ahead of its time"
         if node.commission_blocked_frost > node.commission_frost or node.commission_rate_bps > BASIS_POINTS:
             yield f"pool {node_id.hex()} has an impossible commission"
-        if node_id in stakes and not node.balance_frost <= stakes[node_id] <= node.balance_frost + pending:
-            yield f"the active set lists {stakes[node_id]} FROST for pool {node_id.hex()}"
-    for node_id in principal:
+    for node_id in stakes:
         yield f"stake lies in a pool that does not exist: {node_id.hex()}"
+
+
+def _active_set(view: View) -> Iterator[str]:
+    """The active set lists what its pools will have when the next committee is chosen; leaving nodes are not in it."""
+    system, staking = queries.system(view), queries.staking(view)
+    vote_epoch = system.epoch + (2 if staking.phase is Phase.VOTED else 1)
+    listed = dict(staking.active_set)
+    if len(listed) != len(staking.active_set) or 0 in listed.values():
+        yield "the active set lists a node twice, or one without stake"
+    for node_id, node in _rows(view, keys.NODE, Node):
+        stake = 0 if node.leaving else pools.balance_at(view, pools.load_pool(view, node_id), vote_epoch)
+        if node_id in listed and listed[node_id] != stake:
+            yield f"the active set lists {listed[node_id]} FROST for pool {node_id.hex()}, which will have {stake}"
+        if node_id not in listed and stake and len(listed) < ACTIVE_SET_LIMIT:
+            yield f"pool {node_id.hex()} has {stake} FROST, but no place in the active set"
 
 
 def _objects(view: View) -> Iterator[str]:

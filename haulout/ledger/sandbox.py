@@ -42,6 +42,7 @@ class Sandbox:
         self.blocks: list[Block] = [out.block]
         self.events: list[Event] = list(out.events)
         self.nodes: list[NodeSecrets] = list(network.nodes)
+        self.bls_secrets = {scheme.public_key(node.bls_secret): node.bls_secret for node in network.nodes}
         self._signed = 0
 
     def address(self, account: str) -> Address:
@@ -107,6 +108,7 @@ class Sandbox:
         node_id = ObjectId(result.created[0][0])
         node = NodeSecrets(name, node_id, (f"{name}:1",), bls, capability, self.network.account_secrets[account])
         self.nodes.append(node)
+        self.bls_secrets[public_key] = bls
         if stake_frost and not (staked := self.run(account, Stake(node_id, stake_frost))).is_ok:
             raise AssertionError(f"{name} got no stake: {staked.message}")
         return node
@@ -123,14 +125,12 @@ class Sandbox:
     def certify(self, message: bytes, *, signers: Iterable[int] | None = None) -> tuple[bytes, bytes]:
         """Aggregate signature and bitmap of committee members over a message; just a quorum by default."""
         committee = queries.committee(self.state)
-        secrets: dict[bytes, bytes] = {node.node_id: node.bls_secret for node in self.nodes}
         chosen = list(range(len(committee.members))) if signers is None else sorted(set(signers))
         while signers is None and is_quorum(sum(committee.members[i].weight for i in chosen[:-1]), committee.n_shards):
             chosen.pop()
+        public_keys = [committee.members[i].public_key for i in chosen]
         signatures = [
-            self.scheme.sign(secrets[node_id], message)
-            for node_id in (committee.members[i].node_id for i in chosen)
-            if node_id in secrets
+            self.scheme.sign(self.bls_secrets[key], message) for key in public_keys if key in self.bls_secrets
         ]
         return self.scheme.aggregate(signatures), bitmap_of(chosen)
 

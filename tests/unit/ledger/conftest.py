@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
-from haulout import bcs
 from haulout.crypto.keyed_hash import KeyedHash
-from haulout.ledger import keys, queries
+from haulout.ledger import queries
+from haulout.ledger.commands import AdvanceEpoch, EndVoting
 from haulout.ledger.genesis import DevelopmentNetwork, build_development_network
 from haulout.ledger.sandbox import Sandbox
 from haulout.ledger.state import Phase
@@ -28,6 +27,7 @@ def network() -> DevelopmentNetwork:
         seed=bytes(32),
         scheme=KeyedHash(),
         node_capacity_bytes=1 << 30,
+        manual_epochs=True,
     )
 
 
@@ -55,31 +55,27 @@ def manual() -> Sandbox:
 
 @pytest.fixture
 def move_to_epoch(world: Sandbox) -> Callable[[int], None]:
-    """Let epochs pass with the same committee; epochs do not advance by themselves yet."""
+    """Let epochs pass with the same committee, all nodes reporting."""
 
     def move(epoch: int) -> None:
-        system = queries.system(world.state)
-        committee = replace(queries.committee(world.state), epoch=epoch)
-        past = [queries.bucket(world.state, e).rewards_frost for e in range(system.epoch, epoch)]
-        current = queries.bucket(world.state, epoch)
-        world.write_rows(
-            {
-                keys.SYSTEM: bcs.encode(replace(system, epoch=epoch)),
-                keys.committee(epoch): bcs.encode(committee),
-                keys.STAKING: bcs.encode(replace(queries.staking(world.state), previous_epoch=system.epoch)),
-                **{keys.bucket(e): None for e in range(system.epoch, epoch)},
-                keys.bucket(epoch): bcs.encode(replace(current, rewards_frost=current.rewards_frost + sum(past))),
-            }
-        )
+        for before in range(queries.system(world.state).epoch, epoch):
+            assert world.run("poor", AdvanceEpoch(before)).is_ok
+            world.report_sync_done()
 
     return move
 
 
 @pytest.fixture
 def enter_phase(world: Sandbox) -> Callable[[Phase], None]:
-    """Put the epoch into another phase."""
+    """Go on until the epoch is in a phase."""
 
     def enter(phase: Phase) -> None:
-        world.write_rows({keys.STAKING: bcs.encode(replace(queries.staking(world.state), phase=phase))})
+        epoch = queries.system(world.state).epoch
+        if phase is Phase.VOTED:
+            due_ms = queries.staking(world.state).phase_since_ms + world.network.genesis.epoch_duration_ms // 2
+            world.apply([world.sign("poor", EndVoting(epoch), valid_until_ms=due_ms)], time_ms=due_ms)
+        elif phase is Phase.SYNC:
+            world.run("poor", AdvanceEpoch(epoch))
+        assert queries.phase(world.state) is phase
 
     return enter

@@ -155,12 +155,12 @@ def test_governance_and_capability_change_addresses_and_nobody_else(world: Sandb
 # --- stake --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("phase", "activation"), [(Phase.DONE, 2), (Phase.SYNC, 2), (Phase.VOTED, 3)])
+@pytest.mark.parametrize(("phase", "activation"), [(Phase.DONE, 2), (Phase.SYNC, 3), (Phase.VOTED, 3)])
 def test_stake_counts_from_the_next_committee_that_is_not_chosen_yet(
     world: Sandbox, enter_phase: Callable[[Phase], None], phase: Phase, activation: int
 ) -> None:
     enter_phase(phase)
-    node_id = world.run("alice", registration(world)).created[0][0]
+    node_id = world.run("alice", registration(world, epoch=activation - 1 - (phase is Phase.VOTED))).created[0][0]
     stake = world.run("bob", Stake(node_id, 5 * WAL)).created[0][0]
     world.run("bob", Stake(node_id, 2 * WAL))
     expected = StakedWal(1, world.address("bob"), node_id, 5 * WAL, activation, None)
