@@ -154,6 +154,14 @@ class PartialSliver:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncedSliver:
+    """A sliver of a shard that changes owner."""
+
+    blob_id: BlobId
+    upload: SliverUpload
+
+
+@dataclass(frozen=True, slots=True)
 class BlobHoldings:
     """What a node holds of one blob, over the shards it owns."""
 
@@ -251,6 +259,14 @@ class StorageNodeApi(Protocol):
 
         Of a blob in stripes only `stripes` are read, all of them if it is None; they come in pieces of a segment or
         less. Of other blobs `stripes` must be None.
+        """
+
+    def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        """Slivers of shards that the sender takes over, blob by blob in order of their ids.
+
+        Args:
+            public_key: BLS key of the node that asks.
+            requests: signed messages of type 3, one per shard and axis, alike in epoch, first blob and count.
         """
 
     async def read_recovery_symbols(

@@ -116,7 +116,26 @@ def read_identity(path: Path, genesis: Genesis, scheme: SignatureScheme) -> Node
         raise InvalidField(field="keys.blsSecret", problem=f"{len(secret)} bytes, must be 32")
     public_key = scheme.public_key(secret)
     node_id = _find_node_id(document.get("nodeId"), name, public_key, genesis)
-    return NodeIdentity(name=name, node_id=node_id, bls_secret=secret, public_key=public_key)
+    return NodeIdentity(
+        name=name,
+        node_id=node_id,
+        bls_secret=secret,
+        public_key=public_key,
+        capability_secret=_read_capability(document.get("capabilitySecret")),
+    )
+
+
+def _read_capability(told: object) -> bytes | None:
+    """The Ed25519 secret of the account that reports for the node; without one it serves and reports nothing."""
+    if told is None:
+        return None
+    try:
+        secret = bytes.fromhex(str(told).removeprefix("0x"))
+    except ValueError as e:
+        raise InvalidField(field="keys.capabilitySecret", problem="not hex digits") from e
+    if len(secret) != 32:
+        raise InvalidField(field="keys.capabilitySecret", problem=f"{len(secret)} bytes, must be 32")
+    return secret
 
 
 def _find_node_id(told: object, name: str, public_key: bytes, genesis: Genesis) -> ObjectId:

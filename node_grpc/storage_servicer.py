@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from haulout.crypto.schemes import PUBLIC_KEY_BYTES
 from haulout.errors import InvalidField
 from haulout.node import rules
 from haulout.node.errors import TooManyTargets
-from haulout.ports import SliverUpload, StorageNodeApi
+from haulout.ports import SignedMessage, SliverUpload, StorageNodeApi
 from haulout.primitives import BlobId
 from haulout.wire import convert
 from haulout.wire.calls import MAX_ANSWER_BYTES
 from haulout.wire.errors import TooManyCalls
 from haulout.wire.serving import Context
-from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers
+from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers, pack_synced
 from haulout.wire.streams import closing
 from haulout.wire.v1 import storage_pb2 as pb
 from haulout.wire.v1.storage_pb2_grpc import StorageNodeServicer
@@ -25,7 +26,7 @@ UPLOAD_BUDGET_BYTES = 256 << 20
 # Two hashes per shard and a few numbers: 64 KiB at n = 1000.
 MAX_METADATA_BYTES = 1 << 20
 MAX_PAGE = 10_000
-PER_METHOD = {"StoreSlivers": 64, "ReadSlivers": 128, "ReadRecoverySymbols": 64}
+PER_METHOD = {"StoreSlivers": 64, "ReadSlivers": 128, "ReadRecoverySymbols": 64, "SyncShards": 16}
 
 
 class StorageServicer(StorageNodeServicer):
@@ -135,6 +136,17 @@ class StorageServicer(StorageNodeServicer):
         async with closing(pack_slivers(slivers)) as messages:
             async for parts in messages:
                 yield pb.ReadSliversResponse(parts=parts)
+
+    async def SyncShards(self, request: pb.SyncShardsRequest, context: Context) -> AsyncIterator[pb.SyncShardsResponse]:
+        """Slivers of shards that are handed over."""
+        if not 0 < len(request.requests) <= 2 * self._n_shards:
+            raise TooManyTargets(count=len(request.requests), limit=2 * self._n_shards)
+        public_key = convert.read_fixed(request.public_key, PUBLIC_KEY_BYTES, "public_key")
+        signed = [SignedMessage(one.message, one.signature) for one in request.requests]
+        slivers = self._node.sync_shards(public_key=public_key, requests=signed)
+        async with closing(pack_synced(slivers)) as messages:
+            async for parts in messages:
+                yield pb.SyncShardsResponse(parts=parts)
 
     async def ReadRecoverySymbols(
         self, request: pb.ReadRecoverySymbolsRequest, context: Context

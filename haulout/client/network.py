@@ -18,7 +18,8 @@ from haulout.client.plan import Patience
 from haulout.client.view import LedgerView
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull, Unreachable
-from haulout.ledger.state import Committee, Node
+from haulout.ledger import queries
+from haulout.ledger.state import Node
 from haulout.ports import Clock, NodeTransport, Rng, StorageNodeApi, Workers
 from haulout.primitives import BlobId, ObjectId
 
@@ -82,24 +83,33 @@ class Network:
         """What is known of a node's behaviour."""
         return self._records.setdefault(node_id, NodeRecord())
 
-    def links(self, committee: Committee, nodes: dict[ObjectId, Node]) -> list[MemberLink]:
-        """The members of a committee with their connections, in the committee's order."""
-        links = []
-        for member in committee.members:
-            node = nodes.get(ObjectId(member.node_id))
-            if node is None or not node.addresses:
-                api: StorageNodeApi = self.transport.connect(NOWHERE)
-                name = member.node_id.hex()[:8]
-            else:
-                api, name = self.transport.connect(node.addresses[0]), node.name
-            links.append(MemberLink(ObjectId(member.node_id), name, member.public_key, member.shards, api))
-        return links
+    def _link(self, node_id: ObjectId, node: Node | None, public_key: bytes, shards: tuple[int, ...]) -> MemberLink:
+        if node is None or not node.addresses:
+            return MemberLink(node_id, node_id.hex()[:8], public_key, shards, self.transport.connect(NOWHERE))
+        return MemberLink(node_id, node.name, public_key, shards, self.transport.connect(node.addresses[0]))
 
     async def current_links(self) -> tuple[int, list[MemberLink]]:
-        """The current epoch and its committee's members."""
+        """The current epoch and its committee's members, in the committee's order: who takes what is stored now."""
         committee = await self.view.committee()
         nodes = await self.view.nodes([member.node_id for member in committee.members])
-        return committee.epoch, self.links(committee, nodes)
+        return committee.epoch, [
+            self._link(ObjectId(m.node_id), nodes.get(ObjectId(m.node_id)), m.public_key, m.shards)
+            for m in committee.members
+        ]
+
+    async def holder_links(self, certified_epoch: int) -> tuple[int, list[MemberLink], bool]:
+        """The current epoch and who has the slivers of blobs first certified in an epoch, each with the shards it
+        speaks for; and whether any of these shards is on its way to somebody else."""
+        committee = await self.view.committee()
+        moving = await self.view.open_hand_overs()
+        holders = queries.shard_holders(committee, moving, certified_epoch)
+        nodes = await self.view.nodes(list(holders))
+        links = [
+            self._link(node_id, node, b"" if node is None else node.public_key, shards)
+            for node_id, shards in holders.items()
+            for node in (nodes.get(node_id),)
+        ]
+        return committee.epoch, links, any(certified_epoch < record.epoch for record in moving)
 
     @contextlib.asynccontextmanager
     async def storing(self, blob_id: BlobId) -> AsyncIterator[None]:

@@ -21,6 +21,7 @@ from haulout.codec import ConsistencyCheck, Sliver
 from haulout.codec.errors import InconsistentBlob
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import WrongEpoch
+from haulout.ledger.queries import BlobExistence
 from haulout.primitives import Axis, BlobId, SliverPairIndex, blob_id_text, min_decodable
 
 MAX_ROUNDS = 5
@@ -80,7 +81,7 @@ async def read_blob(
 
     size_bytes = codec.padded_size_bytes(known)
     async with network.reads.take(size_bytes):
-        slivers = await _with_committee(network, blob_id, fetch)
+        slivers = await _with_holders(network, blob_id, fetch)
         with contextlib.ExitStack() as stack:
             out = open_buffer(network.spill, size_bytes, stack, threshold_bytes=READ_SPILL_THRESHOLD_BYTES)
             data = await network.workers.run(
@@ -103,10 +104,10 @@ async def read_range(
     end = start + length
     if start < 0 or length < 1 or end > metadata.unencoded_length:
         raise RangeOutOfBlob(start=start, end=end - 1, size_bytes=metadata.unencoded_length)
-    await require_existence(network, blob_id)
+    existence = await require_existence(network, blob_id)
+    epoch, members, _ = await network.holder_links(existence.certified_epoch)
     row_bytes = metadata.sliver_size_bytes(Axis.PRIMARY)
     rows = range(start // row_bytes, (end - 1) // row_bytes + 1)
-    epoch, members = await network.current_links()
     fetch = SliverFetch(network, blob_id, metadata, epoch, members)
     slivers = await fetch.exactly([SliverPairIndex(row) for row in rows])
     if slivers is None:
@@ -130,19 +131,30 @@ async def read_metadata(network: Network, blob_id: BlobId) -> BlobMetadata:
     async def fetch(epoch: int, members: Sequence[MemberLink]) -> BlobMetadata:
         return await fetch_metadata(network, blob_id, epoch, members)
 
-    return await _with_committee(network, blob_id, fetch)
+    return await _with_holders(network, blob_id, fetch)
 
 
-async def _with_committee(
+async def _with_holders(
     network: Network, blob_id: BlobId, work: Callable[[int, Sequence[MemberLink]], Awaitable[T]]
 ) -> T:
-    """Do work with the current committee, again with the next one when it changes meanwhile."""
+    """Do work with those who have the blob: the committee, and for shards on their way whoever hands them over. When
+    that fails because shards have moved meanwhile, it is done again with those who have it then."""
     for round_number in range(MAX_ROUNDS):
-        epoch, members = await network.current_links()
+        existence = await require_existence(network, blob_id)
+        epoch, members, is_moving = await network.holder_links(existence.certified_epoch)
         try:
             return await work(epoch, members)
         except WrongEpoch:
-            await network.clock.sleep_ms(ROUND_PAUSE_MS << round_number)
+            pass
+        except BlobUnavailable:
+            if not is_moving and (await network.view.system()).epoch == epoch:
+                raise
+            epoch, members = await network.current_links()
+            if round_number == MAX_ROUNDS - 1:
+                return await work(epoch, members)
+            with contextlib.suppress(BlobUnavailable, WrongEpoch):
+                return await work(epoch, members)  # the new owners may have it by now
+        await network.clock.sleep_ms(ROUND_PAUSE_MS << round_number)
     n_shards = sum(member.weight for member in members)
     raise BlobUnavailable(
         blob_id=blob_id_text(blob_id),
@@ -152,14 +164,16 @@ async def _with_committee(
     )
 
 
-async def require_existence(network: Network, blob_id: BlobId) -> None:
-    """Refuse ids that the ledger does not know as certified and live.
+async def require_existence(network: Network, blob_id: BlobId) -> BlobExistence:
+    """What the ledger says of a blob; refuses ids that it does not know as certified and live.
 
     Raises:
         InconsistentBlob: proven to be encoded wrongly.
         BlobNotFound: otherwise.
     """
-    if await network.view.blob_existence(blob_id) is None:
+    existence = await network.view.blob_existence(blob_id)
+    if existence is None:
         if await network.view.is_invalid(blob_id):
             raise InconsistentBlob(blob_id=blob_id_text(blob_id), check="committee's")
         raise BlobNotFound(blob_id=blob_id_text(blob_id))
+    return existence

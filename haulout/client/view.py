@@ -13,7 +13,7 @@ from typing import Protocol
 from haulout.chain.verify import check_row
 from haulout.errors import Corrupt
 from haulout.ledger import keys, queries
-from haulout.ledger.queries import BlobExistence
+from haulout.ledger.queries import BlobExistence, ShardHandOver
 from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Staking, Storage, System
 from haulout.ports import Ledger
 from haulout.primitives import BlobId, ObjectId
@@ -131,6 +131,16 @@ class LedgerView:
         """The current committee."""
         epoch = (await self.system()).epoch
         return queries.committee(await self._rows(keys.committee(epoch)), epoch)
+
+    async def open_hand_overs(self) -> list[ShardHandOver]:
+        """Shards that are on their way, at most `SCAN_LIMIT`; done ones are left out."""
+        start, end = keys.table_range(keys.HAND_OVER_OF_SHARD)
+        places = [key[3:] + key[1:3] for key in await self._source.scan(start, end, limit=SCAN_LIMIT)]
+        if not places:
+            return []
+        rows = await self._rows(*(keys.HAND_OVER + place for place in places))
+        found = [queries.find_hand_over(rows, place) for place in places]
+        return [record for record in found if record is not None and not record.done]
 
     async def nodes(self, node_ids: Sequence[bytes]) -> dict[ObjectId, Node]:
         """Nodes by id; those that are not there are left out."""

@@ -5,7 +5,7 @@ Functions return None where a row may be missing, and raise `StateIncomplete` wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -309,17 +309,44 @@ def shard_holder(view: View, shard_index: int, certified_epoch: int) -> bytes:
     return committee(view).owner_of(shard_index).node_id
 
 
+def shard_holders(
+    committee: Committee, open_records: Iterable[ShardHandOver], certified_epoch: int
+) -> dict[ObjectId, tuple[int, ...]]:
+    """As `shard_holder`, for all shards at once: by node, ascending.
+
+    Args:
+        committee: the current one.
+        open_records: all hand-overs that are not done.
+        certified_epoch: of the blob's first certification.
+    """
+    holders = {shard_index: member.node_id for member in committee.members for shard_index in member.shards}
+    # Of several hand-overs of a shard the earliest that comes after the certification counts, so it is set last.
+    for record in sorted(open_records, key=lambda record: record.epoch, reverse=True):
+        if certified_epoch < record.epoch:
+            holders[record.shard_index] = record.from_node
+    shards_of: dict[ObjectId, list[int]] = {}
+    for shard_index in sorted(holders):
+        shards_of.setdefault(ObjectId(holders[shard_index]), []).append(shard_index)
+    return {node_id: tuple(shards) for node_id, shards in shards_of.items()}
+
+
 def _shard_hand_over(key: bytes, raw: bytes) -> ShardHandOver:
     record: HandOver = bcs.decode(HandOver, raw)
     epoch, shard_index = int.from_bytes(key[-6:-2], "big"), int.from_bytes(key[-2:], "big")
     return ShardHandOver(epoch, shard_index, record.from_node, record.to_node, record.done)
 
 
-def _require_hand_over(view: View, place: bytes) -> ShardHandOver:
+def find_hand_over(view: View, place: bytes) -> ShardHandOver | None:
+    """The hand-over at a place: its epoch and its shard, as its row key ends."""
     raw = view.get(keys.HAND_OVER + place)
-    if raw is None:
+    return None if raw is None else _shard_hand_over(place, raw)
+
+
+def _require_hand_over(view: View, place: bytes) -> ShardHandOver:
+    record = find_hand_over(view, place)
+    if record is None:
         raise StateIncomplete(row="HandOver")
-    return _shard_hand_over(place, raw)
+    return record
 
 
 # --- costs --------------------------------------------------------------------------------------------------

@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import DiskFull, HauloutError
 from haulout.node import rules
-from haulout.node.errors import RepairFailed, SymbolNotPresent
+from haulout.node.errors import InvalidSliver, RepairFailed, SymbolNotPresent
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
-from haulout.node.pieces import is_in_stripes
+from haulout.node.pieces import PieceKeeper, is_in_stripes
 from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, sliver_indices, wrong_sources
-from haulout.node.records import bit_of
+from haulout.node.records import names_in
 from haulout.node.repair_plan import Way, plan_repair, symbols_needed
 from haulout.node.striped_repair import StripedRepair
 from haulout.node.symbols import SymbolMaker
@@ -43,6 +43,7 @@ from haulout.primitives import (
     shard_of_pair,
     sliver_index_of_pair,
 )
+from haulout.replica.replica import close_stream
 from haulout.world.errors import StorageFailed
 
 PAGE = 64
@@ -64,6 +65,7 @@ class BlobSync:
         metrics: NodeMetrics,
         settings: NodeSettings,
     ) -> None:
+        self.is_postponed: Callable[[BlobId], bool] = lambda blob_id: False  # fetched otherwise at present
         self._vault = vault
         self._peers = peers
         self._symbols = symbols
@@ -71,6 +73,7 @@ class BlobSync:
         self._workers = workers
         self._metrics = metrics
         self._settings = settings
+        self._pieces = PieceKeeper(vault, workers, metrics, settings)
         self._striped = StripedRepair(vault=vault, peers=peers, workers=workers, metrics=metrics)
         self._sliver_slots = asyncio.Semaphore(settings.repair_slivers_at_once)
         self._large_decode_slot = asyncio.Semaphore(1)  # so the memory allowed for a decoded blob is allowed once
@@ -94,7 +97,7 @@ class BlobSync:
             while page := self._vault.tables.incomplete(after=after, limit=PAGE):
                 after = page[-1][0]
                 for blob_id, row in page:
-                    if row.due_ms > self._clock.now_ms():
+                    if row.due_ms > self._clock.now_ms() or self.is_postponed(blob_id):
                         continue
                     if len(running) >= self._settings.repair_blobs_at_once:
                         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -130,22 +133,29 @@ class BlobSync:
             DiskFull, StorageFailed.
         """
         duty = self._vault.duty()
-        if not duty.shards or not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
+        if not duty.has_shards or not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
             await self._vault.tables.remove_incomplete(blob_id)
             return
         await self._vault.check_writable()
-        metadata = await self._vault.metadata(blob_id) or await self._fetch_metadata(blob_id, duty)
-        missing = rules.missing_slivers(duty, blob_id, self._vault.held(blob_id))
+        metadata = await self.require_metadata(blob_id)
+        lacking = self._missing(blob_id, duty)
         if is_in_stripes(metadata):
             async with self._large_decode_slot:
-                await self._striped.rebuild(blob_id, metadata, missing, duty, self._still_wanted(blob_id))
-            await self._finish(blob_id, missing)
+                await self._pull_pieces(blob_id, metadata, lacking, duty)
+                missing = self._missing(blob_id, duty)
+                if missing:
+                    await self._striped.rebuild(blob_id, metadata, missing, duty, self._still_wanted(blob_id))
+            await self._finish(blob_id, lacking)
             return
+        await self._pull(blob_id, metadata, lacking, duty)
+        missing = self._missing(blob_id, duty)
+        sources = self._sources(blob_id)
         way = plan_repair(
             missing,
             n_shards=duty.n_shards,
-            n_own=len(duty.shards),
-            n_peers=len(self._peers.available(self._vault.view, duty.epoch)),
+            n_own=len(duty.wanted_shards),
+            n_peers=len(sources),
+            n_reachable=sum(len(peer.shards) for peer in sources),
             symbol_size_bytes=metadata.symbol_size_bytes,
             memory_bytes=self._settings.repair_memory_bytes,
         )
@@ -156,19 +166,91 @@ class BlobSync:
             await self._rebuild_by_decoding(blob_id, metadata, missing, duty)
         else:
             await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
-        await self._finish(blob_id, missing)
+        await self._finish(blob_id, lacking)
 
-    async def _finish(self, blob_id: BlobId, missing: Sequence[tuple[SliverPairIndex, Axis]]) -> None:
+    async def _finish(self, blob_id: BlobId, lacking: Sequence[tuple[SliverPairIndex, Axis]]) -> None:
         """Make durable what was rebuilt and take the blob off the list."""
         await self._vault.sync_blob(blob_id)
         await self._vault.tables.remove_incomplete(blob_id)
-        if missing:
+        if lacking:
             self._metrics.repaired_blobs.inc()
+
+    def _missing(self, blob_id: BlobId, duty: rules.Duty) -> tuple[tuple[SliverPairIndex, Axis], ...]:
+        return rules.missing_slivers(duty.wanted_shards, blob_id, self._vault.held(blob_id), duty.n_shards)
+
+    def _sources(self, blob_id: BlobId) -> list[Peer]:
+        return self._peers.available(self._vault.view, self._vault.holders(blob_id))
+
+    # --- from whoever still has it --------------------------------------------------------------------------
+
+    async def _pull(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> None:
+        """Take what is missing on shards that are on their way here from those who hand them over: nothing is cheaper.
+        What they do not give is rebuilt."""
+        for peer, targets in self._givers(blob_id, missing, duty):
+            slivers = await self._read_slivers(blob_id, metadata, peer, targets, duty)
+            await self._keep(blob_id, slivers, duty)
+
+    def _givers(
+        self, blob_id: BlobId, missing: Sequence[tuple[SliverPairIndex, Axis]], duty: rules.Duty
+    ) -> list[tuple[Peer, list[tuple[SliverPairIndex, Axis]]]]:
+        """Who hands over what of the missing slivers."""
+        found = []
+        for peer in self._sources(blob_id):
+            shards = set(peer.shards).intersection(duty.gaining)
+            pairs = {pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in shards}
+            targets = [target for target in missing if target[0] in pairs]
+            if targets:
+                found.append((peer, targets))
+        return found
+
+    async def _pull_pieces(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> None:
+        """As `_pull`, for slivers in stripes: piece by piece, since one may be larger than memory."""
+        for peer, targets in self._givers(blob_id, missing, duty):
+            stream = self._peers.connect(peer).read_slivers(epoch=duty.epoch, blob_id=blob_id, targets=targets)
+            pieces = stream.__aiter__()
+            try:
+                while True:
+                    upload = await self._peers.ask(peer, anext(pieces, None))
+                    if upload is None:
+                        break
+                    self._metrics.repair_bytes.inc(len(upload.bcs))
+                    check = self._still_wanted(blob_id)
+                    _, refusal = await self._pieces.store(blob_id, metadata, duty, [upload], check)
+                    if isinstance(refusal, InvalidSliver):
+                        self._peers.report_lie(peer)
+                    if refusal is not None:
+                        break
+            except (StorageFailed, DiskFull):
+                raise
+            except HauloutError:
+                continue  # what it did not give is rebuilt
+            finally:
+                await close_stream(stream)
+
+    async def require_metadata(self, blob_id: BlobId) -> BlobMetadata:
+        """The blob's metadata, from another node if it is not here.
+
+        Raises:
+            RepairFailed: nobody gives it at present.
+        """
+        return await self._vault.metadata(blob_id) or await self._fetch_metadata(blob_id, self._vault.duty())
 
     # --- metadata -------------------------------------------------------------------------------------------
 
     async def _fetch_metadata(self, blob_id: BlobId, duty: rules.Duty) -> BlobMetadata:
-        for peer in self._peers.available(self._vault.view, duty.epoch):
+        for peer in self._sources(blob_id):
             api = self._peers.connect(peer)
             try:
                 raw = await self._peers.ask(peer, api.read_metadata(epoch=duty.epoch, blob_id=blob_id))
@@ -261,7 +343,7 @@ class BlobSync:
                 self._peers.report_lie(peer)
             return good
 
-        waiting = self._peers.available(self._vault.view, duty.epoch)
+        waiting = self._sources(blob_id)
         while len(found) < needed and waiting:
             wave: list[Peer] = []
             expected = len(found)
@@ -298,13 +380,13 @@ class BlobSync:
         """Read enough primary slivers, decode the blob once, encode it again and keep what was missing."""
         needed = min_decodable(duty.n_shards)
         primaries: dict[int, bytes] = {}
-        for shard_index in duty.shards:
-            if len(primaries) < needed and self._vault.held(blob_id) & bit_of(shard_index, Axis.PRIMARY):
+        for shard_index, axis in names_in(self._vault.held(blob_id)):
+            if len(primaries) < needed and axis is Axis.PRIMARY:
                 sliver = await self._vault.sliver(blob_id, shard_index, Axis.PRIMARY)
                 if sliver is not None:
-                    primaries[pair_of_shard(shard_index, blob_id, duty.n_shards)] = sliver
+                    primaries[pair_of_shard(ShardIndex(shard_index), blob_id, duty.n_shards)] = sliver
 
-        waiting = self._peers.available(self._vault.view, duty.epoch)
+        waiting = self._sources(blob_id)
         while len(primaries) < needed and waiting:
             wave: list[tuple[Peer, list[SliverPairIndex]]] = []
             expected = len(primaries)
@@ -333,22 +415,34 @@ class BlobSync:
         self, blob_id: BlobId, metadata: BlobMetadata, peer: Peer, pairs: Sequence[SliverPairIndex], duty: rules.Duty
     ) -> dict[int, bytes]:
         """Primary slivers of a peer that verify, by pair index."""
+        targets = [(pair_index, Axis.PRIMARY) for pair_index in pairs]
+        uploads = await self._read_slivers(blob_id, metadata, peer, targets, duty)
+        return {upload.pair_index: bytes(upload.bcs) for upload in uploads}
+
+    async def _read_slivers(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        peer: Peer,
+        targets: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> list[SliverUpload]:
+        """Those of a peer's slivers that verify."""
 
         async def read() -> list[SliverUpload]:
-            targets = [(pair_index, Axis.PRIMARY) for pair_index in pairs]
             stream = self._peers.connect(peer).read_slivers(epoch=duty.epoch, blob_id=blob_id, targets=targets)
             return [upload async for upload in stream]
 
         try:
             uploads = await self._peers.ask(peer, read())
         except HauloutError:
-            return {}
+            return []
         self._metrics.repair_bytes.inc(sum(len(upload.bcs) for upload in uploads))
-        asked = [upload for upload in uploads if upload.axis is Axis.PRIMARY and upload.pair_index in pairs]
+        asked = [upload for upload in uploads if (upload.pair_index, upload.axis) in targets]
         n_good, problem = await self._workers.run(check_slivers, metadata, blob_id, asked)
         if problem is not None or len(asked) < len(uploads):
             self._peers.report_lie(peer)
-        return {upload.pair_index: bytes(upload.bcs) for upload in asked[:n_good]}
+        return asked[:n_good]
 
     # --- keeping --------------------------------------------------------------------------------------------
 
@@ -357,9 +451,13 @@ class BlobSync:
             CheckedSliver(shard_of_pair(upload.pair_index, blob_id, duty.n_shards), upload.axis, upload.bcs)
             for upload in slivers
         ]
-        await self._vault.put_slivers(blob_id, checked, self._still_wanted(blob_id))
+        await self.keep_checked(blob_id, checked)
         for sliver in checked:
             self._metrics.rebuilt_slivers.labels(sliver.axis.name.lower()).inc()
+
+    async def keep_checked(self, blob_id: BlobId, slivers: Sequence[CheckedSliver]) -> None:
+        """Keep verified slivers if the blob is still wanted; durable with its next sync."""
+        await self._vault.put_slivers(blob_id, slivers, self._still_wanted(blob_id))
 
     def _still_wanted(self, blob_id: BlobId) -> Callable[[], None]:
         def check() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from haulout.account.wallet import Wallet
 from haulout.crypto.schemes import SignatureScheme
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
@@ -12,6 +13,9 @@ from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peers
+from haulout.node.scrubber import Scrubber
+from haulout.node.shard_serving import ShardServer
+from haulout.node.shard_sync import ShardSync
 from haulout.node.sliver_store import SliverStore
 from haulout.node.space import SpaceGuard
 from haulout.node.storage_node import StorageNode
@@ -71,25 +75,43 @@ async def build_storage_node(
     )
     symbols = SymbolMaker(vault, workers, settings)
     peers = Peers(identity.node_id, transport, clock=clock, rng=rng, metrics=metrics, settings=settings)
-    return StorageNode(
+    blob_sync = BlobSync(
+        vault=vault, peers=peers, symbols=symbols, clock=clock, workers=workers, metrics=metrics, settings=settings
+    )
+    shard_sync = ShardSync(
         identity=identity,
+        wallet=_wallet_of(identity, replica, ledger, clock, rng),
         vault=vault,
-        symbols=symbols,
-        signer=signer,
-        follower=LedgerFollower(vault, clock, settings),
-        blob_sync=BlobSync(
-            vault=vault,
-            peers=peers,
-            symbols=symbols,
-            clock=clock,
-            workers=workers,
-            metrics=metrics,
-            settings=settings,
-        ),
-        garbage=GarbageCollector(vault, clock, metrics, settings),
+        peers=peers,
+        blob_sync=blob_sync,
         scheme=scheme,
         clock=clock,
         workers=workers,
         metrics=metrics,
         settings=settings,
     )
+    return StorageNode(
+        identity=identity,
+        vault=vault,
+        symbols=symbols,
+        signer=signer,
+        follower=LedgerFollower(vault, clock, settings),
+        blob_sync=blob_sync,
+        shard_sync=shard_sync,
+        shard_server=ShardServer(vault, scheme, workers, metrics, settings),
+        scrubber=Scrubber(vault, clock, metrics, settings),
+        garbage=GarbageCollector(identity, vault, signer, clock, metrics, settings),
+        scheme=scheme,
+        clock=clock,
+        workers=workers,
+        metrics=metrics,
+        settings=settings,
+    )
+
+
+def _wallet_of(identity: NodeIdentity, replica: Replica, ledger: Ledger, clock: Clock, rng: Rng) -> Wallet | None:
+    """The account that speaks for the node; without its secret the node serves and reports nothing."""
+    if identity.capability_secret is None:
+        return None
+    chain_id = replica.head.chain_id
+    return Wallet(identity.capability_secret, chain_id=chain_id, ledger=ledger, clock=clock, rng=rng)

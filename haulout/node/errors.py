@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haulout.errors import Corrupt, InvalidInput, NotFound, Rejected, Unavailable
+from haulout.errors import Corrupt, Forbidden, InvalidInput, NotFound, Rejected, Unavailable
 
 # --- malformed: the caller fixes it -------------------------------------------------------------------------
 
@@ -217,4 +217,18 @@ class RepairFailed(Unavailable):
     code = "REPAIR_FAILED"
     template = "blob {blob_id} cannot be completed now: {problem}"
     blob_id: str
+    problem: str
+
+
+# --- not allowed to ask -------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class ShardSyncForbidden(Forbidden):
+    """Slivers of a shard go to its new owner, and to whoever proves to be that."""
+
+    code = "SHARD_SYNC_FORBIDDEN"
+    template = "shard {shard_index} is not handed over to the sender of this request: {problem}"
+    hint = "ask again once both nodes see the same epoch"
+    shard_index: int
     problem: str

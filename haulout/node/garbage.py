@@ -1,8 +1,10 @@
-"""Bytes that nobody pays for any more are deleted, after a delay and never against a promise.
+"""Bytes that nobody pays for are deleted, and shards that went to others: after a delay, never against a promise.
 
-Two ways lead here: an event made a blob superfluous (deleted, invalid), and an epoch began in which blobs expired,
-for which all stored blobs are swept once. Both only name candidates; `rules.may_drop` decides, under the blob's lock,
-in the state of that moment. A node that stops half-way finds its lists again.
+Two phases. First candidates are noted, with the height of the state that made them so: an event made a blob
+superfluous (deleted, invalid), an epoch began in which blobs expired, or a shard's new owner has everything. Then,
+once n - f shards have *attested* that height, and after a delay that spreads the nodes over half an epoch, each is
+looked at again under its lock, in the state of that moment. `rules` decides; a node that stops half-way finds its
+lists again.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import asyncio
 
 from haulout.errors import DiskFull
+from haulout.ledger import queries
 from haulout.node import rules
-from haulout.node.identity import NodeSettings
+from haulout.node.checkpoint_signer import CheckpointSigner
+from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.vault import Vault
 from haulout.ports import Clock
-from haulout.primitives import BlobId
+from haulout.primitives import BlobId, ObjectId
 
 PAGE = 64
 LOOK_AGAIN_MS = 5_000
@@ -25,11 +29,22 @@ FIRST = BlobId(bytes(32))
 class GarbageCollector:
     """Deletes what may go."""
 
-    def __init__(self, vault: Vault, clock: Clock, metrics: NodeMetrics, settings: NodeSettings) -> None:
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        vault: Vault,
+        signer: CheckpointSigner,
+        clock: Clock,
+        metrics: NodeMetrics,
+        settings: NodeSettings,
+    ) -> None:
+        self._node_id = identity.node_id
         self._vault = vault
+        self._signer = signer
         self._clock = clock
         self._metrics = metrics
         self._settings = settings
+        self._leaving: dict[int, int] = {}  # shard that may go -> height at which it was seen to be so
 
     async def run(self) -> None:
         """Collect until cancelled.
@@ -41,14 +56,42 @@ class GarbageCollector:
             # A replica that a crash set back behind what was followed once would call later blobs superfluous.
             if self._vault.height >= self._vault.tables.followed_height():
                 try:
+                    await self.note_expired()
                     await self.collect_due()
-                    await self.sweep_epoch()
+                    await self.drop_shards()
                 except DiskFull:
                     pass  # deleting needs a little space too; it is tried again
             await self._clock.sleep_ms(LOOK_AGAIN_MS)
 
+    def delay_ms(self) -> int:
+        """How long after an epoch began this node deletes what expired with it: the same every time, and another for
+        each node, between 0 and half an epoch."""
+        half = queries.params(self._vault.view).epoch_duration_ms // 2
+        return int.from_bytes(self._node_id[:8], "big") % (half + 1)
+
+    # --- blobs ----------------------------------------------------------------------------------------------
+
+    async def note_expired(self) -> int:
+        """Look at all stored blobs once per epoch and note those that nobody pays for; resumes where it stopped."""
+        epoch = self._vault.duty().epoch
+        sweep = self._vault.tables.sweep()
+        if sweep is not None and sweep.epoch == epoch and sweep.done:
+            return 0
+        after = BlobId(sweep.after) if sweep is not None and sweep.epoch == epoch else None
+        due_ms = queries.staking(self._vault.view).phase_since_ms + self.delay_ms()
+        n_noted = 0
+        while page := self._vault.slivers.blob_ids(after=after, limit=PAGE):
+            superfluous = [blob_id for blob_id in page if not rules.is_live(self._vault.view, blob_id, epoch)]
+            await self._vault.tables.add_garbage(superfluous, due_ms=due_ms, height=self._vault.height)
+            n_noted += len(superfluous)
+            after = page[-1]
+            await self._vault.tables.set_sweep(epoch=epoch, after=after, done=False)
+            await asyncio.sleep(0)
+        await self._vault.tables.set_sweep(epoch=epoch, after=after or FIRST, done=True)
+        return n_noted
+
     async def collect_due(self) -> int:
-        """Look at every candidate whose delay is over; returns how many blobs were deleted."""
+        """Look at every candidate whose delay is over and whose state is attested; returns how many were deleted."""
         n_dropped = 0
         after: BlobId | None = None
         while page := self._vault.tables.garbage(after=after, limit=PAGE):
@@ -57,27 +100,12 @@ class GarbageCollector:
             for blob_id, row in page:
                 if row.due_ms > self._clock.now_ms() or row.height > self._vault.height:
                     continue
+                if row.height > self._signer.attested_height:
+                    continue
                 n_dropped += await self._drop(blob_id)
                 done.append(blob_id)
             await self._vault.tables.remove_garbage(done)
             await asyncio.sleep(0)
-        return n_dropped
-
-    async def sweep_epoch(self) -> int:
-        """Look at all stored blobs once per epoch, for those that expired with the last; resumes where it stopped."""
-        epoch = self._vault.duty().epoch
-        sweep = self._vault.tables.sweep()
-        if sweep is not None and sweep.epoch == epoch and sweep.done:
-            return 0
-        after = BlobId(sweep.after) if sweep is not None and sweep.epoch == epoch else None
-        n_dropped = 0
-        while page := self._vault.slivers.blob_ids(after=after, limit=PAGE):
-            for blob_id in page:
-                n_dropped += await self._drop(blob_id)
-            after = page[-1]
-            await self._vault.tables.set_sweep(epoch=epoch, after=after, done=False)
-            await asyncio.sleep(0)
-        await self._vault.tables.set_sweep(epoch=epoch, after=after or FIRST, done=True)
         return n_dropped
 
     async def _drop(self, blob_id: BlobId) -> bool:
@@ -99,3 +127,36 @@ class GarbageCollector:
             height=self._vault.height,
             promise=self._vault.slivers.promise(blob_id),
         )
+
+    # --- shards ---------------------------------------------------------------------------------------------
+
+    async def drop_shards(self) -> int:
+        """Delete what is held of shards that others own and have completely; returns how many shards went."""
+        if self._vault.replica.diverged is not None:
+            return 0
+        n_dropped = 0
+        for shard_index in range(self._vault.duty().n_shards):
+            may_go = self._may_drop_shard(shard_index)
+            if not may_go or not self._vault.slivers.drop_shard_page(shard_index, limit=1):
+                self._leaving.pop(shard_index, None)
+                continue
+            seen_height = self._leaving.setdefault(shard_index, self._vault.height)
+            if seen_height > self._signer.attested_height:
+                continue
+            n_dropped += await self._drop_shard(shard_index)
+        return n_dropped
+
+    async def _drop_shard(self, shard_index: int) -> bool:
+        while page := self._vault.slivers.drop_shard_page(shard_index, limit=PAGE):
+            for blob_id in page:
+                if not await self._vault.drop_from_shard(
+                    blob_id, shard_index, lambda: self._may_drop_shard(shard_index)
+                ):
+                    return False
+            await asyncio.sleep(0)
+        self._leaving.pop(shard_index, None)
+        self._metrics.dropped_shards.inc()
+        return True
+
+    def _may_drop_shard(self, shard_index: int) -> bool:
+        return rules.may_drop_shard(self._vault.view, self._vault.duty(), ObjectId(self._node_id), shard_index)

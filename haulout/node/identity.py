@@ -16,6 +16,7 @@ class NodeIdentity:
     node_id: ObjectId
     bls_secret: bytes = field(repr=False)
     public_key: bytes
+    capability_secret: bytes | None = field(default=None, repr=False)  # signs what the node itself has to report
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +47,13 @@ class NodeSettings:
     peer_timeout_ms: int = 20_000
     peer_backoff_ms: int = 500
     peer_backoff_ms_max: int = 30_000
+    sync_slivers: int = 1_000  # of each shard and axis in one request
+    sync_slivers_max: int = 100_000  # that are handed out for one
+    sync_blobs_at_once: int = 8
+    sync_givers_at_once: int = 4
+    sync_bytes_per_s: int = 0  # of shards on their way here; 0 for no limit
+    sync_patience_ms: int = 30_000  # without progress, until what is missing is rebuilt from the others
+    sync_retry_ms: int = 500
+    scrub_bytes_per_s: int = 2 * 1024 * 1024
     garbage_delay_ms: int = 60_000
     layout: Layout = field(default_factory=Layout)

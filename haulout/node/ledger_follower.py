@@ -81,9 +81,9 @@ class LedgerFollower:
         return True
 
     def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
-        if not duty.shards:
+        if not duty.has_shards:
             return False
-        return bool(duty.mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)
+        return bool(duty.wanted_mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)
 
     def _delay_ms(self, blob_id: BlobId) -> int:
         """How long an upload that is still going on gets before the node fetches for itself."""

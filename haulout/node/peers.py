@@ -1,4 +1,4 @@
-"""The other members of the committee, as a node asks them: found in its own ledger view, left alone after failures.
+"""The other nodes, as this one asks them: found in its own ledger view, left alone after failures.
 
 A peer that does not answer is asked again after a growing pause. One that answers with bytes that do not verify is
 counted by name and left alone for as long as a failure chain would take at most; what it said is never used.
@@ -7,7 +7,7 @@ counted by name and left alone for as long as a failure chain would take at most
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another committee member, by its first address."""
+    """Another node, by its first address, and the shards that it speaks for."""
 
     node_id: ObjectId
     name: str
@@ -59,20 +59,26 @@ class Peers:
         self._settings = settings
         self._standing: dict[ObjectId, _Standing] = {}
 
-    def available(self, view: View, epoch: int) -> list[Peer]:
-        """Members that may be asked now, in random order."""
-        committee = queries.find_committee(view, epoch)
-        now = self._clock.monotonic_us()
+    def available(self, view: View, holders: Mapping[ObjectId, tuple[int, ...]]) -> list[Peer]:
+        """Those among the holders of shards that may be asked now, in random order; never this node itself."""
         found = []
-        for member in () if committee is None else committee.members:
-            node_id = ObjectId(member.node_id)
-            if node_id == self._own_id or self._standing.get(node_id, _Standing()).not_before_us > now:
-                continue
-            node = queries.node(view, node_id)
-            if node is not None and node.addresses:
-                self._metrics.know_peer(node.name)
-                found.append(Peer(node_id, node.name, node.addresses[0], member.shards))
+        for node_id, shards in holders.items():
+            peer = self.find(view, node_id, shards)
+            if peer is not None and self.may_ask(peer):
+                found.append(peer)
         return self._rng.shuffled(found)
+
+    def find(self, view: View, node_id: ObjectId, shards: tuple[int, ...]) -> Peer | None:
+        """Another node, with the shards it is asked for; None for this one and for nodes without an address."""
+        node = None if node_id == self._own_id else queries.node(view, node_id)
+        if node is None or not node.addresses:
+            return None
+        self._metrics.know_peer(node.name)
+        return Peer(node_id, node.name, node.addresses[0], shards)
+
+    def may_ask(self, peer: Peer) -> bool:
+        """Its last failure is long enough ago."""
+        return self._standing.get(peer.node_id, _Standing()).not_before_us <= self._clock.monotonic_us()
 
     def connect(self, peer: Peer) -> StorageNodeApi:
         """The way to a peer."""

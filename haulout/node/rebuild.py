@@ -78,7 +78,8 @@ def check_symbols(
     """The symbols that may be used, by source index, and whether all may.
 
     Args:
-        sources: indices of the source slivers that the sender owns; None for our own symbols.
+        sources: indices of the source slivers that the sender speaks for, others are left aside; None for our own
+            symbols.
     """
     good: dict[int, bytes] = {}
     all_good = True
@@ -91,10 +92,11 @@ def check_symbols(
         except HauloutError:
             all_good = False
             continue
-        fits = symbol.axis is axis and len(symbol.data) == metadata.symbol_size_bytes
-        if not fits or (sources is not None and symbol.source_index not in sources):
+        if symbol.axis is not axis or len(symbol.data) != metadata.symbol_size_bytes:
             all_good = False
             continue
+        if sources is not None and symbol.source_index not in sources:
+            continue  # of a shard that is on its way: its other holder is asked for that one
         good[symbol.source_index] = bytes(symbol.data)
     return good, all_good
 

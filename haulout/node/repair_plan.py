@@ -37,13 +37,23 @@ def plan_repair(
     n_shards: int,
     n_own: int,
     n_peers: int,
+    n_reachable: int,
     symbol_size_bytes: int,
     memory_bytes: int,
 ) -> Way:
-    """The cheaper way, within the memory allowed for an encoded blob; `n_own` shards are the node's."""
+    """The cheaper way, within the memory allowed for an encoded blob.
+
+    Args:
+        n_own: shards that are the node's.
+        n_peers: other nodes that can be asked.
+        n_reachable: shards of theirs. Fewer than n - f with our own do not rebuild a primary sliver; n - 2f primary
+            ones still decode.
+    """
     k1, k2 = min_decodable(n_shards), min_correct(n_shards)
     n_symbols = sum(max(0, k2 - n_own) if axis is Axis.PRIMARY else k1 for _, axis in missing)
     by_symbols = n_symbols * symbol_size_bytes + len(missing) * n_peers * REQUEST_BYTES
     by_decoding = k1 * k2 * symbol_size_bytes + n_peers * REQUEST_BYTES
     encoded_bytes = n_shards * (k1 + k2) * symbol_size_bytes
+    if n_own + n_reachable < k2 and any(axis is Axis.PRIMARY for _, axis in missing):
+        return Way.DECODE
     return Way.DECODE if by_decoding < by_symbols and encoded_bytes <= memory_bytes else Way.SYMBOLS

@@ -47,16 +47,36 @@ PROOF_BYTES_MAX = 2 * 32 * 32  # two nodes on each level of a tree over 2^32 str
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What the latest committee asks of one node."""
+    """What the ledger asks of one node: the shards it owns, those on their way to it, and those it still hands over.
+
+    A shard on its way is owned already: new blobs are stored on it, and older ones are fetched.
+    """
 
     epoch: int
     n_shards: int
     shards: tuple[ShardIndex, ...]  # ascending; empty for a node outside the committee
+    gaining: tuple[ShardIndex, ...] = ()  # on their way here
+    giving: tuple[ShardIndex, ...] = ()  # read-only here, until their new owner has everything
 
     @property
     def mask(self) -> int:
         """All slivers of all own shards, as bits of `records.bit_of`."""
         return mask_of(self.shards)
+
+    @property
+    def wanted_shards(self) -> tuple[ShardIndex, ...]:
+        """Shards of which every certified blob belongs here; one that moved on before it came is among them."""
+        return tuple(sorted({*self.shards, *self.gaining}))
+
+    @property
+    def wanted_mask(self) -> int:
+        """All slivers of all wanted shards."""
+        return mask_of(self.wanted_shards)
+
+    @property
+    def has_shards(self) -> bool:
+        """There is something to keep or to fetch."""
+        return bool(self.shards or self.gaining)
 
 
 def mask_of(shards: Iterable[int]) -> int:
@@ -75,7 +95,25 @@ def duty_of(view: View, node_id: ObjectId) -> Duty:
     for member in () if committee is None else committee.members:
         if member.node_id == node_id:
             shards = tuple(ShardIndex(shard_index) for shard_index in sorted(member.shards))
-    return Duty(epoch, queries.params(view).n_shards, shards)
+    gaining = {ShardIndex(record.shard_index) for record in queries.open_hand_overs(view, to_node=node_id)}
+    giving = {ShardIndex(record.shard_index) for record in queries.open_hand_overs(view, from_node=node_id)}
+    return Duty(
+        epoch, queries.params(view).n_shards, shards, tuple(sorted(gaining)), tuple(sorted(giving.difference(shards)))
+    )
+
+
+def holders_of(view: View, certified_epoch: int) -> dict[ObjectId, tuple[int, ...]]:
+    """Who has the slivers of a blob first certified in an epoch, by node, with its shards: the owner of each shard, or
+    whoever still hands it over."""
+    return queries.shard_holders(queries.committee(view), queries.open_hand_overs(view), certified_epoch)
+
+
+def may_drop_shard(view: View, duty: Duty, node_id: ObjectId, shard_index: int) -> bool:
+    """A shard belongs to others for good: not owned, not on its way here or from here, and not coming back."""
+    if shard_index in duty.shards or shard_index in duty.gaining or shard_index in duty.giving:
+        return False
+    coming = queries.next_committee(view)
+    return coming is None or all(m.node_id != node_id or shard_index not in m.shards for m in coming.members)
 
 
 # --- the ledger's word on a blob ----------------------------------------------------------------------------
@@ -114,6 +152,13 @@ def may_drop(view: View, blob_id: BlobId, *, epoch: int, height: int, promise: P
 def check_epoch(duty: Duty, epoch: int) -> None:
     """Raises WrongEpoch when the request was made for another committee."""
     if epoch != duty.epoch:
+        raise WrongEpoch(request_epoch=epoch, server_epoch=duty.epoch)
+
+
+def check_read_epoch(duty: Duty, epoch: int) -> None:
+    """Raises WrongEpoch when the request is more than one epoch away: what is read is verified by the reader, and
+    nodes see an epoch begin one after the other."""
+    if abs(epoch - duty.epoch) > 1:
         raise WrongEpoch(request_epoch=epoch, server_epoch=duty.epoch)
 
 
@@ -212,11 +257,13 @@ def check_complete(duty: Duty, blob_id: BlobId, *, held: int, has_metadata: bool
         raise MissingSlivers(blob_id=blob_id_text(blob_id), missing=int(missing))
 
 
-def missing_slivers(duty: Duty, blob_id: BlobId, held: int) -> tuple[tuple[SliverPairIndex, Axis], ...]:
-    """What of the own shards is not held, in order of the shards."""
+def missing_slivers(
+    shards: Iterable[ShardIndex], blob_id: BlobId, held: int, n_shards: int
+) -> tuple[tuple[SliverPairIndex, Axis], ...]:
+    """What of some shards is not held, in their order."""
     return tuple(
-        (pair_of_shard(shard_index, blob_id, duty.n_shards), axis)
-        for shard_index in duty.shards
+        (pair_of_shard(shard_index, blob_id, n_shards), axis)
+        for shard_index in shards
         for axis in Axis
         if not held & bit_of(shard_index, axis)
     )
@@ -233,16 +280,16 @@ def check_may_read_metadata(view: View, blob_id: BlobId, *, duty: Duty) -> None:
 
 
 def check_may_read_slivers(
-    view: View, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]], *, duty: Duty
+    view: View, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]], *, duty: Duty, held: int
 ) -> list[tuple[SliverPairIndex, Axis, ShardIndex]]:
-    """The targets whose shards this node owns, without repetitions.
+    """The targets whose shards this node owns or still has, without repetitions.
 
     Raises:
         TooManyTargets: more than a blob has slivers.
         SliverIndexOutOfRange: a pair index beyond the shards.
         InvalidBlob: marked invalid on the ledger.
         SliverNotFound: no live registration.
-        ShardNotAssigned: none of the targets is on a shard of this node.
+        ShardNotAssigned: none of the targets is on a shard of this node, or held from when it was.
     """
     if len(targets) > 2 * duty.n_shards:
         raise TooManyTargets(count=len(targets), limit=2 * duty.n_shards)
@@ -254,7 +301,7 @@ def check_may_read_slivers(
     owned = []
     for pair_index, axis in dict.fromkeys(targets):
         shard_index = shard_of_pair(pair_index, blob_id, duty.n_shards)
-        if shard_index in duty.shards:
+        if shard_index in duty.shards or held & bit_of(shard_index, axis):
             owned.append((pair_index, axis, shard_index))
     if targets and not owned:
         raise ShardNotAssigned(shard_index=shard_of_pair(targets[0][0], blob_id, duty.n_shards), epoch=duty.epoch)

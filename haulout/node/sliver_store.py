@@ -155,6 +155,10 @@ class SliverStore:
             metadata_key(blob_id)
         ) is not None
 
+    def has_durable_metadata(self, blob_id: BlobId) -> bool:
+        """Whether metadata survives a power cut."""
+        return self._store.get(metadata_key(blob_id)) is not None
+
     def get_metadata(self, blob_id: BlobId) -> bytes | None:
         """The blob's metadata (BCS), pending or durable; None when it is not here.
 
@@ -418,7 +422,7 @@ class SliverStore:
             await self._commit(writes, [], pieces.slivers - slivers, pieces.size_bytes - size)
         await self._disk.remove(paths + pieces.files)
 
-    async def drop_shard_page(self, shard_index: int, *, limit: int = 64) -> list[BlobId]:
+    def drop_shard_page(self, shard_index: int, *, limit: int = 64) -> list[BlobId]:
         """Blobs that still have slivers of a shard, at most `limit`: the caller drops them with `drop_from_shard`."""
         start, end = shard_range(shard_index)
         found: dict[BlobId, None] = {}

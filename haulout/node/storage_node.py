@@ -28,6 +28,9 @@ from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.pieces import PieceKeeper, is_in_stripes
 from haulout.node.records import Promise, bit_of
+from haulout.node.scrubber import Scrubber
+from haulout.node.shard_serving import ShardServer
+from haulout.node.shard_sync import ShardSync
 from haulout.node.symbols import SymbolMaker
 from haulout.node.vault import CheckedSliver, Keep, Vault
 from haulout.node.verify import check_metadata, check_slivers, sliver_index_of
@@ -40,6 +43,7 @@ from haulout.ports import (
     Outcome,
     SignedMessage,
     SliverUpload,
+    SyncedSliver,
     Workers,
 )
 from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex, SliverIndex, SliverPairIndex, blob_id_text
@@ -59,6 +63,9 @@ class StorageNode:
         signer: CheckpointSigner,
         follower: LedgerFollower,
         blob_sync: BlobSync,
+        shard_sync: ShardSync,
+        shard_server: ShardServer,
+        scrubber: Scrubber,
         garbage: GarbageCollector,
         scheme: SignatureScheme,
         clock: Clock,
@@ -73,6 +80,9 @@ class StorageNode:
         self.signer = signer
         self.follower = follower
         self.blob_sync = blob_sync
+        self.shard_sync = shard_sync
+        self._shard_server = shard_server
+        self.scrubber = scrubber
         self.garbage = garbage
         self._scheme = scheme
         self._clock = clock
@@ -213,7 +223,7 @@ class StorageNode:
         rules.check_epoch(duty, epoch)
         has_metadata = await self.vault.metadata_bytes(blob_id) is not None
         metadata = await self.vault.metadata(blob_id) if has_metadata else None
-        missing = rules.missing_slivers(duty, blob_id, self.vault.held(blob_id))
+        missing = rules.missing_slivers(duty.shards, blob_id, self.vault.held(blob_id), duty.n_shards)
         return BlobHoldings(
             is_registered=rules.is_live(self.vault.view, blob_id, duty.epoch),
             has_metadata=has_metadata,
@@ -271,7 +281,7 @@ class StorageNode:
             WrongEpoch, InvalidBlob, MetadataNotFound.
         """
         duty = self.vault.duty()
-        rules.check_epoch(duty, epoch)
+        rules.check_read_epoch(duty, epoch)
         rules.check_may_read_metadata(self.vault.view, blob_id, duty=duty)
         metadata = await self.vault.metadata_bytes(blob_id)
         if metadata is None:
@@ -286,7 +296,7 @@ class StorageNode:
         targets: Sequence[tuple[SliverPairIndex, Axis]],
         stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
-        """The asked slivers on own shards, one at a time, each checked against the checksum it was stored with; those
+        """The asked slivers that are here, one at a time, each checked against the checksum it was stored with; those
         that are not here are left out. Of a blob in stripes some `stripes` of them, or all, in pieces.
 
         Raises:
@@ -294,8 +304,9 @@ class StorageNode:
             InvalidStripes.
         """
         duty = self.vault.duty()
-        rules.check_epoch(duty, epoch)
-        owned = rules.check_may_read_slivers(self.vault.view, blob_id, targets, duty=duty)
+        rules.check_read_epoch(duty, epoch)
+        held = self.vault.held(blob_id)
+        owned = rules.check_may_read_slivers(self.vault.view, blob_id, targets, duty=duty, held=held)
         metadata = await self.vault.metadata(blob_id)
         if metadata is not None and is_in_stripes(metadata):
             async for piece in self._pieces.read(blob_id, metadata, owned, stripes):
@@ -309,6 +320,10 @@ class StorageNode:
                 self._metrics.slivers_read.labels(axis.name.lower()).inc()
                 yield SliverUpload(pair_index, axis, sliver)
 
+    def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        """Slivers of shards that go to the sender; errors as `ShardServer.serve`."""
+        return self._shard_server.serve(public_key, requests)
+
     async def read_recovery_symbols(
         self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
     ) -> Sequence[bytes]:
@@ -319,8 +334,8 @@ class StorageNode:
             TooManyRequests.
         """
         duty = self.vault.duty()
-        rules.check_epoch(duty, epoch)
-        rules.check_may_read_slivers(self.vault.view, blob_id, (), duty=duty)
+        rules.check_read_epoch(duty, epoch)
+        rules.check_may_read_slivers(self.vault.view, blob_id, (), duty=duty, held=0)
         symbols = await self._symbols.make(
             blob_id, target=target, target_axis=target_axis, duty=duty, with_proofs=with_proofs
         )
@@ -346,7 +361,7 @@ class StorageNode:
             if not rules.is_wanted(self.vault.view, blob_id, duty.epoch):
                 continue
             lacks_metadata = await self.vault.metadata_bytes(blob_id) is None
-            missing = (duty.mask & ~self.vault.held(blob_id)).bit_count()
+            missing = (duty.wanted_mask & ~self.vault.held(blob_id)).bit_count()
             if missing or lacks_metadata:
                 found.append(IncompleteBlob(blob_id, lacks_metadata, missing))
             if len(found) == limit:
@@ -407,14 +422,16 @@ class StorageNode:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                for part in (
-                    self.follower.run,
-                    self.signer.run,
-                    self.blob_sync.run,
-                    self.garbage.run,
-                    self._keep_house,
+                for actor in (
+                    self.follower,
+                    self.signer,
+                    self.shard_sync,
+                    self.blob_sync,
+                    self.garbage,
+                    self.scrubber,
                 ):
-                    tasks.create_task(part())
+                    tasks.create_task(actor.run())
+                tasks.create_task(self._keep_house())
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # the first that failed ended the others
 

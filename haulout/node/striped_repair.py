@@ -112,7 +112,7 @@ class StripedRepair:
         needed = min_decodable(duty.n_shards)
         stripes = striping.segment(segment)
         found: dict[int, SliverStripes] = {}
-        for shard_index in duty.shards:
+        for shard_index in sorted({*duty.wanted_shards, *duty.giving}):
             if len(found) == needed:
                 break
             stored = await self._vault.piece(blob_id, (int(shard_index), Axis.PRIMARY, segment))
@@ -123,7 +123,7 @@ class StripedRepair:
                 found[index] = SliverStripes(
                     stored.data, striping.symbol_size_bytes, index, stripes.start, stored.proof
                 )
-        waiting = self._peers.available(self._vault.view, duty.epoch)
+        waiting = self._peers.available(self._vault.view, self._vault.holders(blob_id))
         while len(found) < needed and waiting:
             wave: list[tuple[Peer, list[SliverPairIndex]]] = []
             expected = len(found)

@@ -16,10 +16,10 @@ from haulout.node import rules
 from haulout.node.errors import MetadataNotFound, SymbolNotPresent, TooManyRequests
 from haulout.node.identity import NodeSettings
 from haulout.node.rebuild import expand_slivers, make_symbols
-from haulout.node.records import bit_of
+from haulout.node.records import names_in
 from haulout.node.vault import Vault
 from haulout.ports import Workers
-from haulout.primitives import Axis, BlobId, SliverIndex, blob_id_text, pair_of_shard, sliver_index_of_pair
+from haulout.primitives import Axis, BlobId, ShardIndex, SliverIndex, blob_id_text, pair_of_shard, sliver_index_of_pair
 
 SourceName = tuple[BlobId, int, Axis]
 
@@ -39,8 +39,8 @@ class SymbolMaker:
     async def make(
         self, blob_id: BlobId, *, target: SliverIndex, target_axis: Axis, duty: rules.Duty, with_proofs: bool
     ) -> list[bytes]:
-        """One symbol of the target per own sliver of the other axis: general recovery symbols (BCS) with proofs,
-        decoding symbols (BCS, either axis) without.
+        """One symbol of the target per sliver of the other axis that is here: general recovery symbols (BCS) with
+        proofs, decoding symbols (BCS, either axis) without.
 
         Raises:
             SliverIndexOutOfRange: no such target.
@@ -76,11 +76,9 @@ class SymbolMaker:
         held = self._vault.held(blob_id)
         words: list[tuple[int, bytes]] = []
         new: list[tuple[SourceName, int, bytes]] = []
-        for shard_index in duty.shards:
-            if not held & bit_of(shard_index, axis):
-                continue
-            name = (blob_id, int(shard_index), axis)
-            pair_index = pair_of_shard(shard_index, blob_id, duty.n_shards)
+        for shard_index in sorted({shard for shard, held_axis in names_in(held) if held_axis is axis}):
+            name = (blob_id, shard_index, axis)
+            pair_index = pair_of_shard(ShardIndex(shard_index), blob_id, duty.n_shards)
             index = sliver_index_of_pair(pair_index, axis, duty.n_shards)
             if name in self._words:
                 self._words.move_to_end(name)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from haulout import bcs
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import DiskFull
+from haulout.ledger import queries
 from haulout.ledger.state import View
 from haulout.node import rules
 from haulout.node.blob_locks import BlobLocks
@@ -80,6 +81,8 @@ class Vault:
         self._space = space
         self._clock = clock
         self._parsed: OrderedDict[BlobId, BlobMetadata] = OrderedDict()
+        self._holders: dict[int, Mapping[ObjectId, tuple[int, ...]]] = {}  # by the epoch of first certification
+        self._holders_height = -1
         self._duty: tuple[int, rules.Duty] | None = None  # height, what it asks
 
     # --- what the ledger says -------------------------------------------------------------------------------
@@ -99,6 +102,18 @@ class Vault:
         if self._duty is None or self._duty[0] != self.height:
             self._duty = (self.height, rules.duty_of(self.view, self._node_id))
         return self._duty[1]
+
+    def holders(self, blob_id: BlobId) -> Mapping[ObjectId, tuple[int, ...]]:
+        """Who has the slivers of a certified blob, by node, with its shards; this node may be among them."""
+        record = queries.blob_record(self.view, blob_id)
+        certified_epoch = None if record is None else record.initial_certified_epoch
+        if certified_epoch is None:
+            certified_epoch = self.duty().epoch
+        if self._holders_height != self.height:
+            self._holders, self._holders_height = {}, self.height
+        if certified_epoch not in self._holders:
+            self._holders[certified_epoch] = rules.holders_of(self.view, certified_epoch)
+        return self._holders[certified_epoch]
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -227,6 +242,17 @@ class Vault:
                 return False
             await self.slivers.drop_blob(blob_id)
             self._parsed.pop(blob_id, None)
+            return True
+
+        return await self._write(blob_id, drop)
+
+    async def drop_from_shard(self, blob_id: BlobId, shard_index: int, may_drop: Callable[[], bool]) -> bool:
+        """Delete what a blob has on a shard if it still may go; says whether it did."""
+
+        async def drop() -> bool:
+            if not may_drop():
+                return False
+            await self.slivers.drop_from_shard(blob_id, shard_index)
             return True
 
         return await self._write(blob_id, drop)

@@ -90,6 +90,12 @@ class WorkTables:
         """Put a blob on the list, or move its next look."""
         await self._commit_incomplete({}, {blob_id: due_ms}, (), attempts=min(attempts, U16_MAX))
 
+    async def add_all_incomplete(self, blob_ids: Iterable[BlobId]) -> None:
+        """Put blobs on the list, to be looked at at once; those on it keep their place."""
+        new = {blob_id: 0 for blob_id in blob_ids if not self.is_incomplete(blob_id)}
+        if new:
+            await self._commit_incomplete({}, new, ())
+
     async def remove_incomplete(self, blob_id: BlobId) -> None:
         await self._commit_incomplete({}, {}, (blob_id,))
 
@@ -127,6 +133,13 @@ class WorkTables:
                 row = GarbageRow(ROW_VERSION, 0, 0)
             found.append((BlobId(key[1:]), row))
         return found
+
+    async def add_garbage(self, blob_ids: Iterable[BlobId], *, due_ms: int, height: int) -> None:
+        """Note candidates for deletion; those noted already keep their place."""
+        row = GarbageRow(ROW_VERSION, due_ms, height)
+        new = [key for key in map(garbage_key, blob_ids) if self._store.get(key) is None]
+        if new:
+            await self._store.commit({key: seal_row(key, row) for key in new}, durable=False)
 
     async def remove_garbage(self, blob_ids: Iterable[BlobId]) -> None:
         """These have been looked at."""

@@ -12,6 +12,7 @@ from haulout.ports import (
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
+    SyncedSliver,
 )
 from haulout.primitives import Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
 from haulout.sim.fabric import Fabric, Port
@@ -90,6 +91,15 @@ class SimNodeApi:
             "read_slivers",
             _copied,
             lambda node: node.read_slivers(epoch=epoch, blob_id=blob_id, targets=wanted, stripes=stripes),
+        )
+
+    def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        signed = tuple(requests)
+        return self._port.download(
+            self._address,
+            "sync_shards",
+            lambda synced: SyncedSliver(synced.blob_id, _copied(synced.upload)),
+            lambda node: node.sync_shards(public_key=public_key, requests=signed),
         )
 
     async def read_recovery_symbols(

@@ -280,7 +280,11 @@ class World:
         replica = await self._start_replica(host)
         host.node = await build_storage_node(
             identity=NodeIdentity(
-                secrets.name, secrets.node_id, secrets.bls_secret, self._scheme.public_key(secrets.bls_secret)
+                secrets.name,
+                secrets.node_id,
+                secrets.bls_secret,
+                self._scheme.public_key(secrets.bls_secret),
+                secrets.capability_secret,
             ),
             replica=replica,
             ledger=SimLedger(self.fabric, host.name, LEDGER),

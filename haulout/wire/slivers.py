@@ -12,12 +12,15 @@ copied here beyond the piece that goes into the message being made.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import TypeVar
 
 from haulout.errors import InvalidField
-from haulout.ports import SliverUpload
+from haulout.ports import SliverUpload, SyncedSliver
 from haulout.wire.convert import read_axis, read_pair_index, write_axis
 from haulout.wire.streams import closing
 from haulout.wire.v1 import storage_pb2 as pb
+
+T = TypeVar("T")
 
 MESSAGE_BYTES = 1 << 20
 PART_OVERHEAD_BYTES = 24  # header, tags and lengths of a part
@@ -28,10 +31,30 @@ async def pack_slivers(
     slivers: AsyncIterable[SliverUpload], message_bytes: int = MESSAGE_BYTES
 ) -> AsyncIterator[list[pb.SliverPart]]:
     """Cut and gather slivers into the parts of one message at a time; takes the next sliver only when it has room."""
-    parts: list[pb.SliverPart] = []
+    async for parts in _pack(slivers, lambda sliver: sliver, message_bytes):
+        yield [part for _, part in parts]
+
+
+async def pack_synced(slivers: AsyncIterable[SyncedSliver]) -> AsyncIterator[list[pb.SyncPart]]:
+    """As `pack_slivers`, for slivers of many blobs in a row."""
+    last: bytes | None = None
+    async for parts in _pack(slivers, lambda synced: synced.upload, MESSAGE_BYTES):
+        message = []
+        for synced, part in parts:
+            message.append(pb.SyncPart(blob_id=None if synced.blob_id == last else synced.blob_id, part=part))
+            last = synced.blob_id
+        yield message
+
+
+async def _pack(
+    items: AsyncIterable[T], upload_of: Callable[[T], SliverUpload], message_bytes: int
+) -> AsyncIterator[list[tuple[T, pb.SliverPart]]]:
+    """The parts of one message at a time, each with the item it is of."""
+    parts: list[tuple[T, pb.SliverPart]] = []
     room = message_bytes
-    async with closing(slivers) as source:
-        async for sliver in source:
+    async with closing(items) as source:
+        async for item in source:
+            sliver = upload_of(item)
             size = len(sliver.bcs)
             view = memoryview(sliver.bcs)
             header: pb.SliverHeader | None = pb.SliverHeader(
@@ -43,7 +66,7 @@ async def pack_slivers(
             at = 0
             while header is not None or at < size:
                 piece = view[at : at + room]
-                parts.append(pb.SliverPart(header=header, data=bytes(piece)))
+                parts.append((item, pb.SliverPart(header=header, data=bytes(piece))))
                 header = None
                 at += len(piece)
                 room -= len(piece) + PART_OVERHEAD_BYTES

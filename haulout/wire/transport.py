@@ -21,6 +21,7 @@ from haulout.ports import (
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
+    SyncedSliver,
 )
 from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
 from haulout.wire import convert
@@ -213,6 +214,34 @@ class GrpcStorageNode:
                         sliver = assembler.add(part)
                     if sliver is not None:
                         yield sliver
+        with self._peer.reading(operation):
+            assembler.check_complete()
+
+    async def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        """Slivers of shards that are handed over, as they arrive, not verified here."""
+        operation = "SyncShards"
+        signed = [pb.SignedRequest(message=one.message, signature=one.signature) for one in requests]
+        request = pb.SyncShardsRequest(public_key=public_key, requests=signed)
+        blob_id: BlobId | None = None
+
+        def check_header(header: pb.SliverHeader) -> None:
+            if header.size_bytes > self._max_sliver_bytes:
+                raise InvalidField(field="size_bytes", problem=f"{header.size_bytes} is above {self._max_sliver_bytes}")
+
+        assembler = SliverAssembler(check_header)
+        call = self._stub().SyncShards(request, timeout=self._peer.timeouts.stream_ms / 1000)
+        async with closing(self._peer.messages(operation, call)) as messages:
+            async for message in messages:
+                for part in message.parts:
+                    with self._peer.reading(operation):
+                        if part.HasField("blob_id"):
+                            assembler.check_complete()
+                            blob_id = convert.read_blob_id(part.blob_id)
+                        if blob_id is None:
+                            raise InvalidField(field="blob_id", problem="missing in the first part")
+                        sliver = assembler.add(part.part)
+                    if sliver is not None:
+                        yield SyncedSliver(blob_id, sliver)
         with self._peer.reading(operation):
             assembler.check_complete()
 

@@ -15,7 +15,14 @@ import pytest
 
 from haulout import errors
 from haulout.errors import Corrupt, HauloutError, InvalidInput, NotFound, Rejected, Unavailable
-from haulout.node.errors import MetadataNotFound, MetadataNotStored, MissingSlivers, NodeStopping, NotRegistered
+from haulout.node.errors import (
+    MetadataNotFound,
+    MetadataNotStored,
+    MissingSlivers,
+    NodeStopping,
+    NotRegistered,
+    ShardSyncForbidden,
+)
 from haulout.ports import (
     BlobHoldings,
     IncompleteBlob,
@@ -26,6 +33,7 @@ from haulout.ports import (
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
+    SyncedSliver,
 )
 from haulout.primitives import Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
 
@@ -172,6 +180,17 @@ class MemoryNode:
             self.endings.append(type(e).__name__)
             raise
 
+    async def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        self._check()
+        self.asked.append((public_key, tuple(requests)))
+        try:
+            for blob_id, pair, axis in sorted(self.slivers):
+                yield SyncedSliver(blob_id, SliverUpload(pair, axis, self.slivers[blob_id, pair, axis]))
+                await self._pass_gate()
+        except (GeneratorExit, asyncio.CancelledError) as e:
+            self.endings.append(type(e).__name__)
+            raise
+
     async def read_recovery_symbols(
         self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
     ) -> Sequence[bytes]:
@@ -250,6 +269,40 @@ def test_metadata_is_stored_once_and_read_back(scene: Scene) -> None:
         assert await api.store_metadata(epoch=EPOCH, blob_id=BLOB, metadata=metadata) is Outcome.STORED
         assert await api.store_metadata(epoch=EPOCH, blob_id=BLOB, metadata=metadata) is Outcome.ALREADY_STORED
         assert await api.read_metadata(epoch=EPOCH, blob_id=BLOB) == BLOB + metadata
+
+    scene.play(story)
+
+
+def test_shards_are_handed_over_blob_by_blob(scene: Scene, node: MemoryNode) -> None:
+    sizes = {(BLOB, 1, Axis.PRIMARY): 10, (BLOB, 1, Axis.SECONDARY): 3_000_000, (OTHER, 4, Axis.PRIMARY): 20}
+    for (blob_id, pair, axis), size in sizes.items():
+        node.slivers[blob_id, SliverPairIndex(pair), axis] = bytes(sliver(pair, axis, size).bcs)
+    signed = (SignedMessage(b"first", b"s" * 96), SignedMessage(b"second", b"t" * 96))
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        found = [synced async for synced in api.sync_shards(public_key=b"k" * 48, requests=signed)]
+        assert [(s.blob_id, s.upload.pair_index, s.upload.axis) for s in found] == sorted(sizes)
+        for synced in found:
+            name = (synced.blob_id, synced.upload.pair_index, synced.upload.axis)
+            assert bytes(synced.upload.bcs) == node.slivers[name]
+        node.failure = ShardSyncForbidden(shard_index=3, problem="not its owner")
+        with pytest.raises(ShardSyncForbidden) as refused:
+            _ = [synced async for synced in api.sync_shards(public_key=b"k" * 48, requests=signed)]
+        assert refused.value.shard_index == 3
+
+    scene.play(story)
+    assert node.asked[0] == (b"k" * 48, signed)
+
+
+def test_whoever_stops_taking_a_shard_stops_its_giver(scene: Scene, node: MemoryNode) -> None:
+    for pair in range(20):
+        node.slivers[BLOB, SliverPairIndex(pair), Axis.PRIMARY] = bytes(2_000_000)
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        stream_of = api.sync_shards(public_key=b"k" * 48, requests=[SignedMessage(b"m", b"s" * 96)])
+        assert (await anext(stream_of)).blob_id == BLOB
+        await stream_of.aclose()  # type: ignore[attr-defined]
+        await until(lambda: node.endings)
 
     scene.play(story)
 

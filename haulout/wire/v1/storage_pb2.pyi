@@ -574,6 +574,110 @@ class ReadSliversResponse(_message.Message):
 Global___ReadSliversResponse: _TypeAlias = ReadSliversResponse  # noqa: Y015
 
 @_typing.final
+class SignedRequest(_message.Message):
+    """A signed message (BCS), as `spec/encoding.md` 10 has it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    message: _builtins.bytes
+    """Exactly the bytes that were signed."""
+    signature: _builtins.bytes
+    """BLS12-381 signature, 96 bytes."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedRequest: _TypeAlias = SignedRequest  # noqa: Y015
+
+@_typing.final
+class SyncShardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.bytes
+    """BLS key of the node that asks, 48 bytes."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]:
+        """Shard sync requests (type 3): one per shard and axis, alike in epoch, first blob and count."""
+
+    def __init__(
+        self,
+        *,
+        public_key: _builtins.bytes = ...,
+        requests: _abc.Iterable[Global___SignedRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["public_key", b"public_key", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncShardsRequest: _TypeAlias = SyncShardsRequest  # noqa: Y015
+
+@_typing.final
+class SyncPart(_message.Message):
+    """A sliver or a piece of one, and which blob it is of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOB_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    blob_id: _builtins.bytes
+    """Blob id, 32 bytes; set on the first part of each blob."""
+    @_builtins.property
+    def part(self) -> Global___SliverPart:
+        """The sliver."""
+
+    def __init__(
+        self,
+        *,
+        blob_id: _builtins.bytes | None = ...,
+        part: Global___SliverPart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_blob_id", b"_blob_id", "blob_id", b"blob_id", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_blob_id", b"_blob_id", "blob_id", b"blob_id", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__blob_id: _TypeAlias = _typing.Literal["blob_id"]  # noqa: Y015
+    _WhichOneofArgType__blob_id: _TypeAlias = _typing.Literal["_blob_id", b"_blob_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__blob_id) -> _WhichOneofReturnType__blob_id | None: ...
+
+Global___SyncPart: _TypeAlias = SyncPart  # noqa: Y015
+
+@_typing.final
+class SyncShardsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncPart]:
+        """The next parts, in order."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___SyncPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncShardsResponse: _TypeAlias = SyncShardsResponse  # noqa: Y015
+
+@_typing.final
 class ReadRecoverySymbolsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

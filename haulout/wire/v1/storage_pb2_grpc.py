@@ -65,6 +65,11 @@ class StorageNodeStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadSliversRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadSliversResponse.FromString,
                 _registered_method=True)
+        self.SyncShards = channel.unary_stream(
+                '/haulout.wire.v1.StorageNode/SyncShards',
+                request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SyncShardsRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SyncShardsResponse.FromString,
+                _registered_method=True)
         self.ReadRecoverySymbols = channel.unary_stream(
                 '/haulout.wire.v1.StorageNode/ReadRecoverySymbols',
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsRequest.SerializeToString,
@@ -134,6 +139,13 @@ class StorageNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SyncShards(self, request, context):
+        """Slivers of shards that the sender takes over, blob by blob; every request is signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadRecoverySymbols(self, request, context):
         """All symbols of one sliver that the node can make from the slivers it holds.
         """
@@ -194,6 +206,11 @@ def add_StorageNodeServicer_to_server(servicer, server):
                     servicer.ReadSlivers,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadSliversRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadSliversResponse.SerializeToString,
+            ),
+            'SyncShards': grpc.unary_stream_rpc_method_handler(
+                    servicer.SyncShards,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SyncShardsRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SyncShardsResponse.SerializeToString,
             ),
             'ReadRecoverySymbols': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadRecoverySymbols,
@@ -379,6 +396,33 @@ class StorageNode:
             '/haulout.wire.v1.StorageNode/ReadSlivers',
             haulout_dot_wire_dot_v1_dot_storage__pb2.ReadSliversRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_storage__pb2.ReadSliversResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/haulout.wire.v1.StorageNode/SyncShards',
+            haulout_dot_wire_dot_v1_dot_storage__pb2.SyncShardsRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_storage__pb2.SyncShardsResponse.FromString,
             options,
             channel_credentials,
             insecure,

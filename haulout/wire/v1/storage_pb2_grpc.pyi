@@ -55,6 +55,8 @@ class StorageNodeStub:
     """Metadata with id."""
     ReadSlivers: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadSliversRequest, _storage_pb2.ReadSliversResponse]
     """The asked slivers that the node has, in any order; those it lacks are left out."""
+    SyncShards: _grpc.UnaryStreamMultiCallable[_storage_pb2.SyncShardsRequest, _storage_pb2.SyncShardsResponse]
+    """Slivers of shards that the sender takes over, blob by blob; every request is signed."""
     ReadRecoverySymbols: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadRecoverySymbolsRequest, _storage_pb2.ReadRecoverySymbolsResponse]
     """All symbols of one sliver that the node can make from the slivers it holds."""
     BlobStatus: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BlobStatusRequest, _storage_pb2.BlobStatusResponse]
@@ -83,6 +85,8 @@ class StorageNodeAsyncStub(StorageNodeStub):
     """Metadata with id."""
     ReadSlivers: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadSliversRequest, _storage_pb2.ReadSliversResponse]  # type: ignore[assignment]
     """The asked slivers that the node has, in any order; those it lacks are left out."""
+    SyncShards: _aio.UnaryStreamMultiCallable[_storage_pb2.SyncShardsRequest, _storage_pb2.SyncShardsResponse]  # type: ignore[assignment]
+    """Slivers of shards that the sender takes over, blob by blob; every request is signed."""
     ReadRecoverySymbols: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadRecoverySymbolsRequest, _storage_pb2.ReadRecoverySymbolsResponse]  # type: ignore[assignment]
     """All symbols of one sliver that the node can make from the slivers it holds."""
     BlobStatus: _aio.UnaryUnaryMultiCallable[_storage_pb2.BlobStatusRequest, _storage_pb2.BlobStatusResponse]  # type: ignore[assignment]
@@ -144,6 +148,14 @@ class StorageNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.ReadSliversResponse], _abc.AsyncIterator[_storage_pb2.ReadSliversResponse]]:
         """The asked slivers that the node has, in any order; those it lacks are left out."""
+
+    @_abc_1.abstractmethod
+    def SyncShards(
+        self,
+        request: _storage_pb2.SyncShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_storage_pb2.SyncShardsResponse], _abc.AsyncIterator[_storage_pb2.SyncShardsResponse]]:
+        """Slivers of shards that the sender takes over, blob by blob; every request is signed."""
 
     @_abc_1.abstractmethod
     def ReadRecoverySymbols(

@@ -158,7 +158,7 @@ class _Connection:
         transport, address = self._transport, self._address
         transport.calls.append((address, name))
         if address in transport.dead:
-            if name == "read_slivers":
+            if name in ("read_slivers", "sync_shards"):
 
                 async def stream(**_: object):
                     raise Unreachable(peer=address, problem="it is dead")
@@ -205,6 +205,7 @@ class TestNode:
                 self.secrets.node_id,
                 self.secrets.bls_secret,
                 SCHEME.public_key(self.secrets.bls_secret),
+                self.secrets.capability_secret,
             ),
             replica=self.replica,
             ledger=world.sequencer,
@@ -261,6 +262,7 @@ class World:
             genesis_time_ms=self.clock.now_ms(),
             seed=bytes(32),
             scheme=SCHEME,
+            manual_epochs=True,
         )
         self.nodes: list[TestNode] = []
 
@@ -298,6 +300,17 @@ class World:
     async def stream(items: Iterable[SliverUpload]) -> AsyncIterator[SliverUpload]:
         for item in items:
             yield item
+
+    async def attest(self) -> None:
+        """Have the nodes sign the head, and learn that they have."""
+        while (await self.sequencer.status()).finality.attested < self.sequencer.head.height:
+            await self.clock.advance(500)
+            if wanted := (await self.sequencer.attestation()).wanted_height:
+                for node in self.nodes:
+                    await node.api.signer._sign(wanted, None)
+        latest = (await self.sequencer.attestation()).latest
+        for node in self.nodes:
+            await node.api.signer._learn(latest)
 
     @property
     def epoch(self) -> int:

@@ -14,6 +14,7 @@ async def test_a_deleted_blob_goes_after_the_delay_and_not_before(world) -> None
     blob, object_id = await world.store(DATA, deletable=True)
     kept, _ = await world.store(b"kept")
     await world.delete(object_id)
+    await world.attest()
     node = world.nodes[0]
     assert await node.api.garbage.collect_due() == 0
     assert node.disk.files
@@ -25,6 +26,19 @@ async def test_a_deleted_blob_goes_after_the_delay_and_not_before(world) -> None
     with pytest.raises(SliverNotFound):
         targets = [(upload.pair_index, upload.axis) for upload in world.uploads(blob, node)]
         _ = [u async for u in node.api.read_slivers(epoch=EPOCH, blob_id=blob.blob_id, targets=targets)]
+
+
+async def test_a_deleted_blob_stays_while_nobody_attests_its_deletion(world) -> None:
+    _, object_id = await world.store(DATA, deletable=True)
+    await world.attest()
+    await world.delete(object_id)
+    node = world.nodes[0]
+    await world.clock.advance(world.settings.garbage_delay_ms)
+    assert await node.api.garbage.collect_due() == 0
+    assert node.disk.files
+    await world.attest()
+    assert await node.api.garbage.collect_due() == 1
+    assert node.disk.files == {}
 
 
 async def test_a_blob_with_another_registration_stays(world) -> None:
@@ -54,6 +68,7 @@ async def test_candidates_survive_a_restart(world) -> None:
     node = world.nodes[0]
     await node.kill()
     await node.start()
+    await world.attest()
     await world.clock.advance(world.settings.garbage_delay_ms)
     assert await node.api.garbage.collect_due() == 1
 
@@ -61,10 +76,10 @@ async def test_candidates_survive_a_restart(world) -> None:
 async def test_the_sweep_of_an_epoch_runs_once_and_keeps_what_lives(world) -> None:
     blob, _ = await world.store(DATA)
     node = world.nodes[0]
-    assert await node.api.garbage.sweep_epoch() == 0
+    assert await node.api.garbage.note_expired() == 0
     sweep = node.api.vault.tables.sweep()
     assert (sweep.epoch, sweep.after, sweep.done) == (EPOCH, blob.blob_id, True)
-    assert await node.api.garbage.sweep_epoch() == 0
+    assert await node.api.garbage.note_expired() == 0
 
 
 async def test_a_replica_behind_the_last_promise_deletes_nothing(world) -> None:

@@ -116,6 +116,9 @@ class TestWorkTables:
         assert WorkTables(store).followed_height() == 0
 
 
+FIVE_NODES = {"n_shards": 100, "n_own": 20, "n_peers": 4, "n_reachable": 80}
+
+
 class TestRepairPlan:
     @pytest.mark.parametrize(
         ("n_pairs", "symbol_size", "way"),
@@ -129,21 +132,40 @@ class TestRepairPlan:
     def test_the_cheaper_way_is_taken(self, n_pairs: int, symbol_size: int, way: Way) -> None:
         missing = [(pair, axis) for pair in range(n_pairs) for axis in Axis]
         plan = plan_repair(
-            missing, n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=symbol_size, memory_bytes=256 << 20
+            missing,
+            n_shards=100,
+            n_own=20,
+            n_peers=4,
+            n_reachable=80,
+            symbol_size_bytes=symbol_size,
+            memory_bytes=256 << 20,
         )
         assert plan is way
 
     def test_one_sliver_is_rebuilt_from_symbols(self) -> None:
         plan = plan_repair(
-            [(3, Axis.PRIMARY)], n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=2, memory_bytes=256 << 20
+            [(3, Axis.PRIMARY)],
+            n_shards=100,
+            n_own=20,
+            n_peers=4,
+            n_reachable=80,
+            symbol_size_bytes=2,
+            memory_bytes=256 << 20,
         )
         assert plan is Way.SYMBOLS
 
+    def test_a_blob_is_decoded_when_too_few_shards_give_symbols(self) -> None:
+        missing = [(3, Axis.PRIMARY)]
+        common = {"n_shards": 100, "n_own": 20, "n_peers": 4, "symbol_size_bytes": 29_460, "memory_bytes": 1}
+        assert plan_repair(missing, n_reachable=47, **common) is Way.SYMBOLS
+        assert plan_repair(missing, n_reachable=46, **common) is Way.DECODE
+        assert plan_repair([(3, Axis.SECONDARY)], n_reachable=46, **common) is Way.SYMBOLS
+
     def test_a_blob_over_the_memory_limit_is_not_decoded(self) -> None:
         missing = [(pair, axis) for pair in range(30) for axis in Axis]
-        plan = plan_repair(missing, n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=8_192, memory_bytes=82 << 20)
+        plan = plan_repair(missing, **FIVE_NODES, symbol_size_bytes=8_192, memory_bytes=82 << 20)
         assert plan is Way.DECODE
-        plan = plan_repair(missing, n_shards=100, n_own=20, n_peers=4, symbol_size_bytes=8_192, memory_bytes=78 << 20)
+        plan = plan_repair(missing, **FIVE_NODES, symbol_size_bytes=8_192, memory_bytes=78 << 20)
         assert plan is Way.SYMBOLS
 
 

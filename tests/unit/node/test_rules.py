@@ -23,7 +23,7 @@ from haulout.node.errors import (
     TooManyTargets,
 )
 from haulout.node.records import Promise, bit_of
-from haulout.primitives import Axis, BlobId, ObjectId
+from haulout.primitives import Axis, BlobId, ObjectId, shard_of_pair
 from haulout.world.memory_store import MemoryStore
 
 OWN = ObjectId(b"\x01" * 32)
@@ -193,20 +193,27 @@ def test_a_confirmation_needs_every_sliver_of_every_own_shard() -> None:
 
 def test_missing_slivers_are_named_by_pair() -> None:
     held = DUTY.mask & ~bit_of(6, Axis.SECONDARY) & ~bit_of(0, Axis.PRIMARY)
-    assert rules.missing_slivers(DUTY, BLOB, held) == ((4, Axis.PRIMARY), (3, Axis.SECONDARY))
+    assert rules.missing_slivers(DUTY.shards, BLOB, held, DUTY.n_shards) == ((4, Axis.PRIMARY), (3, Axis.SECONDARY))
 
 
-def test_reads_are_answered_for_own_shards_only() -> None:
+def test_reads_are_answered_for_own_shards_and_for_what_is_left_of_others() -> None:
     targets = [(0, Axis.PRIMARY), (3, Axis.PRIMARY), (3, Axis.PRIMARY), (4, Axis.SECONDARY)]
-    found = rules.check_may_read_slivers(view_of(), BLOB, targets, duty=DUTY)
+    found = rules.check_may_read_slivers(view_of(), BLOB, targets, duty=DUTY, held=0)
     assert found == [(3, Axis.PRIMARY, 6), (4, Axis.SECONDARY, 0)]
+    foreign = shard_of_pair(0, BLOB, DUTY.n_shards)
     with pytest.raises(ShardNotAssigned):
-        rules.check_may_read_slivers(view_of(), BLOB, [(0, Axis.PRIMARY)], duty=DUTY)
+        rules.check_may_read_slivers(
+            view_of(), BLOB, [(0, Axis.PRIMARY)], duty=DUTY, held=bit_of(foreign, Axis.SECONDARY)
+        )
+    held = bit_of(foreign, Axis.PRIMARY)
+    assert rules.check_may_read_slivers(view_of(), BLOB, [(0, Axis.PRIMARY)], duty=DUTY, held=held) == [
+        (0, Axis.PRIMARY, foreign)
+    ]
     with pytest.raises(SliverIndexOutOfRange):
-        rules.check_may_read_slivers(view_of(), BLOB, [(7, Axis.PRIMARY)], duty=DUTY)
+        rules.check_may_read_slivers(view_of(), BLOB, [(7, Axis.PRIMARY)], duty=DUTY, held=0)
     with pytest.raises(TooManyTargets):
-        rules.check_may_read_slivers(view_of(), BLOB, targets * 4, duty=DUTY)
+        rules.check_may_read_slivers(view_of(), BLOB, targets * 4, duty=DUTY, held=0)
     with pytest.raises(SliverNotFound):
-        rules.check_may_read_slivers(view_of(None), BLOB, targets, duty=DUTY)
+        rules.check_may_read_slivers(view_of(None), BLOB, targets, duty=DUTY, held=0)
     with pytest.raises(InvalidBlob):
-        rules.check_may_read_slivers(view_of(invalid=True), BLOB, targets, duty=DUTY)
+        rules.check_may_read_slivers(view_of(invalid=True), BLOB, targets, duty=DUTY, held=0)

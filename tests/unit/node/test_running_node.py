@@ -45,6 +45,7 @@ async def test_a_running_node_deletes_what_nobody_pays_for(world) -> None:
     _, object_id = await world.store(DATA, deletable=True)
     await world.delete(object_id)
     assert node.disk.files
+    await world.attest()
     await world.clock.advance(world.settings.garbage_delay_ms + 10_000)
     assert node.disk.files == {}
 

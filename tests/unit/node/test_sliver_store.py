@@ -189,9 +189,9 @@ async def test_dropping_a_shard_frees_files_with_their_last_sliver(store, disk) 
     await put_all(slivers, BLOB, 150)  # 7 slivers in the first pack, the eighth in the second
     await slivers.sync_blob(BLOB)
     for shard in range(3):
-        assert await slivers.drop_shard_page(shard) == [BLOB]
+        assert slivers.drop_shard_page(shard) == [BLOB]
         await slivers.drop_from_shard(BLOB, shard)
-        assert await slivers.drop_shard_page(shard) == []
+        assert slivers.drop_shard_page(shard) == []
     assert len(await disk.list(FOLDER)) == 2
     assert await slivers.get_sliver(BLOB, 3, Axis.PRIMARY) == sliver(3, Axis.PRIMARY, 150)
     await slivers.drop_from_shard(BLOB, 3)

@@ -133,9 +133,16 @@ class TestRefusals:
         with pytest.raises(WrongEpoch):
             await api.confirm_blob(**named, object_id=None, wait_ms=0)
         with pytest.raises(WrongEpoch):
-            await api.read_metadata(**named)
-        with pytest.raises(WrongEpoch):
             await api.holdings(**named)
+
+    async def test_a_read_may_be_an_epoch_early_or_late_and_no_more(self, world) -> None:
+        blob, _ = await world.store(SMALL)
+        api = world.nodes[0].api
+        for near in (0, 2):
+            assert await api.read_metadata(epoch=near, blob_id=blob.blob_id)
+        named = {"epoch": 3, "blob_id": blob.blob_id}
+        with pytest.raises(WrongEpoch):
+            await api.read_metadata(**named)
         with pytest.raises(WrongEpoch):
             await api.read_recovery_symbols(**named, target=0, target_axis=Axis.PRIMARY, with_proofs=False)
         with pytest.raises(WrongEpoch):

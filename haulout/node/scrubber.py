@@ -1,0 +1,68 @@
+"""Everything that is stored is read again at a set rate, so that damage is found while others can still repair it.
+
+A sliver that does not match its checksum is forgotten and listed as lacking (`Vault.sliver`); `BlobSync` rebuilds it.
+The round goes blob by blob and starts over at the end; where it stands is not kept, since a round that a restart cut
+off has done its work up to there.
+"""
+
+from __future__ import annotations
+
+from haulout.node.identity import NodeSettings
+from haulout.node.metrics import NodeMetrics
+from haulout.node.pieces import is_in_stripes
+from haulout.node.records import names_in
+from haulout.node.vault import Vault
+from haulout.ports import Clock
+from haulout.primitives import BlobId
+
+PAGE = 64
+SLICE_MS = 250  # of reading, then a rest as long as the rate asks for
+PAUSE_MS = 60_000  # between two rounds
+
+
+class Scrubber:
+    """Reads again what a vault holds."""
+
+    def __init__(self, vault: Vault, clock: Clock, metrics: NodeMetrics, settings: NodeSettings) -> None:
+        self._vault = vault
+        self._clock = clock
+        self._metrics = metrics
+        self._bytes_per_s = settings.scrub_bytes_per_s
+
+    async def run(self) -> None:
+        """Scrub round after round until cancelled; a rate of 0 means never."""
+        while self._bytes_per_s:
+            await self._clock.sleep_ms(PAUSE_MS)
+            await self.run_once()
+
+    async def run_once(self) -> int:
+        """One round over everything; returns the bytes read."""
+        total = due = 0
+        after: BlobId | None = None
+        while page := self._vault.slivers.blob_ids(after=after, limit=PAGE):
+            after = page[-1]
+            for blob_id in page:
+                n_bytes = await self._read_blob(blob_id)
+                total += n_bytes
+                due += n_bytes
+                if self._bytes_per_s and due >= self._bytes_per_s * SLICE_MS // 1000:
+                    await self._clock.sleep_ms(1000 * due // self._bytes_per_s)
+                    due = 0
+        self._metrics.scrub_rounds.inc()
+        return total
+
+    async def _read_blob(self, blob_id: BlobId) -> int:
+        metadata = await self._vault.metadata_bytes(blob_id)
+        n_bytes = 0 if metadata is None else len(metadata)
+        names = list(names_in(self._vault.slivers.held_mask(blob_id, durable_only=True)))
+        if is_in_stripes(await self._vault.metadata(blob_id)):
+            for shard_index in sorted({shard for shard, _ in names}):
+                for name in self._vault.slivers.pieces.names_on_shard(blob_id, shard_index):
+                    piece = await self._vault.piece(blob_id, name)
+                    n_bytes += 0 if piece is None else len(piece.data)
+        else:
+            for shard_index, axis in names:
+                sliver = await self._vault.sliver(blob_id, shard_index, axis)
+                n_bytes += 0 if sliver is None else len(sliver)
+        self._metrics.scrubbed_bytes.inc(n_bytes)
+        return n_bytes

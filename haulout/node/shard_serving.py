@@ -1,0 +1,154 @@
+"""Shards are handed over: their slivers in order of the blobs, to whoever proves to be their new owner.
+
+A request is a signed message of type 3 (`spec/encoding.md` 10), one for each shard and axis. All requests of a call
+begin at the same blob, so that a blob's slivers travel together and are made durable together at the other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from haulout.crypto.messages import SyncShardRequest, parse
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import InvalidField
+from haulout.ledger import queries
+from haulout.ledger.state import View
+from haulout.node import rules
+from haulout.node.errors import ShardSyncForbidden, TooManyTargets
+from haulout.node.identity import NodeSettings
+from haulout.node.metrics import NodeMetrics
+from haulout.node.pieces import is_in_stripes
+from haulout.node.records import bit_of
+from haulout.node.vault import Vault
+from haulout.ports import SignedMessage, SliverUpload, SyncedSliver, Workers
+from haulout.primitives import Axis, BlobId, ShardIndex, pair_of_shard
+
+PAGE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOrder:
+    """What a call asks for, after its checks."""
+
+    epoch: int
+    shards: tuple[tuple[ShardIndex, Axis], ...]
+    start: BlobId
+    sliver_count: int
+
+
+class ShardServer:
+    """Hands over shards out of a vault."""
+
+    def __init__(
+        self, vault: Vault, scheme: SignatureScheme, workers: Workers, metrics: NodeMetrics, settings: NodeSettings
+    ) -> None:
+        self._vault = vault
+        self._scheme = scheme
+        self._workers = workers
+        self._metrics = metrics
+        self._settings = settings
+
+    async def serve(self, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        """The slivers that are here of blobs certified before the epoch, of at most `sliver_count` blobs.
+
+        Raises:
+            InvalidField, TooManyTargets: the requests are not alike, or too many.
+            WrongEpoch: for another epoch than this node's.
+            ShardSyncForbidden: a shard that does not go to the sender, or a signature that is not its own.
+        """
+        duty = self._vault.duty()
+        order = read_order(requests, n_shards=duty.n_shards, count_max=self._settings.sync_slivers_max)
+        rules.check_epoch(duty, order.epoch)
+        check_taker(self._vault.view, public_key, order)
+        messages = [request.message for request in requests]
+        signatures = [request.signature for request in requests]
+        if not await self._workers.run(_all_signed, self._scheme, public_key, messages, signatures):
+            raise ShardSyncForbidden(shard_index=order.shards[0][0], problem="the signature is not the sender's")
+        n_blobs = 0
+        after = _before(order.start)
+        while page := self._vault.slivers.blob_ids(after=after, limit=PAGE):
+            after = page[-1]
+            for blob_id in page:
+                n_sent = 0
+                async for sliver in self._slivers(blob_id, order, duty.n_shards):
+                    n_sent += 1
+                    yield sliver
+                n_blobs += n_sent > 0
+                if n_blobs == order.sliver_count:
+                    return
+
+    async def _slivers(self, blob_id: BlobId, order: SyncOrder, n_shards: int) -> AsyncIterator[SyncedSliver]:
+        record = queries.blob_record(self._vault.view, blob_id)
+        if record is None or record.initial_certified_epoch is None or record.initial_certified_epoch >= order.epoch:
+            return
+        if not rules.is_wanted(self._vault.view, blob_id, order.epoch):
+            return
+        if is_in_stripes(await self._vault.metadata(blob_id)):
+            return  # its slivers may be larger than memory: they are asked for piece by piece
+        held = self._vault.held(blob_id)
+        for shard_index, axis in order.shards:
+            if not held & bit_of(shard_index, axis):
+                continue
+            sliver = await self._vault.sliver(blob_id, shard_index, axis)
+            if sliver is not None:
+                self._metrics.handed_over_bytes.inc(len(sliver))
+                pair_index = pair_of_shard(shard_index, blob_id, n_shards)
+                yield SyncedSliver(blob_id, SliverUpload(pair_index, axis, sliver))
+
+
+def read_order(requests: Sequence[SignedMessage], *, n_shards: int, count_max: int) -> SyncOrder:
+    """What signed requests ask for together; their signatures are checked elsewhere.
+
+    Raises:
+        TooManyTargets: more than a blob has slivers.
+        InvalidField: none, not of type 3, or not alike.
+    """
+    if len(requests) > 2 * n_shards:
+        raise TooManyTargets(count=len(requests), limit=2 * n_shards)
+    bodies: list[SyncShardRequest] = []
+    for request in requests:
+        message = parse(request.message)
+        if not isinstance(message.body, SyncShardRequest) or message.epoch != message.body.epoch:
+            raise InvalidField(field="requests", problem="not a request for a shard in the signer's epoch")
+        bodies.append(message.body)
+    alike = {(body.epoch, body.starting_blob_id, body.sliver_count) for body in bodies}
+    if len(alike) != 1:
+        raise InvalidField(field="requests", problem="they must be alike in epoch, first blob and count")
+    epoch, start, count = alike.pop()
+    if not 1 <= count <= count_max:
+        raise InvalidField(field="requests", problem=f"{count} slivers, must be 1 to {count_max}")
+    shards = tuple(sorted({(ShardIndex(body.shard_index), body.axis) for body in bodies}))
+    if shards[-1][0] >= n_shards:
+        raise InvalidField(field="requests", problem=f"there is no shard {shards[-1][0]}")
+    return SyncOrder(epoch, shards, BlobId(start), count)
+
+
+def check_taker(view: View, public_key: bytes, order: SyncOrder) -> None:
+    """The sender owns every shard it asks for in this epoch, or is on the way of becoming complete in it.
+
+    Raises:
+        ShardSyncForbidden: with the first that it does not.
+    """
+    members = {member.public_key: member for member in queries.committee(view).members}
+    member = members.get(public_key)
+    node_id = queries.node_id_of_key(view, public_key) if member is None else member.node_id
+    if node_id is None:
+        raise ShardSyncForbidden(shard_index=order.shards[0][0], problem="no node has this key")
+    allowed = set() if member is None else set(member.shards)
+    allowed.update(record.shard_index for record in queries.open_hand_overs(view, to_node=node_id))
+    for shard_index, _ in order.shards:
+        if shard_index not in allowed:
+            raise ShardSyncForbidden(shard_index=shard_index, problem=f"not its owner in epoch {order.epoch}")
+
+
+def _all_signed(
+    scheme: SignatureScheme, public_key: bytes, messages: Sequence[bytes], signatures: Sequence[bytes]
+) -> bool:
+    return all(scheme.verify(public_key, *pair) for pair in zip(messages, signatures, strict=True))
+
+
+def _before(blob_id: BlobId) -> BlobId | None:
+    """The id behind which a scan begins with this one; None from the start."""
+    number = int.from_bytes(blob_id, "big")
+    return BlobId((number - 1).to_bytes(32, "big")) if number else None
