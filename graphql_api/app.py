@@ -1,17 +1,20 @@
-"""The ASGI application: `/graphql`, `/status`, and JSON for everything else."""
+"""The ASGI application: `/graphql`, its schema, `/status`, and JSON for everything else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphql_api.context import Services
 from graphql_api.read_model.follow import Follower
@@ -20,7 +23,29 @@ from graphql_api.schema import schema
 from graphql_api.view import View
 from haulout.ports import Clock, Rng
 
-LAG_MS_MAX = 2_000
+# Answers are data: a browser that is made to show one as a page runs nothing of it and lets nobody frame it.
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class SecurityHeaders:
+    """Puts `SECURITY_HEADERS` on every answer that does not set its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 def build_app(
@@ -34,6 +59,7 @@ def build_app(
     origins: Sequence[str] = ("*",),
 ) -> Starlette:
     """The application. Reads are public and carry no cookies, so any `origins` may ask by default."""
+    sdl_text = resources.files("graphql_api").joinpath("schema.graphql").read_text()
     view = View(schema, services, read_model, follower, clock=clock, rng=rng, registry=registry)
 
     async def status(_: Request) -> Response:
@@ -43,11 +69,16 @@ def build_app(
             "height": progress.height,
             "sequence": progress.sequence,
             "epoch": progress.epoch,
+            "attestedHeight": services.finality.attested_height,
+            "ledgerSilentMs": services.finality.silence_ms(),
             "lagMs": follower.lag_ms(),
             "problem": follower.problem.code if follower.problem else None,
             "stopped": follower.stopped.code if follower.stopped else None,
         }
         return JSONResponse(document, headers={"cache-control": "no-store"})
+
+    async def document(_: Request) -> Response:
+        return PlainTextResponse(sdl_text, headers={"cache-control": "max-age=300"})
 
     async def refuse(_: Request, error: Exception) -> Response:
         known = isinstance(error, HTTPException)
@@ -62,13 +93,17 @@ def build_app(
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(origins),
-        allow_methods=["POST", "OPTIONS"],
+        allow_methods=["GET", "POST", "OPTIONS"],
         allow_headers=["content-type", "traceparent", "x-min-sequence"],
         max_age=3600,
     )
     return Starlette(
-        routes=[Route("/graphql", view), Route("/status", status)],
-        middleware=[cors],
+        routes=[
+            Route("/graphql", view),
+            Route("/graphql/schema.graphql", document),
+            Route("/status", status),
+        ],
+        middleware=[Middleware(SecurityHeaders), cors],
         exception_handlers={HTTPException: refuse, 500: refuse},
     )
 

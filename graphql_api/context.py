@@ -12,6 +12,7 @@ from haulout.ledger.state import Params
 
 if TYPE_CHECKING:
     from graphql_api.health import HealthBoard
+    from graphql_api.ledger_watch import Finality
     from graphql_api.limits import Bounds
     from graphql_api.loaders import Loaders
 
@@ -24,6 +25,7 @@ class Services:
     cursor_key: bytes
     gateway_url: str
     health: HealthBoard
+    finality: Finality
     bounds: Bounds
     version: str
 

@@ -294,6 +294,8 @@ def label_error(error: GraphQLError, trace_id: str) -> None:
         error.message = "Internal error."
         extensions.update(code="INTERNAL", traceId=trace_id)
         log.error("a resolver failed", trace_id=trace_id, path=error.path, exc_info=cause)
+    elif error.message.endswith("tokens. Parsing aborted."):
+        extensions.update(code="QUERY_TOO_COMPLEX")
     elif error.message.startswith("Syntax Error"):
         extensions.update(code="GRAPHQL_PARSE_FAILED")
     else:

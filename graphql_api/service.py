@@ -14,6 +14,7 @@ import haulout
 from graphql_api.app import build_app, why_not_ready
 from graphql_api.context import Services
 from graphql_api.health import HealthBoard
+from graphql_api.ledger_watch import LedgerWatch
 from graphql_api.limits import DEFAULT_BOUNDS
 from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
 from graphql_api.read_model.follow import Follower
@@ -93,11 +94,13 @@ async def run_service(
         )
         health = HealthBoard(transport, clock)
         stack.push_async_callback(health.close)
+        watch = LedgerWatch(replica, ledger, scheme, clock=clock, workers=writers, registry=registry)
         services = Services(
             params=params,
             cursor_key=database.cursor_key,
             gateway_url=gateway_url.rstrip("/"),
             health=health,
+            finality=watch,
             bounds=DEFAULT_BOUNDS,
             version=haulout.__version__,
         )
@@ -106,6 +109,7 @@ async def run_service(
         tasks = (
             asyncio.create_task(replica.run(), name="replica"),
             asyncio.create_task(follower.run(), name="follower"),
+            asyncio.create_task(watch.run(), name="ledger watch"),
         )
         stack.push_async_callback(_end, tasks)
         yield Service(app, replica, follower, tasks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
@@ -20,6 +21,7 @@ from strawberry.types import ExecutionResult
 from graphql_api.context import Context, Services
 from graphql_api.limits import refusal
 from graphql_api.loaders import Loaders
+from graphql_api.persisted import BadDocumentHash, Documents, check, named_hash
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import Reading, ReadModel
 from haulout.observability.metrics import LATENCY_BUCKETS_S
@@ -29,13 +31,14 @@ BODY_BYTES_MAX = 256 * 1024
 MIN_SEQUENCE_WAIT_MS = 5_000
 MEDIA_JSON = "application/json"
 MEDIA_GRAPHQL = "application/graphql-response+json"
+CACHED_S = 5  # how old an answer to a GET may be when a cache serves it
 
 # The JSON parser recurses in C, where too deep a nesting ends the process instead of raising.
 MAX_BRACKETS = 5_000
 
 
 class View(GraphQL[Context, None]):
-    """`POST /graphql`."""
+    """`POST /graphql`, and `GET /graphql` for documents that were sent before."""
 
     def __init__(
         self,
@@ -48,12 +51,13 @@ class View(GraphQL[Context, None]):
         rng: Rng,
         registry: CollectorRegistry,
     ) -> None:
-        super().__init__(schema, graphql_ide=None, allow_queries_via_get=False, subscription_protocols=())
+        super().__init__(schema, graphql_ide=None, allow_queries_via_get=True, subscription_protocols=())
         self._services = services
         self._read_model = read_model
         self._follower = follower
         self._clock = clock
         self._rng = rng
+        self._documents = Documents()
         self._metrics = _Metrics(registry)
 
     # --- one request ----------------------------------------------------------------------------------------
@@ -66,9 +70,12 @@ class View(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        if request.method != "POST":
+        if request.method not in ("GET", "POST"):
             text = "send the query by POST with Content-Type: application/json"
-            return self._error(405, "METHOD_NOT_ALLOWED", text, allow="POST")
+            return self._error(405, "METHOD_NOT_ALLOWED", text, allow="GET, POST")
+        if request.method == "GET" and not {"documentId", "extensions"} & set(request.query_params):
+            text = "a GET names a document by its hash (documentId=sha256:…); send the text itself by POST"
+            return self._error(400, "PERSISTED_QUERY_REQUIRED", text)
         try:
             body = await read_body(request)
             if body is None:
@@ -96,8 +103,12 @@ class View(GraphQL[Context, None]):
         async with self._read_model.reading() as reading:
             context = Context(self._services, reading, Loaders(reading), trace_id)
             bounds = self._services.bounds
+            digest = named_hash(request_data.extensions, None)
             size = len((request_data.query or "").encode("utf-8", "surrogatepass"))
-            if size > bounds.query_bytes:
+            if request_data.query is None and digest is not None:
+                error = refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")  # what Apollo's clients wait for
+                result = ExecutionResult(data=None, errors=[error])
+            elif size > bounds.query_bytes:
                 error = refusal(
                     "QUERY_TOO_COMPLEX", f"the query has {size} bytes, at most {bounds.query_bytes} are allowed"
                 )
@@ -111,6 +122,8 @@ class View(GraphQL[Context, None]):
                 except TimeoutError:
                     error = refusal("TIMEOUT", f"the query took longer than {bounds.timeout_ms} ms")
                     result = ExecutionResult(data=None, errors=[error])
+                if digest is not None and request_data.query is not None and result.data is not None:
+                    self._documents.keep(digest, request_data.query)
             self._metrics.queries.observe(reading.n_queries)
             self._metrics.cost.observe(context.cost)
             for error in result.errors or ():
@@ -125,19 +138,42 @@ class View(GraphQL[Context, None]):
             await self._follower.wait_for_sequence(int(text), timeout_ms=MIN_SEQUENCE_WAIT_MS)
 
     def _watermark(self, reading: Reading) -> dict[str, Any]:
-        """How far the answer's snapshot is."""
+        """How far the answer's snapshot is, and for how long the ledger has been away."""
+        finality = self._services.finality
         progress = reading.progress or self._follower.progress
         return {
             "height": progress.height,
-            "attestedHeight": None,  # no checkpoints are signed yet
+            "attestedHeight": finality.attested_height,
             "sequence": progress.sequence,
             "epoch": progress.epoch,
+            "ledgerSilentMs": finality.silence_ms(),
         }
 
     # --- transport ------------------------------------------------------------------------------------------
 
     def should_render_graphql_ide(self, request: Any) -> bool:
         return False
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        data = await super().parse_http_body(request)
+        if isinstance(data, list):
+            return data
+        if not isinstance(data.operation_name, str | None):
+            raise HTTPException(400, "The GraphQL operation's `operationName` must be a string or null, if provided.")
+        document_id: object = request.query_params.get("documentId")
+        if request.method == "POST" and data.query is None:
+            body = self.parse_json(await request.get_body())
+            document_id = body.get("documentId") if isinstance(body, dict) else None
+        try:
+            digest = named_hash(data.extensions, document_id)
+            if digest is None:
+                return data
+            if data.query is not None:
+                check(digest, data.query)
+        except BadDocumentHash as e:
+            raise HTTPException(400, str(e)) from e
+        extensions = {**(data.extensions or {}), "persistedQuery": {"version": 1, "sha256Hash": digest}}
+        return replace(data, query=data.query or self._documents.find(digest), extensions=extensions)
 
     def decode_json(self, data: str | bytes) -> object:
         text = data if isinstance(data, bytes) else data.encode()
@@ -156,6 +192,8 @@ class View(GraphQL[Context, None]):
     async def get_sub_response(self, request: Request | WebSocket) -> Response:
         response = await super().get_sub_response(request)
         response.media_type = negotiate(request.headers.get("accept", ""))
+        is_get = isinstance(request, Request) and request.method == "GET"
+        response.headers["cache-control"] = f"public, max-age={CACHED_S}" if is_get else "no-store"
         return response
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
@@ -170,10 +208,11 @@ class View(GraphQL[Context, None]):
         media = sub_response.media_type or MEDIA_JSON
         if isinstance(response_data, dict) and "data" not in response_data and media == MEDIA_GRAPHQL:
             sub_response.status_code = 400
+        if isinstance(response_data, list) or "errors" in response_data:
+            sub_response.headers["cache-control"] = "no-store"
         response = super().create_response(response_data, sub_response)
         response.headers["content-type"] = f"{media}; charset=utf-8"
-        response.headers["cache-control"] = "no-store"
-        response.headers["vary"] = "Accept"
+        response.headers["vary"] = "Accept, X-Min-Sequence"
         return response
 
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from graphql_api.read_model.database import Database
 from graphql_api.service import Service, run_service
 from haulout import bcs
+from haulout.chain.checkpoint import CheckpointSignature
 from haulout.crypto import messages
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
@@ -26,6 +27,7 @@ from haulout.ledger.blobs import derive_blob_id
 from haulout.ledger.genesis import build_development_network
 from haulout.ledger.transactions import sign_transaction
 from haulout.primitives import FROST_PER_WAL, blob_id_text
+from haulout.replica.checkpoints import find_checkpoint
 from haulout.sequencer.sequencer import Sequencer
 from haulout.world.clock import SystemClock
 from haulout.world.memory_store import MemoryStore
@@ -210,3 +212,41 @@ async def test_is_not_ready_before_it_has_seen_the_ledger_and_stays_ready_when_t
         assert service.why_not_ready() == []
         service.replica.problem = Unreachable(peer="the ledger", problem="it went down")
         assert service.why_not_ready() == []
+
+
+async def attest_head(town: Town) -> int:
+    """Every node signs the checkpoint that the ledger wants; returns its height."""
+    wanted = (await town.sequencer.attestation()).wanted_height
+    checkpoint = find_checkpoint(town.sequencer.store, wanted)
+    assert checkpoint is not None
+    for node in town.network.nodes:
+        signature = SCHEME.sign(node.bls_secret, checkpoint.message())
+        await town.sequencer.attest(CheckpointSignature(node.node_id, checkpoint, signature))
+    return wanted
+
+
+async def test_an_answer_says_how_far_the_nodes_have_attested_the_ledger(town: Town, tmp_path: Path) -> None:
+    async with api(town, tmp_path / "read_model.sqlite") as (_, http, _registry):
+
+        async def watermark() -> Any:
+            return (await http.post("/graphql", json={"query": "{ __typename }"})).json()["extensions"]["watermark"]
+
+        await town.store_blob(1)
+        assert (await watermark())["attestedHeight"] == 0
+        height = await attest_head(town)
+        assert height > 0
+        async with asyncio.timeout(10):
+            while (await watermark())["attestedHeight"] < height:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await watermark())["ledgerSilentMs"] == 0
+
+
+async def test_an_answer_says_for_how_long_the_ledger_has_been_away(town: Town, tmp_path: Path) -> None:
+    town.sequencer, real = LostLedger(), town.sequencer  # type: ignore[assignment]
+    async with api(town, tmp_path / "read_model.sqlite") as (_, http, _registry), asyncio.timeout(10):
+        silent = 0
+        while silent < 50:
+            await asyncio.sleep(0.02)
+            answer = (await http.post("/graphql", json={"query": "{ __typename }"})).json()
+            silent = answer["extensions"]["watermark"]["ledgerSilentMs"]
+    town.sequencer = real

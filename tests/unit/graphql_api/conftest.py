@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from graphql_api.app import build_app
 from graphql_api.context import Services
@@ -156,6 +157,7 @@ class Net:
         self.nodes = transport
         self.follower: Follower
         self.read_model: ReadModel
+        self.app: Starlette
 
     async def post(self, query: str, *, headers: Mapping[str, str] | None = None, **variables: Any) -> httpx.Response:
         body = {"query": query, "variables": variables}
@@ -231,6 +233,15 @@ class _Applied:
         self.header, self.events = header, events
 
 
+class Heard:
+    """A ledger that answers; its nodes have attested block 4."""
+
+    attested_height = 4
+
+    def silence_ms(self) -> int:
+        return 0
+
+
 def params() -> Params:
     return Params(1, CHAIN_ID, N_SHARDS, 86_400_000, 53, 1 << 30, GENESIS_MS, False, 60_000, False, 0)
 
@@ -276,12 +287,12 @@ async def net(tmp_path: Path, history: History, bounds: Bounds) -> AsyncIterator
         database, progress, projector, ListedBlocks(history), clock=clock, workers=workers, registry=registry
     )
     board = HealthBoard(transport, clock)
-    services = Services(params(), database.cursor_key, GATEWAY, board, bounds, "0.0.0")
+    services = Services(params(), database.cursor_key, GATEWAY, board, Heard(), bounds, "0.0.0")
     read_model = ReadModel(database, workers)
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
         running = Net(database, http, history, transport)
-        running.follower, running.read_model = follower, read_model
+        running.follower, running.read_model, running.app = follower, read_model, app
         yield running
     await board.close()
     workers.close()

@@ -116,9 +116,9 @@ async def test_unexpected_failures_are_masked_with_a_trace_id(net: Any) -> None:
 class TestTransport:
     """GraphQL over HTTP."""
 
-    async def test_get_is_answered_with_a_json_error(self, net: Any) -> None:
-        response = await net.http.get("/graphql")
-        assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    async def test_other_methods_are_answered_with_a_json_error(self, net: Any) -> None:
+        response = await net.http.put("/graphql")
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
         assert response.json()["errors"][0]["extensions"]["code"] == "METHOD_NOT_ALLOWED"
 
     async def test_unknown_paths_are_answered_with_a_json_error(self, net: Any) -> None:

@@ -209,5 +209,11 @@ async def test_events_come_in_order_and_by_filter(net: Any, ids: Any) -> None:
 async def test_an_answer_says_how_far_it_is(net: Any) -> None:
     body = (await net.post("{ system { blobCount } }")).json()
     height = len(net.history.blocks) - 1
-    expected = {"height": height, "attestedHeight": None, "sequence": net.history.n_events - 1, "epoch": 1}
+    expected = {
+        "height": height,
+        "attestedHeight": 4,
+        "ledgerSilentMs": 0,
+        "sequence": net.history.n_events - 1,
+        "epoch": 1,
+    }
     assert body["extensions"]["watermark"] == expected

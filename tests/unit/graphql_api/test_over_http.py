@@ -1,0 +1,138 @@
+"""GraphQL over HTTP as others define it: its audit suite, documents by hash, what browsers are told."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulout.observability.health_server import serve_http
+
+AUDITS = Path(__file__).with_name("graphql_http")
+BLOBS = "query Blobs($n: Int) { blobs(first: $n) { nodes { blobId } } }"
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def run(*command: str) -> str:
+    """What a command printed, which must succeed."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("http_proxy", "HTTP_PROXY")}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=AUDITS, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+@pytest.fixture
+async def audits() -> Path:
+    """The audit suite, installed as its lock file says; Node comes with any distribution."""
+    assert shutil.which("node") and shutil.which("npm"), "install node and npm: apt-get install nodejs npm"
+    lock, installed = AUDITS / "package-lock.json", AUDITS / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        await run("npm", "ci", "--no-fund", "--no-audit")
+    return AUDITS / "audit.mjs"
+
+
+async def test_the_audit_suite_has_no_error_and_no_warning(net: Any, audits: Path) -> None:
+    async with serve_http(net.app, "127.0.0.1:0") as address:
+        lines = (await run("node", str(audits), f"http://{address}/graphql")).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert len(found) > 50
+    # A "notice" is what the specification leaves open: documents are not taken from a URL.
+    assert [audit for audit in found if audit["status"] not in ("ok", "notice")] == []
+    assert sum(audit["status"] == "ok" for audit in found) > 50
+
+
+class TestPersisted:
+    """Documents by hash."""
+
+    async def get(self, net: Any, **parameters: str) -> Any:
+        return await net.http.get("/graphql", params=parameters)
+
+    async def post(self, net: Any, **body: Any) -> Any:
+        return await net.http.post("/graphql", json=body)
+
+    async def test_a_document_is_sent_once_and_named_from_then_on(self, net: Any) -> None:
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of(BLOBS)}}
+        missed = await self.post(net, extensions=named, variables={"n": 1})
+        error = missed.json()["errors"][0]
+        assert (missed.status_code, error["message"]) == (200, "PersistedQueryNotFound")
+        assert error["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+        sent = await self.post(net, query=BLOBS, extensions=named, variables={"n": 1})
+        assert sent.headers["cache-control"] == "no-store"
+        by_post = await self.post(net, extensions=named, variables={"n": 1})
+        by_get = await self.get(net, extensions=json.dumps(named), variables='{"n": 1}')
+        by_id = await self.get(net, documentId=f"sha256:{digest_of(BLOBS)}", variables='{"n": 1}')
+        by_posted_id = await self.post(net, documentId=f"sha256:{digest_of(BLOBS)}", variables={"n": 1})
+        for answer in (by_post, by_get, by_id, by_posted_id):
+            assert answer.json() == sent.json()
+        assert len(sent.json()["data"]["blobs"]["nodes"]) == 1
+
+    async def test_only_good_answers_to_a_get_may_be_cached(self, net: Any) -> None:
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of(BLOBS)}}
+        await self.post(net, query=BLOBS, extensions=named, variables={"n": 1})
+        document_id = f"sha256:{digest_of(BLOBS)}"
+        good = await self.get(net, documentId=document_id, variables='{"n": 1}')
+        assert (good.status_code, good.headers["cache-control"]) == (200, "public, max-age=5")
+        assert good.headers["vary"].startswith("Accept, X-Min-Sequence")
+        bad = await self.get(net, documentId=document_id, variables='{"n": 1000}')
+        assert bad.json()["errors"][0]["extensions"]["code"] == "PAGE_TOO_LARGE"
+        assert bad.headers["cache-control"] == "no-store"
+        missed = await self.get(net, documentId=f"sha256:{'0' * 64}")
+        assert missed.headers["cache-control"] == "no-store"
+
+    async def test_a_get_with_the_text_itself_is_refused(self, net: Any) -> None:
+        for parameters in ({"query": "{ __typename }"}, {}):
+            response = await self.get(net, **parameters)
+            assert response.status_code == 400
+            assert response.json()["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_REQUIRED"
+
+    async def test_a_hash_of_something_else_keeps_nothing(self, net: Any) -> None:
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of("{ other }")}}
+        response = await self.post(net, query=BLOBS, extensions=named)
+        assert response.status_code == 400
+        assert "another document" in response.json()["errors"][0]["message"]
+        missed = await self.post(net, extensions=named)
+        assert missed.json()["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+
+    @pytest.mark.parametrize("digest", ["", "abc", "Z" * 64, digest_of(BLOBS).upper(), None, 7])
+    async def test_what_is_no_hash_is_refused(self, net: Any, digest: Any) -> None:
+        response = await self.post(net, query=BLOBS, extensions={"persistedQuery": {"sha256Hash": digest}})
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
+
+    async def test_a_refused_document_is_not_kept(self, net: Any) -> None:
+        wrong = "{ nonsense }"
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of(wrong)}}
+        await self.post(net, query=wrong, extensions=named)
+        missed = await self.post(net, extensions=named)
+        assert missed.json()["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+
+
+async def test_every_answer_tells_browsers_to_run_nothing_of_it(net: Any) -> None:
+    for response in (await net.post("{ __typename }"), await net.http.get("/nonsense"), await net.http.get("/status")):
+        assert response.headers["content-security-policy"].startswith("default-src 'none'")
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_schema_can_be_had_as_a_document(net: Any) -> None:
+    response = await net.http.get("/graphql/schema.graphql")
+    assert "type Query {" in response.text
+    assert response.headers["content-type"].startswith("text/plain")
+
+
+async def test_what_a_form_or_an_image_tag_can_send_is_refused(net: Any) -> None:
+    body = json.dumps({"query": "{ __typename }"})
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        response = await net.http.post("/graphql", content=body, headers={"content-type": content_type})
+        assert response.status_code == 400
