@@ -35,6 +35,8 @@ from haulout.codec.galois import ORDER, Lanes, Logs, logs, multiply_logs, powers
 from haulout.codec.lanes import Symbols, to_lanes, to_symbols
 
 BATCH_LANES = 16384  # that numpy codes at a time: the rows of a batch should stay in the caches
+BATCH_BYTES_MIN = 1 << 18
+BATCHES_MIN = 8  # if they need not be smaller than that: several threads want some of them
 BATCH_BYTES = 1 << 22  # of all symbols of the words that native kernels are given at a time, for the same reason
 MATRIX_PENALTY = 2  # a product by logarithms costs so much more than one of the transform
 NATIVE_MATRIX_PENALTY = 0.75  # in vector registers it costs less: nothing is stored between products
@@ -163,7 +165,9 @@ class Code:
     def batches(self, n_words: int, symbol_size_bytes: int) -> list[slice]:
         """Consecutive words that stay in the caches while they are coded and hashed."""
         if _native is not None:
-            step = BATCH_BYTES // (self.n_symbols * symbol_size_bytes)
+            word_bytes = self.n_symbols * symbol_size_bytes
+            share = n_words * word_bytes // BATCHES_MIN
+            step = min(BATCH_BYTES, max(BATCH_BYTES_MIN, share)) // word_bytes
         else:
             step = 2 * BATCH_LANES // symbol_size_bytes
         step = max(1, step)
