@@ -1,12 +1,8 @@
 """`haulout blob-id`, `encode`, `decode`: the codec on files, with no network.
 
-`encode` makes a folder, `decode` gives the file back from whatever of it is left::
-
-    OUT/metadata.bcs          blob id and metadata (BCS)
-    OUT/primary/0000.bcs …    the primary sliver of each pair (BCS), named by pair index
-    OUT/secondary/0000.bcs …  the secondary sliver of each pair
-
-Results are written under another name and renamed when they are whole, so a cancelled command leaves nothing behind.
+`encode` makes a folder (`sliver_folder.py`), `decode` gives the file back from whatever of it is left. Files of any
+size pass through a few hundred MiB of memory. Results are written under another name and renamed when they are whole,
+so a cancelled command leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -14,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -26,18 +21,16 @@ import typer
 
 from haulout.cli.output import print_json
 from haulout.errors import Corrupt, DiskFull, HauloutError, InvalidField, NotFound
-from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text, pair_of_sliver_index, sliver_index_of_pair
+from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text, pair_of_sliver_index
 
 if TYPE_CHECKING:
-    from haulout.codec import BlobMetadata, EncodedBlob, Sliver
-
-METADATA_FILE = "metadata.bcs"
-_SLIVER_FILE = re.compile(r"([0-9]{4})\.bcs")
+    from haulout.cli.sliver_folder import SliverFolder
+    from haulout.codec import BlobMetadata, ConsistencyCheck
 
 FILE_ARGUMENT = typer.Argument(..., metavar="FILE", help="The file to read.", show_default=False)
 FOLDER_ARGUMENT = typer.Argument(..., metavar="DIR", help="A folder that `encode` made.", show_default=False)
 N_SHARDS_OPTION = typer.Option(..., "--n-shards", help="Shards of the network; 4 to 1000.", show_default=False)
-ENCODING_OPTION = typer.Option("RS2", "--encoding", help="RS2.")
+ENCODING_OPTION = typer.Option("RS2", "--encoding", help="RS2, or RS8 for files that are too large for it.")
 OUT_FOLDER_OPTION = typer.Option(..., "--out", metavar="DIR", help="Folder to make.", show_default=False)
 OUT_FILE_OPTION = typer.Option(..., "--out", metavar="FILE", help="File to write.", show_default=False)
 STRICT_OPTION = typer.Option(False, "--strict", help="Encode the result again and compare the blob id.")
@@ -76,16 +69,16 @@ class Skipped:
 
 @dataclass(slots=True)
 class Found:
-    """Verified slivers of one axis, ascending by sliver index."""
+    """Indices of verified slivers of one axis, ascending."""
 
     axis: Axis
     needed: int
-    slivers: list[Sliver] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
 
     @property
     def is_enough(self) -> bool:
         """Whether they decode the blob."""
-        return len(self.slivers) >= self.needed
+        return len(self.indices) >= self.needed
 
 
 def register(app: typer.Typer) -> None:
@@ -105,12 +98,21 @@ def blob_id(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Compute the blob id of a file without storing it."""
-    from haulout import codec
+    from haulout.cli.progress import byte_bar
+    from haulout.cli.sliver_folder import PositionedFile, ScratchFile
+    from haulout.codec import large
 
     encoding_type = EncodingType.parse(encoding)
-    data = read_blob(file, n_shards, encoding_type)
-    load_kernels_for_command(len(data))
-    _, metadata = codec.compute_blob_id(data, n_shards, encoding=encoding_type)
+    size_bytes = measure_file(file, n_shards, encoding_type)
+    load_kernels_for_command(size_bytes, n_shards)
+    with (
+        PositionedFile(file) as source,
+        ScratchFile(size_bytes, n_shards, encoding_type) as scratch,
+        byte_bar(file.name, size_bytes) as on_progress,
+    ):
+        metadata = large.compute_metadata(
+            source, size_bytes, n_shards, scratch, encoding=encoding_type, on_progress=on_progress
+        )
     _answer({**describe(metadata), "file": str(file)}, as_json=as_json)
 
 
@@ -122,15 +124,12 @@ def encode(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Encode a file into a folder of metadata and sliver pairs."""
-    from haulout import codec
-
     encoding_type = EncodingType.parse(encoding)
     check_folder_is_free(out)
-    data = read_blob(file, n_shards, encoding_type)
-    load_kernels_for_command(len(data))
-    encoded = codec.encode_blob(data, n_shards, encoding=encoding_type)
-    write_folder(encoded, out)
-    _answer({**describe(encoded.metadata), "file": str(file), "out": str(out)}, as_json=as_json)
+    size_bytes = measure_file(file, n_shards, encoding_type)
+    load_kernels_for_command(size_bytes, n_shards)
+    metadata = encode_file(file, size_bytes, n_shards, encoding_type, out)
+    _answer({**describe(metadata), "file": str(file), "out": str(out)}, as_json=as_json)
 
 
 def decode(
@@ -145,7 +144,7 @@ def decode(
     if out.is_dir():
         raise InvalidField(field="--out", problem=f"{out} is a folder")
     metadata = read_metadata(folder)
-    load_kernels_for_command(metadata.unencoded_length)
+    load_kernels_for_command(metadata.unencoded_length, metadata.n_shards)
     skipped: list[Skipped] = []
     try:
         found = find_slivers(folder, metadata, skipped)
@@ -154,8 +153,7 @@ def decode(
             for one in skipped:
                 sys.stderr.write(f"haulout: skipped {one.file}: {one.problem}\n")
     check = codec.ConsistencyCheck.STRICT if strict else codec.ConsistencyCheck.DEFAULT
-    data = codec.decode_blob(metadata, found.slivers, found.axis, check=check, verified=True)
-    write_file(out, data)
+    decode_file(folder, metadata, found, check, out)
     document = {
         **describe(metadata),
         "file": str(out),
@@ -168,11 +166,11 @@ def decode(
 # --- what they are made of ----------------------------------------------------------------------------------
 
 
-def load_kernels_for_command(size_bytes: int) -> None:
-    """Native kernels if so many bytes are worth the second or more that it takes to get them."""
+def load_kernels_for_command(size_bytes: int, n_shards: int) -> None:
+    """Native kernels if the work is worth the time that it takes to get them."""
     from haulout.world.kernels import KernelSettings, load_kernels_for
 
-    load_kernels_for(KernelSettings.of(os.environ), size_bytes)
+    load_kernels_for(KernelSettings.of(os.environ), size_bytes, n_shards)
 
 
 def describe(metadata: BlobMetadata) -> dict[str, Any]:
@@ -191,8 +189,8 @@ def describe(metadata: BlobMetadata) -> dict[str, Any]:
     }
 
 
-def read_blob(file: Path, n_shards: int, encoding: EncodingType) -> bytes:
-    """The bytes of a file, unless the network could not hold them: that is found out before reading.
+def measure_file(file: Path, n_shards: int, encoding: EncodingType) -> int:
+    """The bytes of a readable file that the network could hold.
 
     Raises:
         InvalidField: not a readable file, or no such network.
@@ -202,10 +200,12 @@ def read_blob(file: Path, n_shards: int, encoding: EncodingType) -> bytes:
 
     sizes.check_shard_count(n_shards, encoding)
     try:
-        sizes.symbol_size_bytes(file.stat().st_size, n_shards, encoding)
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            size_bytes = os.fstat(opened.fileno()).st_size
     except OSError as e:
         raise InvalidField(field="FILE", problem=f"cannot read {file}: {e.strerror}") from e
+    sizes.symbol_size_bytes(size_bytes, n_shards, encoding)
+    return size_bytes
 
 
 def check_folder_is_free(out: Path) -> None:
@@ -221,7 +221,7 @@ def check_folder_is_free(out: Path) -> None:
         raise InvalidField(field="--out", problem=f"cannot look into {out}: {e.strerror}") from e
 
 
-def write_folder(encoded: EncodedBlob, out: Path) -> None:
+def encode_file(file: Path, size_bytes: int, n_shards: int, encoding: EncodingType, out: Path) -> BlobMetadata:
     """Write metadata and all sliver pairs; `out` appears when everything is in it.
 
     Raises:
@@ -229,27 +229,26 @@ def write_folder(encoded: EncodedBlob, out: Path) -> None:
         DiskFull: nothing is left behind.
     """
     from haulout import bcs
-    from haulout.codec import BlobMetadataWithId
+    from haulout.cli.progress import byte_bar
+    from haulout.cli.sliver_folder import METADATA_FILE, PositionedFile, SliverFolder
+    from haulout.codec import BlobMetadataWithId, large
 
     with _writing(out):
         partial = _partial_name(out)
         try:
-            partial.mkdir(parents=True)
-            (partial / METADATA_FILE).write_bytes(bcs.encode(BlobMetadataWithId(encoded.blob_id, encoded.metadata)))
             for axis in Axis:
-                (partial / axis.name.lower()).mkdir()
-                for pair_index in range(encoded.metadata.n_shards):
-                    with (partial / sliver_path(axis, pair_index)).open("wb") as file:
-                        file.writelines(encoded.pair(pair_index).of(axis).bcs_chunks())
+                (partial / axis.name.lower()).mkdir(parents=True)
+            store = SliverFolder(partial, size_bytes, n_shards, encoding)
+            with PositionedFile(file) as source, byte_bar(file.name, size_bytes) as on_progress:
+                metadata = large.encode_to_store(
+                    source, size_bytes, n_shards, store, encoding=encoding, on_progress=on_progress
+                )
+            (partial / METADATA_FILE).write_bytes(bcs.encode(BlobMetadataWithId(metadata.blob_id(), metadata)))
             partial.replace(out)
         except BaseException:  # a cancel as well: no half folder stays
             shutil.rmtree(partial, ignore_errors=True)
             raise
-
-
-def sliver_path(axis: Axis, pair_index: int) -> str:
-    """Where a sliver stands in the folder."""
-    return f"{axis.name.lower()}/{pair_index:04d}.bcs"
+    return metadata
 
 
 def read_metadata(folder: Path) -> BlobMetadata:
@@ -260,6 +259,7 @@ def read_metadata(folder: Path) -> BlobMetadata:
         DamagedMetadata: it is not what it says.
     """
     from haulout import bcs, codec
+    from haulout.cli.sliver_folder import METADATA_FILE
 
     path = folder / METADATA_FILE
     try:
@@ -291,49 +291,77 @@ def find_slivers(folder: Path, metadata: BlobMetadata, skipped: list[Skipped]) -
         if found.is_enough:
             return found
         tried.append(found)
-    best = min(tried, key=lambda found: found.needed - len(found.slivers))
-    raise NotEnoughSlivers(axis=best.axis.name.lower(), got=len(best.slivers), needed=best.needed)
+    best = min(tried, key=lambda found: found.needed - len(found.indices))
+    raise NotEnoughSlivers(axis=best.axis.name.lower(), got=len(best.indices), needed=best.needed)
 
 
 def find_slivers_of(folder: Path, metadata: BlobMetadata, axis: Axis, skipped: list[Skipped]) -> Found:
-    """Verified slivers of one axis, until there are enough; no more of them than that are in memory."""
-    from haulout.codec import sizes
-    from haulout.codec.verify import compute_sliver_hashes
+    """Verified slivers of one axis, until there are enough."""
+    from haulout.cli.sliver_folder import sliver_files, sliver_path
+    from haulout.codec import large, sizes
 
     found = Found(axis, sizes.n_source_symbols(axis, metadata.n_shards))
-    paths = iter(_sliver_files(folder, axis, metadata.n_shards, skipped))
-    exhausted = False
-    while not found.is_enough and not exhausted:
-        loaded: list[tuple[str, Sliver]] = []
-        while len(found.slivers) + len(loaded) < found.needed:
-            path = next(paths, None)
-            if path is None:
-                exhausted = True
-                break
-            sliver = _load_sliver(folder / path, path, metadata, axis, skipped)
-            if sliver is not None:
-                loaded.append((path, sliver))
-        roots = compute_sliver_hashes(metadata, axis, [sliver for _, sliver in loaded])
-        for (path, sliver), root in zip(loaded, roots, strict=True):
-            if root == metadata.sliver_hash(axis, sliver.index):
-                found.slivers.append(sliver)
+    slivers = sliver_folder_of(folder, metadata)
+    left, others = sliver_files(folder, axis, metadata.n_shards)
+    skipped += [Skipped(name, "not the name of a sliver of this blob") for name in others]
+
+    def skip(sliver_index: int, problem: str) -> None:
+        name = sliver_path(axis, pair_of_sliver_index(sliver_index, axis, metadata.n_shards))
+        skipped.append(Skipped(name, problem))
+
+    while left and not found.is_enough:
+        some: list[int] = []
+        while left and len(found.indices) + len(some) < found.needed:
+            index = left.pop(0)
+            try:
+                problem = slivers.problem_of(axis, index)
+            except OSError as e:
+                problem = f"cannot be read: {e.strerror}"
+            if problem is None:
+                some.append(index)
             else:
-                skipped.append(Skipped(path, "damaged: it does not match its hash in the metadata"))
+                skip(index, problem)
+        for index, computed in large.compute_sliver_hashes(metadata, axis, some, slivers):
+            if computed == metadata.sliver_hash(axis, index):
+                found.indices.append(index)
+            else:
+                skip(index, "damaged: it does not match its hash in the metadata")
     return found
 
 
-def write_file(out: Path, data: memoryview) -> None:
-    """Write a file; it appears, or replaces what was there, when it is whole.
+def sliver_folder_of(folder: Path, metadata: BlobMetadata) -> SliverFolder:
+    """The slivers of a blob in a folder."""
+    from haulout.cli.sliver_folder import SliverFolder
+
+    return SliverFolder(folder, metadata.unencoded_length, metadata.n_shards, metadata.encoding_type)
+
+
+def decode_file(folder: Path, metadata: BlobMetadata, found: Found, check: ConsistencyCheck, out: Path) -> None:
+    """Write the blob; `out` appears, or replaces what was there, when it is whole and checked.
 
     Raises:
         InvalidField: it cannot be written there.
         DiskFull: nothing is left behind.
+        InconsistentBlob: its writer encoded it wrongly; nothing is left behind.
     """
+    from haulout.cli.progress import byte_bar
+    from haulout.cli.sliver_folder import PositionedFile, ScratchFile
+    from haulout.codec import large
+
+    length, n_shards, encoding = metadata.unencoded_length, metadata.n_shards, metadata.encoding_type
     with _writing(out):
         partial = _partial_name(out)
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
+            with (
+                PositionedFile(partial, writable=True) as file,
+                ScratchFile(length, n_shards, encoding) as scratch,
+                byte_bar(out.name, length) as on_progress,
+            ):
+                slivers = sliver_folder_of(folder, metadata)
+                large.decode_to_sink(metadata, found.axis, found.indices, slivers, file, on_progress=on_progress)
+                known = found.indices if found.axis is Axis.PRIMARY else []
+                large.check_blob(metadata, file, known, check, scratch)
             partial.replace(out)
         except BaseException:  # a cancel as well: no half file stays
             partial.unlink(missing_ok=True)
@@ -344,42 +372,6 @@ def _partial_name(out: Path) -> Path:
     """Where a result is until it is whole: hidden, beside its place."""
     whole = out.resolve()
     return whole.with_name(f".{whole.name}.{os.getpid()}.partial")
-
-
-def _sliver_files(folder: Path, axis: Axis, n_shards: int, skipped: list[Skipped]) -> list[str]:
-    """Names of the sliver files of an axis, ascending by sliver index."""
-    room = folder / axis.name.lower()
-    names = sorted(path.name for path in room.iterdir()) if room.is_dir() else []
-    indices = []
-    for name in names:
-        match = _SLIVER_FILE.fullmatch(name)
-        if match is None or int(match[1]) >= n_shards:
-            skipped.append(Skipped(f"{room.name}/{name}", "not the name of a sliver of this blob"))
-        else:
-            indices.append(int(sliver_index_of_pair(int(match[1]), axis, n_shards)))
-    return [sliver_path(axis, pair_of_sliver_index(index, axis, n_shards)) for index in sorted(indices)]
-
-
-def _load_sliver(path: Path, name: str, metadata: BlobMetadata, axis: Axis, skipped: list[Skipped]) -> Sliver | None:
-    """The sliver in a file if its shape is right; otherwise it is reported."""
-    from haulout import bcs
-    from haulout.codec import Sliver
-    from haulout.codec.verify import check_sliver_shape
-
-    try:
-        sliver: Sliver = bcs.decode(Sliver, path.read_bytes())
-        check_sliver_shape(metadata, axis, sliver)
-    except OSError as e:
-        skipped.append(Skipped(name, f"cannot be read: {e.strerror}"))
-        return None
-    except HauloutError as e:
-        skipped.append(Skipped(name, f"damaged: {e}"))
-        return None
-    expected = sliver_path(axis, pair_of_sliver_index(sliver.index, axis, metadata.n_shards))
-    if expected != name:
-        skipped.append(Skipped(name, f"it says that it is {expected}"))
-        return None
-    return sliver
 
 
 @contextlib.contextmanager

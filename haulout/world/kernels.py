@@ -38,9 +38,11 @@ SOURCES = (
 )
 WARM_FILE = "warm"  # in the cache folder once everything is compiled: what the kernels are, for people
 NICENESS = 10
-# From how many bytes of a blob on it pays to load kernels for one command, and to compile them for it.
+# From how many bytes of a blob on it pays to load kernels for one command, and to compile them for it. However small
+# the blob is, three hashes per pair of shards are computed, which take numpy as long as so many bytes.
 WORTH_LOADING_BYTES = 16 << 20
 WORTH_COMPILING_BYTES = 512 << 20
+_BYTES_PER_PAIR = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +118,15 @@ def _helpers() -> Helpers:
     return Helpers(usable_cpus() - 1)
 
 
-def load_kernels_for(settings: KernelSettings, size_bytes: int) -> Status:
+def load_kernels_for(settings: KernelSettings, size_bytes: int, n_shards: int) -> Status:
     """The kernels for a command that encodes or decodes so much and ends: numpy, unless native ones are worth it.
 
     Raises:
         KernelsDisagree: as `load_kernels`.
     """
-    if size_bytes >= (WORTH_LOADING_BYTES if settings.is_warm else WORTH_COMPILING_BYTES):
+    if size_bytes + _BYTES_PER_PAIR * n_shards**2 >= (
+        WORTH_LOADING_BYTES if settings.is_warm else WORTH_COMPILING_BYTES
+    ):
         return load_kernels(settings)
     return choice.describe()
 

@@ -15,6 +15,7 @@ from haulout import codec
 from haulout.cli import offline
 from haulout.codec.errors import NotEnoughSlivers, ShardCountOutOfRange
 from haulout.errors import BlobTooLarge, DiskFull, HauloutError, InvalidField
+from haulout.primitives import EncodingType
 
 DATA = b"walrus blob id v1 regression test"
 BLOB_ID = "RcU82Mwf-CFkv1LaI_2qcpANwpGUuG3TMwnVzZxD2kY"
@@ -217,9 +218,15 @@ def test_fills_an_empty_folder(run: Run, file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("failure", "error"), [(KeyboardInterrupt(), None), (OSError(28, "No space left"), DiskFull)])
 def test_a_cancel_or_a_full_disk_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path, failure: BaseException, error: type[Exception] | None
+    monkeypatch: pytest.MonkeyPatch,
+    file: Path,
+    folder: Path,
+    tmp_path: Path,
+    failure: BaseException,
+    error: type[Exception] | None,
 ) -> None:
-    encoded = codec.encode_blob(DATA, 10)
+    metadata = offline.read_metadata(folder)
+    found = offline.find_slivers(folder, metadata, [])
     before = names(tmp_path)
 
     def fail(*_: object) -> None:
@@ -227,12 +234,24 @@ def test_a_cancel_or_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(Path, "replace", fail)
     for write in (
-        lambda: offline.write_folder(encoded, tmp_path / "out"),
-        lambda: offline.write_file(tmp_path / "out", memoryview(DATA)),
+        lambda: offline.encode_file(file, len(DATA), 10, EncodingType.RS2, tmp_path / "out"),
+        lambda: offline.decode_file(folder, metadata, found, codec.ConsistencyCheck.STRICT, tmp_path / "out"),
     ):
         with pytest.raises(error or KeyboardInterrupt):
             write()
         assert names(tmp_path) == before
+
+
+def test_striped_files_go_there_and_back(run: Run, tmp_path: Path) -> None:
+    size = 2 * 3 * 16384 + 5  # two stripes with four shards
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(range(251)) * (size // 251 + 1))
+    encoded = run("encode", path, "--n-shards", 4, "--encoding", "RS8", "--out", tmp_path / "out")
+    assert encoded["blobId"] == run("blob-id", path, "--n-shards", 4, "--encoding", "RS8")["blobId"]
+    (tmp_path / "out/primary/0000.bcs").unlink()
+    decoded = run("decode", tmp_path / "out", "--out", tmp_path / "again", "--strict")
+    assert decoded["encodingType"] == "RS8"
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
 def test_registering_the_commands_imports_nothing_heavy() -> None:

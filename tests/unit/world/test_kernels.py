@@ -48,11 +48,11 @@ async def test_numpy_compiles_nothing(tmp_path: Path) -> None:
 
 def test_a_small_blob_is_not_worth_loading(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
-    assert kernels.load_kernels_for(settings, kernels.WORTH_LOADING_BYTES).kernels is Kernels.NUMPY
+    assert kernels.load_kernels_for(settings, kernels.WORTH_LOADING_BYTES, 4).kernels is Kernels.NUMPY
     settings.cache_folder.mkdir()
     (settings.cache_folder / kernels.WARM_FILE).write_text("native (of a test)")
     assert kernels.describe_kernels(settings) == "native (of a test)"
-    assert kernels.load_kernels_for(settings, kernels.WORTH_LOADING_BYTES - 1).kernels is Kernels.NUMPY
+    assert kernels.load_kernels_for(settings, kernels.WORTH_LOADING_BYTES - 321, 4).kernels is Kernels.NUMPY
 
 
 def test_a_folder_that_cannot_be_made_leaves_numpy(tmp_path: Path) -> None:
