@@ -142,7 +142,7 @@ class DiskFull(Unavailable):
 
     code = "DISK_FULL"
     template = "no space left under {path}"
-    hint = "free or add space; the node keeps serving reads meanwhile"
+    hint = "free or add space and try again; nothing was lost"
     path: str
 
 
