@@ -133,3 +133,44 @@ def test_a_full_active_set_gives_up_its_first_smallest_only_for_more() -> None:
     active = ((b"a", 5), (b"b", 3), (b"c", 3))
     assert insert_active(active, b"d", 3, limit=3) == active
     assert insert_active(active, b"d", 4, limit=3) == ((b"a", 5), (b"d", 4), (b"c", 3))
+
+
+# --- hysteresis (12.5) --------------------------------------------------------------------------------------
+
+STAKES = st.lists(st.integers(0, 10**12), min_size=4, max_size=12).filter(
+    lambda stakes: sum(s > 0 for s in stakes) >= 4
+)
+
+
+@given(STAKES, st.integers(4, 60))
+def test_without_a_bonus_it_matters_to_nobody_who_holds_what(stakes: list[int], n_shards: int) -> None:
+    held = apportion(stakes[::-1], n_shards, allow_unsafe=True)
+    plain = apportion(stakes, n_shards, allow_unsafe=True)
+    assert apportion(stakes, n_shards, allow_unsafe=True, held=held, hysteresis_bps=0) == plain
+
+
+@given(STAKES, st.integers(4, 60), st.integers(0, 60), st.data())
+def test_a_bonus_gives_all_shards_away_within_the_cap(
+    stakes: list[int], n_shards: int, bps: int, data: st.DataObject
+) -> None:
+    held = apportion(data.draw(st.permutations(stakes)), n_shards, allow_unsafe=True)
+    shards = apportion(stakes, n_shards, allow_unsafe=True, held=held, hysteresis_bps=bps)
+    assert sum(shards) == n_shards
+    assert max(shards) <= shard_cap(len(stakes), n_shards, allow_unsafe=True)
+
+
+def test_a_shard_changes_hands_only_for_half_a_percent_more() -> None:
+    """Two nodes of 1,000 hold five shards each; the sixth is worth s / 6 against 1000 * 1.005 / 5 = 201; ties go to the first."""
+
+    def moved(stake: int, bps: int) -> bool:
+        return apportion([stake, 1000], 10, allow_unsafe=True, held=[5, 5], hysteresis_bps=bps) == [6, 4]
+
+    assert moved(1200, 0) and not moved(1199, 0)
+    assert moved(1206, 50) and not moved(1205, 50)
+
+
+def test_what_was_apportioned_stays_when_stakes_hardly_change() -> None:
+    held = apportion([600_000, 100_000, 200_000, 100_000], 1000, allow_unsafe=True)
+    nudged = [600_300, 99_900, 200_400, 99_800]
+    assert apportion(nudged, 1000, allow_unsafe=True, held=held, hysteresis_bps=50) == held
+    assert apportion(nudged, 1000, allow_unsafe=True) != held
