@@ -160,7 +160,10 @@ def test_a_bonus_gives_all_shards_away_within_the_cap(
 
 
 def test_a_shard_changes_hands_only_for_half_a_percent_more() -> None:
-    """Two nodes of 1,000 hold five shards each; the sixth is worth s / 6 against 1000 * 1.005 / 5 = 201; ties go to the first."""
+    """Two nodes of 1,000 hold five shards each; the sixth is worth s / 6 against 1000 * 1.005 / 5 = 201.
+
+    Ties go to the first.
+    """
 
     def moved(stake: int, bps: int) -> bool:
         return apportion([stake, 1000], 10, allow_unsafe=True, held=[5, 5], hysteresis_bps=bps) == [6, 4]
