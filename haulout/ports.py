@@ -215,6 +215,8 @@ class NodeHealth:
     stored_slivers: int
     stored_bytes: int
     attested_height: int = 0  # of the last certified checkpoint that the node has verified
+    gaining: tuple[int, ...] = ()  # shards on their way here
+    giving: tuple[int, ...] = ()  # shards kept until their new owners have everything
 
 
 class StorageNodeApi(Protocol):

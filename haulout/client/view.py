@@ -14,7 +14,7 @@ from haulout.chain.verify import check_row
 from haulout.errors import Corrupt
 from haulout.ledger import keys, queries
 from haulout.ledger.queries import BlobExistence, ShardHandOver
-from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Staking, Storage, System
+from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Staking, Storage, System, View
 from haulout.ports import Ledger
 from haulout.primitives import BlobId, ObjectId
 from haulout.replica.replica import Replica
@@ -126,6 +126,10 @@ class LedgerView:
 
     async def staking(self) -> Staking:
         return queries.staking(await self._rows(keys.STAKING))
+
+    async def epoch_state(self) -> View:
+        """The rows that say where the epoch stands, as a view: parameters, system and staking."""
+        return await self._rows(keys.PARAMS, keys.SYSTEM, keys.STAKING)
 
     async def committee(self) -> Committee:
         """The current committee."""

@@ -6,6 +6,9 @@ from prometheus_client import CollectorRegistry
 
 from haulout.account.wallet import Wallet
 from haulout.crypto.schemes import SignatureScheme
+from haulout.driver.epoch_driver import EpochDriver
+from haulout.ledger import queries
+from haulout.ledger.state import View
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.garbage import GarbageCollector
@@ -78,9 +81,10 @@ async def build_storage_node(
     blob_sync = BlobSync(
         vault=vault, peers=peers, symbols=symbols, clock=clock, workers=workers, metrics=metrics, settings=settings
     )
+    wallet = _wallet_of(identity, replica, ledger, clock, rng)
     shard_sync = ShardSync(
         identity=identity,
-        wallet=_wallet_of(identity, replica, ledger, clock, rng),
+        wallet=wallet,
         vault=vault,
         peers=peers,
         blob_sync=blob_sync,
@@ -99,6 +103,7 @@ async def build_storage_node(
         blob_sync=blob_sync,
         shard_sync=shard_sync,
         shard_server=ShardServer(vault, scheme, workers, metrics, settings),
+        epoch_driver=_driver_of(wallet, replica, clock, rng),
         scrubber=Scrubber(vault, clock, metrics, settings),
         garbage=GarbageCollector(identity, vault, signer, clock, metrics, settings),
         scheme=scheme,
@@ -115,3 +120,15 @@ def _wallet_of(identity: NodeIdentity, replica: Replica, ledger: Ledger, clock: 
         return None
     chain_id = replica.head.chain_id
     return Wallet(identity.capability_secret, chain_id=chain_id, ledger=ledger, clock=clock, rng=rng)
+
+
+def _driver_of(wallet: Wallet | None, replica: Replica, clock: Clock, rng: Rng) -> EpochDriver | None:
+    """The fallback that every node carries: epochs go on when the epoch controller is gone."""
+    if wallet is None:
+        return None
+
+    async def state() -> View:
+        return replica.view
+
+    grace_ms = queries.params(replica.view).driver_grace_ms
+    return EpochDriver(state, wallet, clock=clock, rng=rng, grace_ms=max(1, grace_ms))

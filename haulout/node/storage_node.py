@@ -16,6 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from haulout.codec.metadata import BlobMetadata
 from haulout.crypto.messages import storage_confirmation
 from haulout.crypto.schemes import SignatureScheme
+from haulout.driver.epoch_driver import EpochDriver
 from haulout.errors import HauloutError
 from haulout.ledger import keys
 from haulout.node import rules
@@ -65,6 +66,7 @@ class StorageNode:
         blob_sync: BlobSync,
         shard_sync: ShardSync,
         shard_server: ShardServer,
+        epoch_driver: EpochDriver | None,
         scrubber: Scrubber,
         garbage: GarbageCollector,
         scheme: SignatureScheme,
@@ -82,6 +84,7 @@ class StorageNode:
         self.blob_sync = blob_sync
         self.shard_sync = shard_sync
         self._shard_server = shard_server
+        self._epoch_driver = epoch_driver
         self.scrubber = scrubber
         self.garbage = garbage
         self._scheme = scheme
@@ -388,6 +391,8 @@ class StorageNode:
             stored_slivers=self.vault.slivers.stored_slivers,
             stored_bytes=self.vault.slivers.stored_bytes,
             attested_height=self.signer.attested_height,
+            gaining=duty.gaining,
+            giving=duty.giving,
         )
 
     def status(self, duty: rules.Duty | None = None) -> str:
@@ -431,6 +436,8 @@ class StorageNode:
                     self.scrubber,
                 ):
                     tasks.create_task(actor.run())
+                if self._epoch_driver is not None:
+                    tasks.create_task(self._epoch_driver.run())
                 tasks.create_task(self._keep_house())
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None  # the first that failed ended the others

@@ -221,6 +221,8 @@ def write_health(health: NodeHealth) -> pb.HealthResponse:
         stored_slivers=health.stored_slivers,
         stored_bytes=health.stored_bytes,
         attested_height=health.attested_height,
+        gaining=health.gaining,
+        giving=health.giving,
     )
 
 
@@ -241,6 +243,8 @@ def read_health(message: pb.HealthResponse) -> NodeHealth:
         stored_slivers=message.stored_slivers,
         stored_bytes=message.stored_bytes,
         attested_height=message.attested_height,
+        gaining=tuple(read_index(shard, "gaining") for shard in message.gaining),
+        giving=tuple(read_index(shard, "giving") for shard in message.giving),
     )
 
 

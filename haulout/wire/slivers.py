@@ -31,19 +31,21 @@ async def pack_slivers(
     slivers: AsyncIterable[SliverUpload], message_bytes: int = MESSAGE_BYTES
 ) -> AsyncIterator[list[pb.SliverPart]]:
     """Cut and gather slivers into the parts of one message at a time; takes the next sliver only when it has room."""
-    async for parts in _pack(slivers, lambda sliver: sliver, message_bytes):
-        yield [part for _, part in parts]
+    async with closing(_pack(slivers, lambda sliver: sliver, message_bytes)) as messages:
+        async for parts in messages:
+            yield [part for _, part in parts]
 
 
 async def pack_synced(slivers: AsyncIterable[SyncedSliver]) -> AsyncIterator[list[pb.SyncPart]]:
     """As `pack_slivers`, for slivers of many blobs in a row."""
     last: bytes | None = None
-    async for parts in _pack(slivers, lambda synced: synced.upload, MESSAGE_BYTES):
-        message = []
-        for synced, part in parts:
-            message.append(pb.SyncPart(blob_id=None if synced.blob_id == last else synced.blob_id, part=part))
-            last = synced.blob_id
-        yield message
+    async with closing(_pack(slivers, lambda synced: synced.upload, MESSAGE_BYTES)) as messages:
+        async for parts in messages:
+            message = []
+            for synced, part in parts:
+                message.append(pb.SyncPart(blob_id=None if synced.blob_id == last else synced.blob_id, part=part))
+                last = synced.blob_id
+            yield message
 
 
 async def _pack(

@@ -898,6 +898,8 @@ class HealthResponse(_message.Message):
     STORED_SLIVERS_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     ATTESTED_HEIGHT_FIELD_NUMBER: _builtins.int
+    GAINING_FIELD_NUMBER: _builtins.int
+    GIVING_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     """Node id on the ledger, 32 bytes."""
     name: _builtins.str
@@ -928,6 +930,14 @@ class HealthResponse(_message.Message):
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shards the node owns."""
 
+    @_builtins.property
+    def gaining(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shards on their way to the node."""
+
+    @_builtins.property
+    def giving(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shards that the node keeps until their new owners have everything."""
+
     def __init__(
         self,
         *,
@@ -945,10 +955,12 @@ class HealthResponse(_message.Message):
         stored_slivers: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
         attested_height: _builtins.int = ...,
+        gaining: _abc.Iterable[_builtins.int] | None = ...,
+        giving: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -238,7 +238,7 @@ async def test_what_nobody_pays_for_goes_with_its_files(world, encoded) -> None:
     node = world.nodes[3]
     assert any(blob.blob_id.hex() in path for path in node.disk.files)
     await world.delete(object_id)
-    await world.settle()
+    await world.attest()
     await world.clock.advance(world.settings.garbage_delay_ms + 1)
     assert await node.api.garbage.collect_due() == 1
     assert not any(blob.blob_id.hex() in path for path in node.disk.files)
@@ -249,8 +249,8 @@ async def test_a_shard_is_dropped_with_its_pieces(world, encoded) -> None:
     blob, _ = await world.store(DATA, encoding=RS8)
     node = world.nodes[3]
     slivers, shard = node.api.vault.slivers, node.shards()[0]
-    assert await slivers.drop_shard_page(shard) == [blob.blob_id]
+    assert slivers.drop_shard_page(shard) == [blob.blob_id]
     await slivers.drop_from_shard(blob.blob_id, shard)
-    assert await slivers.drop_shard_page(shard) == []
+    assert slivers.drop_shard_page(shard) == []
     assert len((await node.api.holdings(epoch=EPOCH, blob_id=blob.blob_id)).missing) == 2
     assert slivers.stored_slivers == 2
