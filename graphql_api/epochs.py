@@ -20,8 +20,8 @@ from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import CursorCodec, bind, page_of, read_window
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, at
-from haulout.codec.sizes import max_blob_size_bytes
-from haulout.primitives import STORAGE_UNIT_BYTES, EncodingType, max_faulty, min_correct, min_one_correct
+from haulout.codec.sizes import encodings_of, max_network_blob_bytes
+from haulout.primitives import STORAGE_UNIT_BYTES, max_faulty, min_correct, min_one_correct
 
 if TYPE_CHECKING:
     from graphql_api.events import Event, EventFilter
@@ -163,11 +163,11 @@ class Epoch(Node):
             n_shards=params.n_shards,
             max_epochs_ahead=params.max_epochs_ahead,
             storage_unit_size=BigInt(STORAGE_UNIT_BYTES),
-            max_blob_size=BigInt(min(params.max_blob_bytes, max_blob_size_bytes(params.n_shards, EncodingType.RS2))),
+            max_blob_size=BigInt(max_network_blob_bytes(params.n_shards, params.max_blob_bytes)),
             storage_price_per_unit=BigInt(self.row["storage_price_frost"]),
             write_price_per_unit=BigInt(self.row["write_price_frost"]),
             capacity_bytes=BigInt(self.row["total_capacity_bytes"]),
-            encoding_types=[EncodingType.RS2.name],
+            encoding_types=[encoding.name for encoding in encodings_of(params.n_shards)],
         )
 
     @resolved("Encoded bytes sold for it so far.")

@@ -117,7 +117,7 @@ async def network_info(view: LedgerView, ledger: Ledger) -> dict[str, Any]:
         "sizeInfo": {
             "storageUnitSize": STORAGE_UNIT_BYTES,
             "maxBlobSize": max_blob_bytes(params),
-            "encodingTypes": [EncodingType.RS2.name],
+            "encodingTypes": [encoding.name for encoding in sizes.encodings_of(params.n_shards)],
         },
         "priceInfo": _price_info(params, system),
         "committeeInfo": _committee_info(params, committee, nodes),
@@ -137,8 +137,8 @@ async def _finality(ledger: Ledger) -> dict[str, int] | None:
 
 
 def max_blob_bytes(params: Params) -> int:
-    """The largest blob that the network takes."""
-    return sizes.max_blob_size_bytes(params.n_shards, EncodingType.RS2)
+    """The largest blob that the network takes, with the encoding that holds most."""
+    return sizes.max_network_blob_bytes(params.n_shards, params.max_blob_bytes)
 
 
 def _epoch_info(params: Params, system: System, staking: Staking) -> dict[str, Any]:
@@ -154,38 +154,42 @@ def _epoch_info(params: Params, system: System, staking: Staking) -> dict[str, A
 
 
 def _price_info(params: Params, system: System) -> dict[str, Any]:
-    per_unit = system.storage_price_frost
-    fitting = [size for size in EXAMPLE_SIZES if size <= max_blob_bytes(params)]
-    examples = []
-    for size in fitting:
-        encoded = sizes.encoded_length(size, params.n_shards)
-        price = storage_units(encoded) * per_unit
-        examples.append({"unencodedSize": size, "encodedSize": encoded, "price": price, "encodingType": "RS2"})
-    metadata_bytes = params.n_shards * sizes.metadata_price_bytes(params.n_shards)
     return {
-        "storagePricePerUnitSize": per_unit,
+        "storagePricePerUnitSize": system.storage_price_frost,
         "writePricePerUnitSize": system.write_price_frost,
         "encodingDependentPriceInfo": [
-            {
-                "marginalSize": STORAGE_UNIT_BYTES,
-                "metadataPrice": storage_units(metadata_bytes) * per_unit,
-                "marginalPrice": storage_units(
-                    sizes.encoded_length(2 * STORAGE_UNIT_BYTES, params.n_shards)
-                    - sizes.encoded_length(STORAGE_UNIT_BYTES, params.n_shards)
-                )
-                * per_unit,
-                "exampleBlobs": examples,
-                "encodingType": "RS2",
-            }
-        ]
-        if max_blob_bytes(params) >= 2 * STORAGE_UNIT_BYTES
-        else [],
+            _price_of(encoding, params, system)
+            for encoding in sizes.encodings_of(params.n_shards)
+            if sizes.max_blob_size_bytes(params.n_shards, encoding) >= 2 * STORAGE_UNIT_BYTES
+        ],
+    }
+
+
+def _price_of(encoding: EncodingType, params: Params, system: System) -> dict[str, Any]:
+    """What storing costs with an encoding; the examples are of blobs that it is chosen for."""
+    per_unit, n_shards = system.storage_price_frost, params.n_shards
+    examples = []
+    for size in EXAMPLE_SIZES:
+        if size <= max_blob_bytes(params) and sizes.choose_encoding(size, n_shards) is encoding:
+            encoded = sizes.encoded_length(size, n_shards, encoding)
+            price = storage_units(encoded) * per_unit
+            examples.append(
+                {"unencodedSize": size, "encodedSize": encoded, "price": price, "encodingType": encoding.name}
+            )
+    one, two = (sizes.encoded_length(count * STORAGE_UNIT_BYTES, n_shards, encoding) for count in (1, 2))
+    return {
+        "marginalSize": STORAGE_UNIT_BYTES,
+        "metadataPrice": storage_units(n_shards * sizes.metadata_price_bytes(n_shards)) * per_unit,
+        "marginalPrice": storage_units(two - one) * per_unit,
+        "exampleBlobs": examples,
+        "encodingType": encoding.name,
     }
 
 
 def _committee_info(params: Params, committee: Committee, nodes: dict[ObjectId, Node]) -> dict[str, Any]:
     n_shards = params.n_shards
     largest = max_blob_bytes(params)
+    encoding = sizes.choose_encoding(largest, n_shards)
     members = []
     for member in committee.members:
         node = nodes.get(ObjectId(member.node_id))
@@ -212,9 +216,9 @@ def _committee_info(params: Params, committee: Committee, nodes: dict[ObjectId, 
         "nShards": n_shards,
         "nPrimarySourceSymbols": min_decodable(n_shards),
         "nSecondarySourceSymbols": min_correct(n_shards),
-        "maxSliverSize": sizes.max_sliver_size_bytes(Axis.PRIMARY, n_shards),
+        "maxSliverSize": sizes.sliver_size_bytes(Axis.PRIMARY, largest, n_shards, encoding),
         "metadataStorageSize": n_shards * sizes.metadata_price_bytes(n_shards),
-        "maxEncodedBlobSize": sizes.encoded_length(largest, n_shards),
+        "maxEncodedBlobSize": sizes.encoded_length(largest, n_shards, encoding),
         "currentStorageNodes": members,
     }
 

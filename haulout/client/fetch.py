@@ -1,4 +1,4 @@
-"""Getting metadata and primary slivers from whichever nodes have them.
+"""Getting metadata and primary slivers, or some stripes of them, from whichever nodes have them.
 
 What comes is verified before it counts. A node that hands out something wrong, or fails, is not asked again for this
 blob; one that is silent is asked last for a while, and others are asked in addition.
@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from haulout import bcs, codec
 from haulout.client.errors import BlobUnavailable, SliversMissing, WrongBytes
 from haulout.client.network import MemberLink, Network, unreachable_text
 from haulout.client.plan import NodeRank, assign_pairs, choose_pairs, n_hedges
-from haulout.codec import Sliver
+from haulout.codec import Sliver, SliverStripes
 from haulout.codec.metadata import BlobMetadata, BlobMetadataWithId
+from haulout.codec.rs8 import striping_of_blob
+from haulout.codec.stripes import stripes_of, verify_stripes
+from haulout.crypto.batch import Digests
 from haulout.errors import Corrupt, HauloutError, InvalidInput, WrongEpoch
 from haulout.ports import SliverUpload
 from haulout.primitives import Axis, BlobId, ObjectId, SliverPairIndex, blob_id_text, min_decodable, min_one_correct
@@ -98,39 +101,80 @@ def _verified_metadata(raw: bytes, blob_id: BlobId, n_shards: int, node: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
+class VerifiedStripes:
+    """Stripes of a sliver that verified, and their roots (count, 32)."""
+
+    piece: SliverStripes
+    roots: Digests
+
+    @property
+    def index(self) -> int:
+        return self.piece.index
+
+
+class _Indexed(Protocol):
+    @property
+    def index(self) -> int:
+        """Of the sliver."""
+
+
+T = TypeVar("T", bound=_Indexed)
+# Reads and verifies uploads, of which those with the owed indices were asked for; raises when one is wrong.
+ReadUploads = Callable[[BlobMetadata, Sequence[SliverUpload], frozenset[int]], list[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified(Generic[T]):
     """What is left of a node's answer, and what was wrong with the rest if anything."""
 
-    slivers: list[Sliver]
+    slivers: list[T]
     problem: str | None
 
 
-def _verify_uploads(metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]) -> _Verified:
+def _verify_uploads(
+    read: ReadUploads[T], metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]
+) -> _Verified[T]:
     """The slivers among `uploads` that were asked for and are what the metadata commits to."""
     try:
-        return _Verified(_read_uploads(metadata, uploads, owed), None)
+        return _Verified(read(metadata, uploads, owed), None)
     except (InvalidInput, Corrupt) as e:
         if len(uploads) == 1:
             return _Verified([], str(e))
     # Something is wrong: what is right counts nevertheless.
-    good: list[Sliver] = []
+    good: list[T] = []
     problem = "a sliver came twice"
     for upload in uploads:
-        found = _verify_uploads(metadata, [upload], owed.difference(sliver.index for sliver in good))
+        found = _verify_uploads(read, metadata, [upload], owed.difference(sliver.index for sliver in good))
         good += found.slivers
         problem = found.problem or problem
     return _Verified(good, problem)
 
 
-def _read_uploads(metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]) -> list[Sliver]:
+def read_whole(metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]) -> list[Sliver]:
+    """Whole primary slivers."""
     slivers: list[Sliver] = [bcs.decode(Sliver, upload.bcs) for upload in uploads]
-    indices = [sliver.index for sliver in slivers]
+    _check_asked(uploads, [sliver.index for sliver in slivers], owed)
+    codec.verify_slivers(metadata, Axis.PRIMARY, slivers)
+    return slivers
+
+
+def read_stripes(
+    stripes: range, metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]
+) -> list[VerifiedStripes]:
+    """Exactly these stripes of primary slivers."""
+    striping = striping_of_blob(metadata)
+    pieces: list[SliverStripes] = [bcs.decode(SliverStripes, upload.bcs) for upload in uploads]
+    _check_asked(uploads, [piece.index for piece in pieces], owed)
+    if any(stripes_of(striping, Axis.PRIMARY, piece) != stripes for piece in pieces):
+        raise Corrupt("stripes came that were not asked for")
+    return [VerifiedStripes(piece, verify_stripes(metadata, Axis.PRIMARY, piece)) for piece in pieces]
+
+
+def _check_asked(uploads: Sequence[SliverUpload], indices: Sequence[int], owed: frozenset[int]) -> None:
     named = [(upload.axis, upload.pair_index) for upload in uploads]
     is_asked = owed.issuperset(indices) and len(set(indices)) == len(indices)
     if not is_asked or named != [(Axis.PRIMARY, index) for index in indices]:
         raise Corrupt("slivers came that were not asked for")
-    codec.verify_slivers(metadata, Axis.PRIMARY, slivers)
-    return slivers
 
 
 def _count_failure(network: Network, member: MemberLink, error: HauloutError) -> None:
@@ -146,26 +190,45 @@ async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class SliverFetch:
-    """Primary slivers of one blob on their way from the nodes."""
+class SliverFetch(Generic[T]):
+    """Primary slivers of one blob, or some stripes of them, on their way from the nodes."""
 
     def __init__(
-        self, network: Network, blob_id: BlobId, metadata: BlobMetadata, epoch: int, members: Sequence[MemberLink]
+        self,
+        network: Network,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        epoch: int,
+        members: Sequence[MemberLink],
+        *,
+        read: ReadUploads[T],
+        stripes: range | None = None,
+        liars: set[ObjectId] | None = None,
     ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            read: `read_whole`, or `read_stripes` of the very same stripes.
+            stripes: to ask for; None for whole slivers.
+            liars: members not to ask; those that are found out are added.
+        """
+        self._read = read
+        self._stripes = stripes
         self._network = network
         self._blob_id = blob_id
         self._metadata = metadata
         self._epoch = epoch
         self._members = {member.node_id: member for member in members}
         self._assignment = assign_pairs(blob_id, {member.node_id: member.shards for member in members})
-        self._have: dict[int, Sliver] = {}
+        self._have: dict[int, T] = {}
         self._asked: set[int] = set()  # at any time, with or without success
         self._on_their_way: Counter[ObjectId] = Counter()
-        self._excluded: set[ObjectId] = set()
+        self._liars = set() if liars is None else liars
+        self._excluded: set[ObjectId] = set(self._liars)
         self._problems: dict[ObjectId, HauloutError] = {}
         self._event = asyncio.Event()
 
-    async def enough(self) -> list[Sliver]:
+    async def enough(self) -> list[T]:
         """Any k1 verified slivers.
 
         Raises:
@@ -191,7 +254,7 @@ class SliverFetch:
             await _end(tasks)
         return [self._have[index] for index in sorted(self._have)][:needed]
 
-    async def exactly(self, pairs: Sequence[SliverPairIndex]) -> dict[int, Sliver] | None:
+    async def exactly(self, pairs: Sequence[SliverPairIndex]) -> dict[int, T] | None:
         """These slivers, or None when one of them cannot be had soon."""
         wanted: dict[ObjectId, list[SliverPairIndex]] = {}
         for pair in pairs:
@@ -246,12 +309,15 @@ class SliverFetch:
         started_us = last_us = clock.monotonic_us()
         owed: frozenset[int] = frozenset(pairs)
         stream = member.api.read_slivers(
-            epoch=self._epoch, blob_id=self._blob_id, targets=[(pair, Axis.PRIMARY) for pair in pairs]
+            epoch=self._epoch,
+            blob_id=self._blob_id,
+            targets=[(pair, Axis.PRIMARY) for pair in pairs],
+            stripes=self._stripes,
         )
 
         async def take(uploads: Sequence[SliverUpload]) -> None:
             nonlocal owed
-            found = await network.workers.run(_verify_uploads, self._metadata, uploads, owed)
+            found = await network.workers.run(_verify_uploads, self._read, self._metadata, uploads, owed)
             self._have.update((sliver.index, sliver) for sliver in found.slivers)
             self._on_their_way[node_id] -= len(found.slivers)
             owed = owed.difference(sliver.index for sliver in found.slivers)
@@ -279,6 +345,8 @@ class SliverFetch:
             self._problems[node_id] = e
         except HauloutError as e:
             self._excluded.add(node_id)
+            if isinstance(e, WrongBytes):
+                self._liars.add(node_id)
             self._problems[node_id] = e
             _count_failure(network, member, e)
         finally:

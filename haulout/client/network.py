@@ -25,6 +25,7 @@ from haulout.primitives import BlobId, ObjectId
 
 SPILL_THRESHOLD_BYTES = 8 << 20  # of buffers while a blob is stored: few at once
 READ_SPILL_THRESHOLD_BYTES = 1 << 20  # of blobs that were read: hundreds may wait for slow readers
+ENCODED_IN_MEMORY_BYTES = 512 << 20  # segments of all blobs in stripes that are being stored
 READS_IN_MEMORY_BYTES = 512 << 20  # slivers of all reads together, before they are decoded
 PENALTY_MS = 2_000
 NOWHERE = "127.0.0.1:1"  # what a member without an address is called at: nothing answers there
@@ -76,6 +77,7 @@ class Network:
     metrics: ClientMetrics = field(default_factory=ClientMetrics)
     patience: Patience = field(default_factory=Patience)
     reads: ByteBudget = field(default_factory=lambda: ByteBudget(READS_IN_MEMORY_BYTES))
+    encoded: ByteBudget = field(default_factory=lambda: ByteBudget(ENCODED_IN_MEMORY_BYTES))
     _records: dict[ObjectId, NodeRecord] = field(default_factory=dict)
     _stores: dict[BlobId, asyncio.Lock] = field(default_factory=dict)
 

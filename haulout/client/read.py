@@ -9,25 +9,19 @@ When the committee changes underneath, the read begins again. Source: `spec/clie
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from haulout import codec
-from haulout.client.errors import BlobNotFound, BlobUnavailable, RangeOutOfBlob
-from haulout.client.fetch import SliverFetch, fetch_metadata
+from haulout.client.errors import RangeOutOfBlob
+from haulout.client.fetch import SliverFetch, fetch_metadata, read_whole
+from haulout.client.holders import require_existence, with_holders
 from haulout.client.network import READ_SPILL_THRESHOLD_BYTES, MemberLink, Network, open_buffer
+from haulout.client.spool import CHUNK_BYTES
+from haulout.client.striped_read import stream_striped
 from haulout.codec import ConsistencyCheck, Sliver
-from haulout.codec.errors import InconsistentBlob
 from haulout.codec.metadata import BlobMetadata
-from haulout.errors import WrongEpoch
-from haulout.ledger.queries import BlobExistence
-from haulout.primitives import Axis, BlobId, SliverPairIndex, blob_id_text, min_decodable
-
-MAX_ROUNDS = 5
-ROUND_PAUSE_MS = 200
-
-T = TypeVar("T")
+from haulout.primitives import Axis, BlobId, EncodingType, SliverPairIndex
 
 
 @dataclass
@@ -77,11 +71,13 @@ async def read_blob(
     known = metadata or await read_metadata(network, blob_id)
 
     async def fetch(epoch: int, members: Sequence[MemberLink]) -> list[Sliver]:
-        return await SliverFetch(network, blob_id, known, epoch, members).enough()
+        return await SliverFetch(network, blob_id, known, epoch, members, read=read_whole).enough()
 
+    if known.encoding_type is EncodingType.RS8:
+        return await _collect(network, known, stream_striped(network, blob_id, known, check=check))
     size_bytes = codec.padded_size_bytes(known)
     async with network.reads.take(size_bytes):
-        slivers = await _with_holders(network, blob_id, fetch)
+        slivers = await with_holders(network, blob_id, fetch)
         with contextlib.ExitStack() as stack:
             out = open_buffer(network.spill, size_bytes, stack, threshold_bytes=READ_SPILL_THRESHOLD_BYTES)
             data = await network.workers.run(
@@ -105,10 +101,13 @@ async def read_range(
     if start < 0 or length < 1 or end > metadata.unencoded_length:
         raise RangeOutOfBlob(start=start, end=end - 1, size_bytes=metadata.unencoded_length)
     existence = await require_existence(network, blob_id)
-    epoch, members, _ = await network.holder_links(existence.certified_epoch)
+    if metadata.encoding_type is EncodingType.RS8:
+        stream = stream_striped(network, blob_id, metadata, start=start, length=length)
+        return await _collect(network, metadata, stream, length)
     row_bytes = metadata.sliver_size_bytes(Axis.PRIMARY)
     rows = range(start // row_bytes, (end - 1) // row_bytes + 1)
-    fetch = SliverFetch(network, blob_id, metadata, epoch, members)
+    epoch, members, _ = await network.holder_links(existence.certified_epoch)
+    fetch = SliverFetch(network, blob_id, metadata, epoch, members, read=read_whole)
     slivers = await fetch.exactly([SliverPairIndex(row) for row in rows])
     if slivers is None:
         whole = await read_blob(network, blob_id, metadata=metadata)
@@ -116,6 +115,54 @@ async def read_range(
     joined = bytearray().join(slivers[row].data for row in rows)
     first = start - rows.start * row_bytes
     return BlobData(memoryview(joined)[first : first + length], metadata)
+
+
+async def stream_blob(
+    network: Network,
+    blob_id: BlobId,
+    metadata: BlobMetadata,
+    *,
+    start: int = 0,
+    length: int | None = None,
+    check: ConsistencyCheck = ConsistencyCheck.DEFAULT,
+) -> AsyncGenerator[bytes]:
+    """The bytes of a blob that exists, or `length` of them from `start` on, in chunks of at most a MiB.
+
+    One in stripes is of any size and takes the memory of two segments; of another one all is read before the first
+    chunk comes.
+
+    Raises:
+        RangeOutOfBlob: not within the blob.
+        BlobNotFound, BlobUnavailable, InconsistentBlob: as `read_blob`; in stripes perhaps only after some chunks.
+    """
+    await require_existence(network, blob_id)
+    if metadata.encoding_type is EncodingType.RS8:
+        stream = stream_striped(network, blob_id, metadata, start=start, length=length, check=check)
+        async with contextlib.aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
+    if length is None:
+        blob = await read_blob(network, blob_id, check=check, metadata=metadata)
+    else:
+        blob = await read_range(network, blob_id, start, length, metadata=metadata)
+    with blob:
+        for at in range(start if length is None else 0, blob.size_bytes, CHUNK_BYTES):
+            yield bytes(blob.data[at : at + CHUNK_BYTES])
+
+
+async def _collect(
+    network: Network, metadata: BlobMetadata, stream: AsyncIterator[bytes], length: int | None = None
+) -> BlobData:
+    """All of a stream in one buffer."""
+    with contextlib.ExitStack() as stack:
+        size_bytes = metadata.unencoded_length if length is None else length
+        out = open_buffer(network.spill, size_bytes, stack, threshold_bytes=READ_SPILL_THRESHOLD_BYTES)
+        at = 0
+        async for chunk in stream:
+            out[at : at + len(chunk)] = chunk
+            at += len(chunk)
+        return BlobData(out, metadata, stack.pop_all())
 
 
 def _closing(data: BlobData) -> contextlib.ExitStack:
@@ -131,49 +178,4 @@ async def read_metadata(network: Network, blob_id: BlobId) -> BlobMetadata:
     async def fetch(epoch: int, members: Sequence[MemberLink]) -> BlobMetadata:
         return await fetch_metadata(network, blob_id, epoch, members)
 
-    return await _with_holders(network, blob_id, fetch)
-
-
-async def _with_holders(
-    network: Network, blob_id: BlobId, work: Callable[[int, Sequence[MemberLink]], Awaitable[T]]
-) -> T:
-    """Do work with those who have the blob: the committee, and for shards on their way whoever hands them over. When
-    that fails because shards have moved meanwhile, it is done again with those who have it then."""
-    for round_number in range(MAX_ROUNDS):
-        existence = await require_existence(network, blob_id)
-        epoch, members, is_moving = await network.holder_links(existence.certified_epoch)
-        try:
-            return await work(epoch, members)
-        except WrongEpoch:
-            pass
-        except BlobUnavailable:
-            if not is_moving and (await network.view.system()).epoch == epoch:
-                raise
-            epoch, members = await network.current_links()
-            if round_number == MAX_ROUNDS - 1:
-                return await work(epoch, members)
-            with contextlib.suppress(BlobUnavailable, WrongEpoch):
-                return await work(epoch, members)  # the new owners may have it by now
-        await network.clock.sleep_ms(ROUND_PAUSE_MS << round_number)
-    n_shards = sum(member.weight for member in members)
-    raise BlobUnavailable(
-        blob_id=blob_id_text(blob_id),
-        got=0,
-        needed=min_decodable(n_shards),
-        reasons=f"the nodes are beyond epoch {epoch}, and the ledger that is followed here is not",
-    )
-
-
-async def require_existence(network: Network, blob_id: BlobId) -> BlobExistence:
-    """What the ledger says of a blob; refuses ids that it does not know as certified and live.
-
-    Raises:
-        InconsistentBlob: proven to be encoded wrongly.
-        BlobNotFound: otherwise.
-    """
-    existence = await network.view.blob_existence(blob_id)
-    if existence is None:
-        if await network.view.is_invalid(blob_id):
-            raise InconsistentBlob(blob_id=blob_id_text(blob_id), check="committee's")
-        raise BlobNotFound(blob_id=blob_id_text(blob_id))
-    return existence
+    return await with_holders(network, blob_id, fetch)

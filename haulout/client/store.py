@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haulout.account.wallet import Wallet
+from haulout.client.blob_file import BlobFile, buffer_of
 from haulout.client.errors import EpochsOutOfRange
 from haulout.client.network import Network, open_buffer
 from haulout.client.registration import (
@@ -23,10 +24,12 @@ from haulout.client.registration import (
     propose,
     register,
 )
+from haulout.client.striped_blob import StripedBlob, prepare_striped
+from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
-from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob, geometry_of
-from haulout.errors import HauloutError, Rejected
+from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob
+from haulout.errors import BlobTooLarge, HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob, Params
 from haulout.ports import Buffer
@@ -88,7 +91,7 @@ OnProgress = Callable[[Progress], None]
 async def store_blob(
     network: Network,
     wallet: Wallet,
-    data: Buffer,
+    data: Buffer | BlobFile,
     request: StoreRequest,
     *,
     on_progress: OnProgress = lambda _: None,
@@ -96,31 +99,35 @@ async def store_blob(
     """Store a blob; returns once n - f shards hold it durably and the ledger has certified that.
 
     Args:
-        data: the blob; may be empty, may be a map of a file.
+        data: the blob; may be empty. One in stripes is read piece by piece, so a large one should be a file.
         on_progress: called in order of the phases, often while uploading.
 
     Raises:
-        EpochsOutOfRange, BlobTooLarge, UnsupportedEncodingType: before anything is paid.
+        EpochsOutOfRange, BlobTooLarge, ShardCountOutOfRange: before anything is paid.
         Rejected: the ledger refuses, under its code, e.g. INSUFFICIENT_FUNDS.
         InsufficientConfirmations: too few nodes; the next try resumes.
     """
     params = await network.view.params()
     check_request(request, params)
-    encoding = request.encoding or EncodingType.RS2
-    sizes.symbol_size_bytes(len(data), params.n_shards, encoding)
+    size_bytes, n_shards = len(data), params.n_shards
+    encoding = sizes.choose_encoding(size_bytes, n_shards, request.encoding)
+    limit_bytes = min(params.max_blob_bytes, sizes.max_blob_size_bytes(n_shards, encoding))
+    if size_bytes > limit_bytes:
+        raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit_bytes, n_shards=n_shards)
+    if encoding is EncodingType.RS8:
+        return await _store_striped(network, wallet, data, n_shards, request, on_progress)
     with contextlib.ExitStack() as stack:
-        on_progress(Progress("encoding", 0, len(data)))
+        on_progress(Progress("encoding", 0, size_bytes))
         with network.metrics.store_phase.labels("encoding").time():
             out = SliverBuffers(
                 *(
-                    open_buffer(
-                        network.spill, sizes.slivers_size_bytes(axis, len(data), params.n_shards, encoding), stack
-                    )
+                    open_buffer(network.spill, sizes.slivers_size_bytes(axis, size_bytes, n_shards, encoding), stack)
                     for axis in (Axis.PRIMARY, Axis.SECONDARY)
                 )
             )
-            encoded = await network.workers.run(encode_blob, data, params.n_shards, encoding=encoding, out=out)
-        on_progress(Progress("encoding", len(data), len(data)))
+            with buffer_of(data) as buffer:
+                encoded = await network.workers.run(encode_blob, buffer, n_shards, encoding=encoding, out=out)
+        on_progress(Progress("encoding", size_bytes, size_bytes))
         async with network.storing(encoded.blob_id):
             return await _store_encoded(network, wallet, encoded, request, on_progress)
 
@@ -129,15 +136,33 @@ def check_request(request: StoreRequest, params: Params) -> None:
     """Refuse what no data could be stored with, so that none needs to be taken in first.
 
     Raises:
-        EpochsOutOfRange, UnsupportedEncodingType, ShardCountOutOfRange: in this order.
+        EpochsOutOfRange, ShardCountOutOfRange: in this order.
     """
     if not 1 <= request.n_epochs <= params.max_epochs_ahead:
         raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
-    geometry_of(0, params.n_shards, request.encoding or EncodingType.RS2)
+    sizes.check_shard_count(params.n_shards, request.encoding or EncodingType.RS2)
+
+
+async def _store_striped(
+    network: Network,
+    wallet: Wallet,
+    data: Buffer | BlobFile,
+    n_shards: int,
+    request: StoreRequest,
+    on_progress: OnProgress,
+) -> StoreResult:
+    """Store a blob in stripes: its slivers are not kept anywhere, but made when they are sent."""
+    on_progress(Progress("encoding", 0, len(data)))
+    with network.metrics.store_phase.labels("encoding").time():
+        striped = await prepare_striped(
+            network, data, n_shards, lambda done: on_progress(Progress("encoding", done, len(data)))
+        )
+    async with network.storing(striped.blob_id):
+        return await _store_encoded(network, wallet, striped, request, on_progress)
 
 
 async def _store_encoded(
-    network: Network, wallet: Wallet, encoded: EncodedBlob, request: StoreRequest, on_progress: OnProgress
+    network: Network, wallet: Wallet, encoded: EncodedBlob | StripedBlob, request: StoreRequest, on_progress: OnProgress
 ) -> StoreResult:
     round_number = 1
     while True:
@@ -162,7 +187,7 @@ async def _store_encoded(
 
 
 async def find_certified(
-    network: Network, owner: Address, encoded: EncodedBlob, request: StoreRequest
+    network: Network, owner: Address, encoded: EncodedBlob | StripedBlob, request: StoreRequest
 ) -> AlreadyCertified | None:
     """What makes a store needless: the account's own object of this kind, or anybody's permanent blob."""
     existence = await network.view.blob_existence(encoded.blob_id)
@@ -182,7 +207,11 @@ async def find_certified(
 
 
 async def _upload(
-    network: Network, encoded: EncodedBlob, request: StoreRequest, object_id: ObjectId, on_progress: OnProgress
+    network: Network,
+    encoded: EncodedBlob | StripedBlob,
+    request: StoreRequest,
+    object_id: ObjectId,
+    on_progress: OnProgress,
 ) -> CertifyBlob:
     """Bring the slivers to the nodes; the command that proves it."""
     total = sum(encoded.metadata.n_shards * encoded.metadata.sliver_size_bytes(axis) for axis in Axis)
@@ -195,14 +224,12 @@ async def _upload(
 
     on_progress(Progress("uploading", 0, total))
     epoch, members = await network.current_links()
-    upload = Upload(
-        network,
-        encoded,
-        epoch=epoch,
-        members=members,
-        object_id=object_id if request.deletable else None,
-        on_bytes=on_bytes,
-    )
+    of_object = object_id if request.deletable else None
+    upload: Upload | StripedUpload
+    if isinstance(encoded, StripedBlob):
+        upload = StripedUpload(network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes)
+    else:
+        upload = Upload(network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes)
     with network.metrics.store_phase.labels("uploading").time():
         certificate = await upload.run()
     return CertifyBlob(Existing(object_id), certificate.message, certificate.signature, certificate.bitmap)
@@ -211,7 +238,7 @@ async def _upload(
 async def _certify(
     network: Network,
     wallet: Wallet,
-    encoded: EncodedBlob,
+    encoded: EncodedBlob | StripedBlob,
     request: StoreRequest,
     plan: Plan,
     object_id: ObjectId,

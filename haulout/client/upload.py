@@ -16,44 +16,27 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 
-from haulout.client.errors import ForgedConfirmation, InsufficientConfirmations
-from haulout.client.network import MemberLink, Network, unreachable_text
-from haulout.client.plan import is_certifiable, pairs_of_shards
+from haulout.client.confirmations import Confirmations, UploadedCertificate
+from haulout.client.network import MemberLink, Network
+from haulout.client.plan import pairs_of_shards
 from haulout.codec.red_stuff import EncodedBlob
-from haulout.crypto import messages
-from haulout.crypto.certificate import bitmap_of
-from haulout.errors import Forbidden, HauloutError, InvalidInput, Rejected, WrongEpoch
-from haulout.ports import SignedMessage, SliverUpload
+from haulout.errors import HauloutError, Rejected, WrongEpoch
+from haulout.ports import SliverUpload
 from haulout.primitives import (
     Axis,
     ObjectId,
     SliverPairIndex,
-    blob_id_text,
-    min_correct,
-    min_one_correct,
     sliver_index_of_pair,
 )
 
 STALL_MS = 15_000  # so that the answer comes within 20 s of the last progress
-CONFIRM_WAIT_MS = 5_000
 TAIL_BASE_MS = 500
 FIRST_PAUSE_MS = 100
 MAX_PAUSE_MS = 2_000
 ROUNDS_COUNTED = 3
 
 Target = tuple[SliverPairIndex, Axis]
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedCertificate:
-    """What `CertifyBlob` needs."""
-
-    message: bytes
-    signature: bytes
-    bitmap: bytes
-    weight: int
 
 
 class Upload:
@@ -73,20 +56,14 @@ class Upload:
         self._encoded = encoded
         self._epoch = epoch
         self._members = members
-        self._object_id = object_id
         self._on_bytes = on_bytes
         self._n_shards = encoded.metadata.n_shards
-        self._message = messages.storage_confirmation(epoch, encoded.blob_id, object_id)
-        self._confirmed: dict[int, bytes] = {}
-        self._problems: dict[int, HauloutError] = {}
+        self._said = Confirmations(
+            network, encoded.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id
+        )
         self._rounds: Counter[tuple[int, Target | None]] = Counter()  # per member and sliver; None is the metadata
         self._moved_us = network.clock.monotonic_us()
         self._event = asyncio.Event()
-
-    @property
-    def weight(self) -> int:
-        """Shards behind the confirmations so far."""
-        return sum(self._members[index].weight for index in self._confirmed)
 
     async def run(self) -> UploadedCertificate:
         """Upload until the blob can be certified.
@@ -99,11 +76,11 @@ class Upload:
         started_us = clock.monotonic_us()
         tasks = [asyncio.create_task(self._serve(index)) for index in range(len(self._members))]
         try:
-            while not is_certifiable(self.weight, self._n_shards):
-                self._raise_if_moved_on()
+            while not self._said.are_enough:
+                self._said.raise_if_moved_on()
                 stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
                 if stalled_ms >= STALL_MS or all(task.done() for task in tasks):
-                    raise self._insufficient()
+                    raise self._said.insufficient()
                 await self._wait(STALL_MS - stalled_ms)
             elapsed_ms = (clock.monotonic_us() - started_us) // 1000
             await self._finish_tail(tasks, TAIL_BASE_MS + elapsed_ms // 2)
@@ -111,13 +88,13 @@ class Upload:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return self._certificate()
+        return self._said.certificate()
 
     async def _finish_tail(self, tasks: Sequence[asyncio.Task[None]], limit_ms: int) -> None:
         """Let nodes that are still receiving finish, for a while; those that failed are not waited for."""
         deadline_us = self._network.clock.monotonic_us() + limit_ms * 1000
         while (left_ms := (deadline_us - self._network.clock.monotonic_us()) // 1000) > 0:
-            if all(task.done() or index in self._problems for index, task in enumerate(tasks)):
+            if all(task.done() or index in self._said.problems for index, task in enumerate(tasks)):
                 return
             await self._wait(left_ms)
 
@@ -133,12 +110,6 @@ class Upload:
             timer.cancel()
             await asyncio.gather(waiter, timer, return_exceptions=True)
 
-    def _raise_if_moved_on(self) -> None:
-        """More than f of weight speak of a later epoch: at least one of them is honest."""
-        later = {i: e for i, e in self._problems.items() if isinstance(e, WrongEpoch) and e.server_epoch > self._epoch}
-        if sum(self._members[index].weight for index in later) >= min_one_correct(self._n_shards):
-            raise next(iter(later.values()))
-
     async def _serve(self, index: int) -> None:
         """See one member through, again and again until it has confirmed or refuses for good."""
         member = self._members[index]
@@ -148,21 +119,16 @@ class Upload:
             started_us = self._network.clock.monotonic_us()
             try:
                 await self._send(index)
-                self._confirmed[index] = await self._confirm(member)
+                await self._said.ask(index)
             except HauloutError as e:
-                self._problems[index] = e
+                is_final = self._said.failed(index, e)
                 self._event.set()
-                record.failed(self._network.clock.monotonic_us())
-                self._network.metrics.node_failures.labels(member.name).inc()
-                if isinstance(e, ForgedConfirmation):
-                    self._network.metrics.bad_confirmations.labels(member.name).inc()
-                if isinstance(e, InvalidInput | Forbidden | ForgedConfirmation):
+                if is_final:
                     return
                 await self._network.clock.sleep_ms(pause_ms + self._network.rng.below(pause_ms))
                 pause_ms = min(2 * pause_ms, MAX_PAUSE_MS)
                 continue
             record.succeeded(self._network.clock.monotonic_us() - started_us)
-            self._problems.pop(index, None)
             self._moved()
             return
 
@@ -201,39 +167,9 @@ class Upload:
         if self._rounds[index, target] <= ROUNDS_COUNTED:
             self._moved()
 
-    async def _confirm(self, member: MemberLink) -> bytes:
-        """A member's signature of exactly our message."""
-        signed: SignedMessage = await member.api.confirm_blob(
-            epoch=self._epoch, blob_id=self._encoded.blob_id, object_id=self._object_id, wait_ms=CONFIRM_WAIT_MS
-        )
-        is_valid = signed.message == self._message and await self._network.workers.run(
-            self._network.scheme.verify, member.public_key, self._message, signed.signature
-        )
-        if not is_valid:
-            raise ForgedConfirmation(node=member.name)
-        return signed.signature
-
     def _moved(self) -> None:
         self._moved_us = self._network.clock.monotonic_us()
         self._event.set()
-
-    def _insufficient(self) -> InsufficientConfirmations:
-        reasons = [
-            f"{member.name}: {unreachable_text(self._problems[i]) if i in self._problems else 'no answer'}"
-            for i, member in enumerate(self._members)
-            if i not in self._confirmed
-        ]
-        return InsufficientConfirmations(
-            blob_id=blob_id_text(self._encoded.blob_id),
-            weight=self.weight,
-            needed=min_correct(self._n_shards),
-            reasons=", ".join(sorted(reasons)),
-        )
-
-    def _certificate(self) -> UploadedCertificate:
-        signers = sorted(self._confirmed)
-        signature = self._network.scheme.aggregate([self._confirmed[index] for index in signers])
-        return UploadedCertificate(self._message, signature, bitmap_of(signers), self.weight)
 
 
 def is_worth_restarting(error: HauloutError) -> bool:

@@ -189,18 +189,24 @@ def sliver_hashes(roots: Digests) -> Digests:
 # --- whole blobs --------------------------------------------------------------------------------------------
 
 
-def compute_stripe_roots(source: BlobSource, striping: Striping, *, on_progress: Progress = ignore_progress) -> Digests:
-    """The roots (2, n, T, 32) of all slivers in all stripes; one stripe is in memory at a time."""
-    roots = np.empty((2, striping.n_shards, striping.n_stripes, DIGEST_BYTES), np.uint8)
-    rows = np.empty((1, striping.n_rows, striping.n_columns, striping.symbol_size_bytes), np.uint8)
-    secondary = np.empty((striping.n_shards, striping.n_rows, striping.symbol_size_bytes), np.uint8)
-    for stripe in range(striping.n_stripes):
-        stripes = range(stripe, stripe + 1)
-        read_stripes(source, striping, stripes, rows)
-        encode_stripe(striping, rows[0], None, secondary)
-        roots[:, :, stripe] = hash_stripe(striping, rows[0], secondary)
-        on_progress(striping.bytes_of(stripes).stop)
-    return roots
+class StripeHasher:
+    """Computes the roots of one stripe after the other in the same buffers; not for two threads at once."""
+
+    def __init__(self, source: BlobSource, striping: Striping) -> None:
+        self._source = source
+        self._striping = striping
+        self._rows = np.empty((1, striping.n_rows, striping.n_columns, striping.symbol_size_bytes), np.uint8)
+        self._secondary = np.empty((striping.n_shards, striping.n_rows, striping.symbol_size_bytes), np.uint8)
+
+    def roots(self, stripes: range) -> Digests:
+        """The roots (2, n, stripes, 32) of all slivers in consecutive stripes."""
+        striping = self._striping
+        roots = np.empty((2, striping.n_shards, len(stripes), DIGEST_BYTES), np.uint8)
+        for i, stripe in enumerate(stripes):
+            read_stripes(self._source, striping, range(stripe, stripe + 1), self._rows)
+            encode_stripe(striping, self._rows[0], None, self._secondary)
+            roots[:, :, i] = hash_stripe(striping, self._rows[0], self._secondary)
+        return roots
 
 
 def metadata_of(striping: Striping, roots: Digests) -> BlobMetadata:
@@ -218,7 +224,13 @@ def compute_metadata(
         ShardCountOutOfRange: too few or too many shards.
     """
     striping = striping_of(size_bytes, n_shards)
-    return metadata_of(striping, compute_stripe_roots(source, striping, on_progress=on_progress))
+    hasher = StripeHasher(source, striping)
+    roots = np.empty((2, n_shards, striping.n_stripes, DIGEST_BYTES), np.uint8)
+    for stripe in range(striping.n_stripes):
+        stripes = range(stripe, stripe + 1)
+        roots[:, :, stripe : stripe + 1] = hasher.roots(stripes)
+        on_progress(striping.bytes_of(stripes).stop)
+    return metadata_of(striping, roots)
 
 
 def encode_to_sink(

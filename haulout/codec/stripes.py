@@ -55,6 +55,31 @@ def build_stripe_proof(roots: Digests, stripes: range) -> tuple[bytes, ...]:
     return build_range_proof(leaves_of(roots), stripes.start, stripes.stop)
 
 
+class SliverTrees:
+    """The trees of all slivers of a blob over their stripes: who encodes cuts the proofs of all pieces out of them."""
+
+    def __init__(self, roots: Digests) -> None:
+        """`roots` (2, n, T, 32) of all stripes."""
+        self._n_stripes = roots.shape[2]
+        self._levels = [[_joined_levels(leaves_of(of_sliver)) for of_sliver in of_axis] for of_axis in roots]
+
+    def proof(self, axis: Axis, sliver_index: int, stripes: range) -> tuple[bytes, ...]:
+        """The proof of consecutive stripes of a sliver."""
+        start, stop, n_nodes = stripes.start, stripes.stop, self._n_stripes
+        siblings = []
+        for level in self._levels[axis][sliver_index][:-1]:
+            if start & 1:
+                siblings.append(level[DIGEST_BYTES * (start - 1) : DIGEST_BYTES * start])
+            if stop & 1 and stop != n_nodes:
+                siblings.append(level[DIGEST_BYTES * stop : DIGEST_BYTES * (stop + 1)])
+            start, stop, n_nodes = start >> 1, (stop + 1) >> 1, (n_nodes + 1) >> 1
+        return tuple(siblings)
+
+
+def _joined_levels(leaves: list[bytes]) -> list[bytes]:
+    return [b"".join(level) for level in merkle.build_levels(leaves)]
+
+
 def leaves_of(roots: Digests) -> list[bytes]:
     """Stripe roots (count, 32) as leaf hashes of the sliver's tree."""
     return _leaf_hashes(roots)

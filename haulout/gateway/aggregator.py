@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -10,14 +10,16 @@ from starlette.types import Receive, Scope, Send
 
 from haulout.client.documents import blob_status
 from haulout.client.errors import ObjectNotFound, RangeOutOfBlob
+from haulout.client.holders import require_existence
 from haulout.client.network import Network
-from haulout.client.read import BlobData, read_blob, read_metadata, read_range, require_existence
+from haulout.client.read import BlobData, read_blob, read_metadata, read_range, stream_blob
 from haulout.codec import ConsistencyCheck
+from haulout.codec.metadata import BlobMetadata
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.errors import InvalidConsistencyCheck, error_response
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.ranges import ByteRange, matches_etag, parse_range
-from haulout.primitives import BlobId, blob_id_text, hex_id_text, parse_blob_id, parse_object_id
+from haulout.primitives import BlobId, EncodingType, blob_id_text, hex_id_text, parse_blob_id, parse_object_id
 
 CACHE_CONTROL = "public, max-age=86400, stale-while-revalidate=3600"
 CHUNK_BYTES = 1 << 20
@@ -52,6 +54,29 @@ class BlobResponse(StreamingResponse):
     async def _chunks(data: memoryview) -> AsyncIterator[bytes]:
         for at in range(0, len(data), CHUNK_BYTES):
             yield bytes(data[at : at + CHUNK_BYTES])
+
+
+class StreamedResponse(StreamingResponse):
+    """Sends a stream that has begun, and ends it when it was sent or the client is gone, whichever comes first.
+
+    When the stream fails on its way the connection is closed before the announced length is reached.
+    """
+
+    def __init__(self, stream: AsyncGenerator[bytes], first: bytes, status: int, headers: dict[str, str]) -> None:
+        super().__init__(self._chunks(stream, first), status, headers)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.aclose()
+
+    @staticmethod
+    async def _chunks(stream: AsyncGenerator[bytes], first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in stream:
+            yield chunk
 
 
 class Aggregator:
@@ -109,11 +134,40 @@ class Aggregator:
             return error_response(e, headers={"content-range": f"bytes */{size}"})
         if request.method == "HEAD":
             return Response(headers={**headers, "content-length": str(size)})
+        span = None if part is None else (part.start, part.length)
+        status, headers = (
+            (200, headers) if part is None else (206, {**headers, "content-range": part.content_range(size)})
+        )
+        streamed = await self._streamed(blob_id, size, span, check)
+        if streamed is not None:
+            length = size if part is None else part.length
+            first = await anext(streamed, b"")
+            return StreamedResponse(streamed, first, status, {**headers, "content-length": str(length)})
         if part is None:
             data, close = await self._whole(blob_id, check)
-            return self._stream(data, close, headers, 200)
-        data, close = await self._part(blob_id, part, size, check)
-        return self._stream(data, close, {**headers, "content-range": part.content_range(size)}, 206)
+        else:
+            data, close = await self._part(blob_id, part, size, check)
+        return self._stream(data, close, headers, status)
+
+    async def _streamed(
+        self, blob_id: BlobId, size: int, span: tuple[int, int] | None, check: ConsistencyCheck
+    ) -> AsyncGenerator[bytes] | None:
+        """A blob in stripes as it comes from the nodes; None for blobs that are read before they are sent.
+
+        Those are what fits into the cache, and what has to be known to be right before its first byte is sent.
+        """
+        if self._cache.takes(size) or check is ConsistencyCheck.STRICT:
+            return None
+        metadata = await self._metadata_of(blob_id)
+        if metadata.encoding_type is not EncodingType.RS8:
+            return None
+        start, length = span or (0, None)
+        return stream_blob(self._network, blob_id, metadata, start=start, length=length, check=check)
+
+    async def _metadata_of(self, blob_id: BlobId) -> BlobMetadata:
+        metadata = self._cache.metadata(blob_id) or await read_metadata(self._network, blob_id)
+        self._cache.keep_metadata(blob_id, metadata)
+        return metadata
 
     async def _whole(self, blob_id: BlobId, check: ConsistencyCheck) -> tuple[memoryview, Callable[[], None]]:
         cached = self._cache.blob(blob_id) if check is ConsistencyCheck.DEFAULT else None
@@ -136,8 +190,7 @@ class Aggregator:
         if part.length * RANGE_SHARE > size or check is ConsistencyCheck.STRICT:
             data, close = await self._whole(blob_id, check)
             return data[part.start : part.end + 1], close
-        metadata = self._cache.metadata(blob_id) or await read_metadata(self._network, blob_id)
-        self._cache.keep_metadata(blob_id, metadata)
+        metadata = await self._metadata_of(blob_id)
         blob: BlobData = await read_range(self._network, blob_id, part.start, part.length, metadata=metadata)
         return blob.data, blob.close
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from haulout.account.wallet import Wallet
+from haulout.client.blob_file import BlobFile
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
 from haulout.client.store import Progress, StoreRequest, check_request, store_blob
@@ -114,8 +114,8 @@ class Publisher:
         return JSONResponse(store_result(result), headers={"location": location, "cache-control": "no-store"})
 
     @contextlib.asynccontextmanager
-    async def _body(self, request: Request, limit: int, n_shards: int) -> AsyncIterator[Buffer]:
-        """The request's body, in memory while small, else in a file without a name that is mapped."""
+    async def _body(self, request: Request, limit: int, n_shards: int) -> AsyncIterator[Buffer | BlobFile]:
+        """The request's body, in memory while small, else in a file without a name."""
         declared = request.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared) > limit:
             raise BlobTooLarge(size_bytes=int(declared), limit_bytes=limit, n_shards=n_shards)
@@ -132,7 +132,9 @@ class Publisher:
                     with disk_full_is_ours(self._spill):
                         file.write(chunk)
                 with disk_full_is_ours(self._spill):
-                    data = _mapped(file, size)
+                    file.flush()
+                    file.seek(0)
+                    data: Buffer | BlobFile = BlobFile(file.fileno(), size) if is_large(size) else file.read()
                 yield data
             except ClientDisconnect as e:
                 raise MalformedRequest(problem="the body ended early") from e
@@ -158,9 +160,6 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _mapped(file: tempfile.SpooledTemporaryFile[bytes], size: int) -> Buffer:
-    if size < SPILL_THRESHOLD_BYTES:
-        file.seek(0)
-        return file.read()
-    file.flush()
-    return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+def is_large(size_bytes: int) -> bool:
+    """Whether a body of this size is in a file; the file rolls over at the same size."""
+    return size_bytes > SPILL_THRESHOLD_BYTES

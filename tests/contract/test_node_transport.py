@@ -371,7 +371,7 @@ def test_asked_slivers_come_back_and_lacking_ones_are_left_out(scene: Scene, nod
 def test_stripes_travel_with_where_they_begin(scene: Scene, node: MemoryNode) -> None:
     pieces = [
         dataclasses.replace(sliver(2, Axis.SECONDARY, size), first_stripe=first)
-        for first, size in ((0, 30), (8, 2_500_000), (16, 1))
+        for first, size in ((0, 30), (8, 2_100_000), (16, 1))
     ]
 
     async def story(api: StorageNodeApi, _: object) -> None:

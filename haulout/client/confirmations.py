@@ -1,0 +1,115 @@
+"""Confirmations of a committee's members for one blob, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from haulout.client.errors import ForgedConfirmation, InsufficientConfirmations
+from haulout.client.network import MemberLink, Network, unreachable_text
+from haulout.client.plan import is_certifiable
+from haulout.crypto import messages
+from haulout.crypto.certificate import bitmap_of
+from haulout.errors import Forbidden, HauloutError, InvalidInput, WrongEpoch
+from haulout.ports import SignedMessage
+from haulout.primitives import BlobId, ObjectId, blob_id_text, min_correct, min_one_correct
+
+CONFIRM_WAIT_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedCertificate:
+    """What `CertifyBlob` needs."""
+
+    message: bytes
+    signature: bytes
+    bitmap: bytes
+    weight: int
+
+
+class Confirmations:
+    """What the members of a committee, by index, have said of one blob."""
+
+    def __init__(
+        self,
+        network: Network,
+        blob_id: BlobId,
+        n_shards: int,
+        *,
+        epoch: int,
+        members: Sequence[MemberLink],
+        object_id: ObjectId | None,
+    ) -> None:
+        self._network = network
+        self._blob_id = blob_id
+        self._n_shards = n_shards
+        self._epoch = epoch
+        self._members = members
+        self._object_id = object_id
+        self._message = messages.storage_confirmation(epoch, blob_id, object_id)
+        self.signatures: dict[int, bytes] = {}
+        self.problems: dict[int, HauloutError] = {}  # of those that did not confirm, the latest
+
+    @property
+    def weight(self) -> int:
+        """Shards behind the confirmations so far."""
+        return sum(self._members[index].weight for index in self.signatures)
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether they make a certificate."""
+        return is_certifiable(self.weight, self._n_shards)
+
+    async def ask(self, index: int) -> None:
+        """Get a member's signature of exactly our message.
+
+        Raises:
+            ForgedConfirmation: it signed something else, or not at all.
+        """
+        member = self._members[index]
+        signed: SignedMessage = await member.api.confirm_blob(
+            epoch=self._epoch, blob_id=self._blob_id, object_id=self._object_id, wait_ms=CONFIRM_WAIT_MS
+        )
+        is_valid = signed.message == self._message and await self._network.workers.run(
+            self._network.scheme.verify, member.public_key, self._message, signed.signature
+        )
+        if not is_valid:
+            raise ForgedConfirmation(node=member.name)
+        self.signatures[index] = signed.signature
+        self.problems.pop(index, None)
+
+    def failed(self, index: int, error: HauloutError) -> bool:
+        """A member could not be served; says whether trying again is of no use."""
+        member = self._members[index]
+        self.problems[index] = error
+        self._network.record_of(member.node_id).failed(self._network.clock.monotonic_us())
+        self._network.metrics.node_failures.labels(member.name).inc()
+        if isinstance(error, ForgedConfirmation):
+            self._network.metrics.bad_confirmations.labels(member.name).inc()
+        return isinstance(error, InvalidInput | Forbidden | ForgedConfirmation)
+
+    def raise_if_moved_on(self) -> None:
+        """More than f of weight speak of a later epoch: at least one of them is honest."""
+        later = {i: e for i, e in self.problems.items() if isinstance(e, WrongEpoch) and e.server_epoch > self._epoch}
+        if sum(self._members[index].weight for index in later) >= min_one_correct(self._n_shards):
+            raise next(iter(later.values()))
+
+    def insufficient(self) -> InsufficientConfirmations:
+        """The error of an upload that came to nothing, with what each missing member answered."""
+        reasons = [
+            f"{member.name}: {unreachable_text(self.problems[i]) if i in self.problems else 'no answer'}"
+            for i, member in enumerate(self._members)
+            if i not in self.signatures
+        ]
+        return InsufficientConfirmations(
+            blob_id=blob_id_text(self._blob_id),
+            weight=self.weight,
+            needed=min_correct(self._n_shards),
+            reasons=", ".join(sorted(reasons)),
+        )
+
+    def certificate(self) -> UploadedCertificate:
+        """All of them as one."""
+        signers = sorted(self.signatures)
+        signature = self._network.scheme.aggregate([self.signatures[index] for index in signers])
+        return UploadedCertificate(self._message, signature, bitmap_of(signers), self.weight)
