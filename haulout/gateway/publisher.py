@@ -16,6 +16,7 @@ from haulout.client.blob_file import BlobFile
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
 from haulout.client.store import Progress, StoreRequest, check_request, store_blob
+from haulout.codec.sizes import max_blob_size_bytes
 from haulout.errors import BlobTooLarge, HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
 from haulout.gateway.metrics import GatewayMetrics
@@ -99,6 +100,8 @@ class Publisher:
         params = await self._network.view.params()
         check_request(store_request, params)
         limit = max_blob_bytes(params)
+        if store_request.encoding is not None:
+            limit = min(limit, max_blob_size_bytes(params.n_shards, store_request.encoding))
         phase = "receiving"
 
         def on_progress(progress: Progress) -> None:

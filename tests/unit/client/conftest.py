@@ -18,21 +18,24 @@ from haulout.account.wallet import Wallet
 from haulout.client.network import Network
 from haulout.client.store import StoreRequest, StoreResult, store_blob
 from haulout.client.view import LedgerView, ProvenSource, ReplicaSource
+from haulout.codec import SliverStripes, rs8
 from haulout.codec.metadata import BlobMetadata, BlobMetadataWithId
+from haulout.codec.stripes import cut_stripes, leaves_of, verify_stripes
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.messages import storage_confirmation
 from haulout.errors import HauloutError, Unreachable, WrongEpoch
 from haulout.ledger import queries
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import build_development_network
-from haulout.ports import BlobHoldings, Outcome, SignedMessage, SliverUpload
-from haulout.primitives import Axis, BlobId, ObjectId, SliverPairIndex, pair_of_shard
+from haulout.ports import BlobHoldings, Outcome, PartialSliver, SignedMessage, SliverUpload
+from haulout.primitives import Axis, BlobId, EncodingType, ObjectId, SliverPairIndex, pair_of_shard
 from haulout.replica.replica import Replica
 from haulout.sequencer.sequencer import Sequencer
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
 
 N_SHARDS = 10
+MAX_BLOB_BYTES = 3 << 20  # more than RS2 holds
 N_NODES = 5  # of two shards each: f = 3, so a write needs 7 shards (4 nodes) and a read 4 (2 nodes)
 SCHEME = KeyedHash()
 HANG_MS = 3_600_000
@@ -108,6 +111,8 @@ class FakeNode:
         self.name = self.secrets.name
         self.metadata: dict[BlobId, bytes] = {}
         self.slivers: dict[tuple[BlobId, SliverPairIndex, Axis], bytes] = {}
+        self.pieces: dict[tuple[BlobId, SliverPairIndex, Axis], dict[int, bytes]] = {}  # by first stripe
+        self.ranges_read: list[range] = []
         self.calls: list[str] = []
         self.sent = 0  # slivers that came in
         # misbehaviour
@@ -161,7 +166,12 @@ class FakeNode:
             if self.refuses_slivers is not None:
                 continue
             assert (upload.pair_index, upload.axis) in self._targets(blob_id)
-            self.slivers[blob_id, upload.pair_index, upload.axis] = bytes(upload.bcs)
+            if upload.first_stripe is None:
+                self.slivers[blob_id, upload.pair_index, upload.axis] = bytes(upload.bcs)
+            else:
+                pieces = self.pieces.setdefault((blob_id, upload.pair_index, upload.axis), {})
+                assert upload.first_stripe not in pieces, "a piece came twice"
+                pieces[upload.first_stripe] = bytes(upload.bcs)
             outcomes.append(Outcome.STORED)
         if self.refuses_slivers is not None:
             raise self.refuses_slivers
@@ -169,8 +179,27 @@ class FakeNode:
 
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         await self._enter("holdings", epoch)
+        if blob_id in self.metadata and self._metadata(blob_id).encoding_type is EncodingType.RS8:
+            return self._holdings_in_stripes(blob_id)
         missing = tuple(t for t in self._targets(blob_id) if (blob_id, *t) not in self.slivers)
         return BlobHoldings(True, blob_id in self.metadata, missing)
+
+    def _metadata(self, blob_id: BlobId) -> BlobMetadata:
+        found: BlobMetadataWithId = bcs.decode(BlobMetadataWithId, self.metadata[blob_id])
+        return found.metadata
+
+    def _holdings_in_stripes(self, blob_id: BlobId) -> BlobHoldings:
+        striping = rs8.striping_of_blob(self._metadata(blob_id))
+        segments = [striping.segment(index) for index in range(striping.n_segments)]
+        missing, partial = [], []
+        for target in self._targets(blob_id):
+            pieces = self.pieces.get((blob_id, *target), {})
+            lacking = tuple(stripes for stripes in segments if stripes.start not in pieces)
+            if lacking:
+                missing.append(target)
+                if pieces:
+                    partial.append(PartialSliver(*target, lacking))
+        return BlobHoldings(True, True, tuple(missing), tuple(partial))
 
     async def confirm_blob(
         self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
@@ -199,11 +228,33 @@ class FakeNode:
         await self._enter("read_slivers", epoch)
         if self.answers_others:
             targets = [(SliverPairIndex(pair), axis) for key_id, pair, axis in self.slivers if key_id == blob_id]
+        if stripes is not None:
+            self.ranges_read.append(stripes)
+            for piece in self._read_stripes(blob_id, targets, stripes):
+                yield piece
+            return
         for pair, axis in [*targets, *targets] if self.answers_twice else targets:
             raw = self.slivers.get((blob_id, pair, axis))
             lies = self.lies_about_slivers or pair in self.lies_about_pairs
             if raw is not None:
                 yield SliverUpload(pair, axis, raw[:5] + b"!" + raw[6:] if lies else raw)
+
+    def _read_stripes(
+        self, blob_id: BlobId, targets: Sequence[tuple[SliverPairIndex, Axis]], stripes: range
+    ) -> Iterable[SliverUpload]:
+        metadata = self._metadata(blob_id)
+        striping = rs8.striping_of_blob(metadata)
+        for pair, axis in targets:
+            pieces = self.pieces.get((blob_id, pair, axis), {})
+            for segment, wanted in rs8.segments_of(striping, stripes):
+                raw = pieces.get(striping.segment(segment).start)
+                if raw is None:
+                    continue
+                piece = bcs.decode(SliverStripes, raw)
+                leaves = leaves_of(verify_stripes(metadata, axis, piece))
+                cut = bcs.encode(cut_stripes(striping, axis, piece, leaves, wanted))
+                lies = self.lies_about_slivers or pair in self.lies_about_pairs
+                yield SliverUpload(pair, axis, cut[:5] + b"!" + cut[6:] if lies else cut, wanted.start)
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"a client has no business with {name}")
@@ -229,6 +280,7 @@ class World:
             genesis_time_ms=self.clock.now_ms(),
             seed=bytes(32),
             scheme=SCHEME,
+            max_blob_bytes=MAX_BLOB_BYTES,
         )
         self.nodes = [FakeNode(self, index) for index in range(nodes)]
         self.by_address = {node.secrets.addresses[0]: node for node in self.nodes}

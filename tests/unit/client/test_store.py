@@ -14,7 +14,7 @@ from haulout.client.store import AlreadyCertified, NewlyCreated, Progress, Store
 from haulout.errors import BlobTooLarge, DiskFull, Rejected
 from haulout.ledger import queries
 from haulout.ledger.events import BlobCertified
-from haulout.primitives import storage_units
+from haulout.primitives import EncodingType, storage_units
 
 
 async def read(world, blob_id):
@@ -140,10 +140,10 @@ async def test_refuses_epochs_that_cannot_be_bought(world, n_epochs) -> None:
 
 
 async def test_refuses_a_blob_over_the_maximum_before_it_is_encoded(world) -> None:
-    limit = codec.sizes.max_blob_size_bytes(10)
-    with pytest.raises(BlobTooLarge) as refused:
-        await world.store(bytes(limit + 1))
-    assert refused.value.limit_bytes == limit
+    for limit, encoding in ((3 << 20, None), (codec.sizes.max_blob_size_bytes(10), EncodingType.RS2)):
+        with pytest.raises(BlobTooLarge) as refused:
+            await world.store(bytes(limit + 1), encoding=encoding)
+        assert refused.value.limit_bytes == limit
     assert world.nodes[0].calls == []
 
 

@@ -26,7 +26,8 @@ async def test_info_tells_what_a_client_has_to_know(gateway, world) -> None:
     assert info["epochInfo"]["startOfCurrentEpoch"] == "2027-01-15T08:00:00Z"
     assert info["epochInfo"]["epochDuration"] == {"secs": 14 * 86_400, "nanos": 0}
     assert info["storageInfo"] == {"nShards": 10, "nNodes": 5}
-    assert info["sizeInfo"]["maxBlobSize"] == 4 * 7 * 65_534
+    assert info["sizeInfo"]["maxBlobSize"] == 3 << 20
+    assert info["sizeInfo"]["encodingTypes"] == ["RS2", "RS8"]
     committee = info["committeeInfo"]
     assert (committee["nPrimarySourceSymbols"], committee["nSecondarySourceSymbols"]) == (4, 7)
     nodes = {node["name"]: node for node in committee["currentStorageNodes"]}

@@ -122,7 +122,7 @@ async def test_counts_the_network(net: Any) -> None:
             "forced": False,
             "storageUsed": str(1 << 20),
             "rewards": "110",
-            "parameters": {"nShards": 10, "storagePricePerUnit": "100", "maxBlobSize": "1834952"},
+            "parameters": {"nShards": 10, "storagePricePerUnit": "100", "maxBlobSize": str(16 << 30)},
         },
     }
 
