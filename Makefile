@@ -13,10 +13,10 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test check fmt gen bench bench-codec lock clean
+.PHONY: help venv up test check fmt gen bench bench-codec lock image cluster cluster-down e2e clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 venv: $(STAMP) ## .venv with everything, pinned
 	@:
@@ -45,9 +45,10 @@ check: venv ## style, types, import rules, architecture: under a minute
 fmt: venv ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-gen: venv ## Python from the .proto files
+gen: venv ## Python from the .proto files, custom resource definitions from the models
 	@$(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		-I protos --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+	@$(BIN)/python -m haulout_operator.crds helm/haulout/templates/crds
 
 bench: venv ## the committed benchmarks, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -61,6 +62,18 @@ lock: ## pin all dependencies anew
 	@$(UV_READY) || { $(PYTHON) -m venv --clear $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(LOCK) pyproject.toml -o requirements.lock
 	@$(LOCK) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+
+image: ## the one image of all processes (BASE= ARCHIVE=)
+	@./.ci/image
+
+cluster: venv ## a Kubernetes with the image and the chart in it, as e2e makes it
+	@$(BIN)/python tests/kubernetes/testbed.py up
+
+cluster-down: venv ## end it
+	@$(BIN)/python tests/kubernetes/testbed.py down
+
+e2e: venv ## install, store, scale, break, on a real Kubernetes (KUBECONFIG=, HAULOUT_TESTBED= or kind)
+	@HAULOUT_E2E=1 $(BIN)/python -m pytest -q -s --timeout 2400 tests/kubernetes
 
 clean: ## remove what was made
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -90,20 +90,31 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     add_option(parser, "--listen", "address to serve gRPC on, host:port")
     add_option(parser, "--metrics", "address to serve /metrics, /healthz and /readyz on, host:port")
     add_option(parser, "--keys", "file with the node's name and secret keys; readable to its owner only")
+    add_option(
+        parser,
+        "--node-id",
+        "id under which the ledger knows the node; not needed when genesis or --keys has it",
+        default="",
+    )
     add_option(parser, "--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     add_option(parser, "--log-level", "least important level that is logged", default="info", choices=LEVELS)
     add_switch(parser, "--allow-plaintext", "speak gRPC without TLS beyond this machine, where the network is trusted")
     return parser.parse_args(arguments)
 
 
-def read_identity(path: Path, genesis: Genesis, scheme: SignatureScheme) -> NodeIdentity:
+def read_identity(path: Path, genesis: Genesis, scheme: SignatureScheme, *, node_id: str = "") -> NodeIdentity:
     """Who this node is.
+
+    Args:
+        node_id: as the ledger knows it, for a node that registered after genesis and whose file does not tell.
 
     Raises:
         InvalidField: the file cannot be used, others may read it, or its node is not the one it says.
     """
     document = read_json_file("keys", path)
-    if path.stat().st_mode & 0o077:
+    status = path.stat()
+    # A file of somebody else, as a Secret in a Pod is, can only be ours to read by its group.
+    if status.st_mode & (0o077 if status.st_uid == os.getuid() else 0o007):
         raise InvalidField(field="keys", problem=f"{path} can be read by others; chmod 600 it")
     name = document.get("name")
     if not isinstance(name, str) or not name:
@@ -115,10 +126,10 @@ def read_identity(path: Path, genesis: Genesis, scheme: SignatureScheme) -> Node
     if len(secret) != 32:
         raise InvalidField(field="keys.blsSecret", problem=f"{len(secret)} bytes, must be 32")
     public_key = scheme.public_key(secret)
-    node_id = _find_node_id(document.get("nodeId"), name, public_key, genesis)
+    told = document.get("nodeId") or node_id or None
     return NodeIdentity(
         name=name,
-        node_id=node_id,
+        node_id=_find_node_id(told, name, public_key, genesis),
         bls_secret=secret,
         public_key=public_key,
         capability_secret=_read_capability(document.get("capabilitySecret")),
@@ -159,7 +170,7 @@ async def serve(options: argparse.Namespace) -> None:
     folder = Path(options.dir)
     scheme = Bls12381()
     genesis = read_genesis(Path(options.genesis))
-    identity = read_identity(Path(options.keys), genesis, scheme)
+    identity = read_identity(Path(options.keys), genesis, scheme, node_id=options.node_id)
     clock, rng = SystemClock(), SystemRng()
     kernels = KernelSettings.of(os.environ)
     registry = build_registry("node")

@@ -1,0 +1,134 @@
+"""What the planner asks for. Each action may run twice; each is done for a subject that tells when it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haulout_operator.manifests.common import Manifest
+from haulout_operator.observed import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Make or mend an object by server-side apply."""
+
+    subject: Subject
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make an object; one that exists already is left as it is."""
+
+    subject: Subject
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an object if it is still the one that was seen."""
+
+    subject: Subject
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Keep a custom resource until it is let go."""
+
+    subject: Subject
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropFinalizer:
+    """Let go of a custom resource that is being deleted."""
+
+    subject: Subject
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNodeKeys:
+    """Make the identity of a node, once."""
+
+    subject: Subject
+    node: str
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWallet:
+    """Make an account, once."""
+
+    subject: Subject
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenesisNode:
+    """A node of the first pool."""
+
+    name: str
+    stake_frost: int
+    capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateGenesis:
+    """Found the network, once."""
+
+    subject: Subject
+    nodes: tuple[GenesisNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterNode:
+    """Register a node on the ledger, governed by the treasury."""
+
+    subject: Subject
+    node: str
+    capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StakeNode:
+    """Stake from the treasury."""
+
+    subject: Subject
+    node: str
+    node_id: bytes
+    amount_frost: int
+
+
+Action = (
+    Apply
+    | Create
+    | Delete
+    | AddFinalizer
+    | DropFinalizer
+    | CreateNodeKeys
+    | CreateWallet
+    | CreateGenesis
+    | RegisterNode
+    | StakeNode
+)
+
+
+def describe(action: Action) -> str:
+    """What an action does, for logs."""
+    match action:
+        case Apply(manifest=manifest) | Create(manifest=manifest):
+            return f"{type(action).__name__} {manifest['kind']}/{manifest['metadata']['name']}"
+        case Delete(kind=kind, name=name):
+            return f"Delete {kind}/{name}"
+        case CreateNodeKeys(node=node) | RegisterNode(node=node) | StakeNode(node=node):
+            return f"{type(action).__name__} {node}"
+        case CreateWallet(name=name):
+            return f"CreateWallet {name}"
+        case _:
+            return f"{type(action).__name__} {action.subject.kind}/{action.subject.name}"

@@ -1,0 +1,180 @@
+"""The ledger as the operator asks it: facts for the planner, and the few transactions of the treasury."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from haulout import bcs
+from haulout.chain.block import TransactionResult
+from haulout.client.wallet import Wallet
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import HauloutError
+from haulout.ledger import keys, queries
+from haulout.ledger.commands import Command, RegisterNode, Stake
+from haulout.ledger.genesis import (
+    DEFAULT_COMMISSION_BPS,
+    DEFAULT_STORAGE_PRICE_FROST,
+    DEFAULT_WRITE_PRICE_FROST,
+    Genesis,
+)
+from haulout.ledger.state import HandOver, Phase
+from haulout.ports import Clock, Ledger, NodeTransport, Rng
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.transport import GrpcNodeTransport
+from haulout_operator.identity import NodeKeys, address_of
+from haulout_operator.names import ledger_address, node_address
+from haulout_operator.observed import LedgerFacts, LedgerNode
+
+PAGE_ROWS = 1_000
+PHASES = {Phase.DONE: "Done", Phase.VOTED: "Voted", Phase.SYNC: "Sync"}
+
+
+class Rows:
+    """A few rows of the state as a view, for `haulout.ledger.queries`."""
+
+    def __init__(self, rows: Mapping[bytes, bytes]) -> None:
+        self._rows = dict(sorted(rows.items()))
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)
+
+    def scan(
+        self, start: bytes, end: bytes, *, reverse: bool = False, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        found = [(key, value) for key, value in self._rows.items() if start <= key < end]
+        return iter((found[::-1] if reverse else found)[:limit])
+
+
+class LedgerDesk:
+    """Connections to the ledgers and nodes of all networks of a namespace."""
+
+    def __init__(self, *, scheme: SignatureScheme, clock: Clock, rng: Rng) -> None:
+        self._scheme = scheme
+        self._clock = clock
+        self._rng = rng
+        self._ledgers: dict[str, GrpcLedger] = {}
+        self._transport: NodeTransport = GrpcNodeTransport(allow_plaintext=True)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for ledger in self._ledgers.values():
+            await ledger.close()
+        await self._transport.close()
+
+    def of(self, network: str, namespace: str) -> Ledger:
+        """The ledger of a network."""
+        address = ledger_address(network, namespace)
+        if address not in self._ledgers:
+            self._ledgers[address] = GrpcLedger(address, allow_plaintext=True)
+        return self._ledgers[address]
+
+    async def height_of(self, node: str, namespace: str) -> int | None:
+        """The block that a node has executed, or None when it does not answer."""
+        try:
+            return (await self._transport.connect(node_address(node, namespace)).health()).height
+        except HauloutError:
+            return None
+
+    async def register(
+        self, ledger: Ledger, genesis: Genesis, treasury: bytes, node: NodeKeys, *, address: str, capacity_bytes: int
+    ) -> TransactionResult:
+        """Register a node that the treasury governs.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        facts = queries.system(Rows(await _read(ledger, [keys.SYSTEM])))
+        command = RegisterNode(
+            name=node.name,
+            addresses=(address,),
+            public_key=self._scheme.public_key(node.bls_secret),
+            network_public_key=b"",
+            proof_of_possession=node.prove_possession(self._scheme, epoch=facts.epoch, governance=address_of(treasury)),
+            commission_rate_bps=DEFAULT_COMMISSION_BPS,
+            storage_price_frost=DEFAULT_STORAGE_PRICE_FROST,
+            write_price_frost=DEFAULT_WRITE_PRICE_FROST,
+            node_capacity_bytes=capacity_bytes,
+            capability=node.capability,
+        )
+        return await self._execute(ledger, genesis, treasury, [command])
+
+    async def stake(
+        self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, node_id: bytes, amount_frost: int
+    ) -> TransactionResult:
+        """Stake from the treasury.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        return await self._execute(ledger, genesis, treasury, [Stake(node_id=node_id, amount_frost=amount_frost)])
+
+    async def _execute(
+        self, ledger: Ledger, genesis: Genesis, secret: bytes, commands: Sequence[Command]
+    ) -> TransactionResult:
+        wallet = Wallet(secret, chain_id=genesis.chain_id, ledger=ledger, clock=self._clock, rng=self._rng)
+        return await wallet.execute(commands)
+
+
+async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
+    """Where the ledger stands.
+
+    Args:
+        treasury: address of the account whose balance is told, None when it is not known.
+
+    Raises:
+        HauloutError: it does not answer, or answers nonsense.
+    """
+    status = await ledger.status()
+    wanted = [keys.PARAMS, keys.SYSTEM, keys.STAKING]
+    if treasury is not None:
+        wanted.append(keys.account(treasury))
+    rows = Rows(await _read(ledger, wanted))
+    params, system, staking = queries.params(rows), queries.system(rows), queries.staking(rows)
+    committee_rows = Rows(await _read(ledger, [keys.SYSTEM, keys.committee(system.epoch)]))
+    nodes = Rows(await _scan(ledger, keys.NODE))
+    moves: list[HandOver] = [bcs.decode(HandOver, value) for value in (await _scan(ledger, keys.HAND_OVER)).values()]
+    shards = {member.node_id: member.shards for member in queries.committee(committee_rows, system.epoch).members}
+    facts: dict[str, LedgerNode] = {}
+    for node_id, node in queries.nodes(nodes):
+        facts[node.name] = LedgerNode(
+            node_id=node_id,
+            name=node.name,
+            governance=node.governance,
+            is_leaving=node.leaving,
+            stake_frost=node.balance_frost + sum(node.pending_stake.values()),
+            shards=shards.get(node_id, ()),
+            open_hand_overs=sum(move.from_node == node_id and not move.done for move in moves),
+        )
+    return LedgerFacts(
+        chain_id=params.chain_id,
+        height=status.head.height,
+        protocol_version=system.protocol_version,
+        epoch=system.epoch,
+        phase=PHASES[staking.phase],
+        phase_since_ms=staking.phase_since_ms,
+        epoch_duration_ms=params.epoch_duration_ms,
+        is_forced=staking.forced,
+        synced_weight=staking.sync_weight,
+        n_shards=params.n_shards,
+        treasury_frost=0 if treasury is None else queries.balance(rows, treasury),
+        nodes=facts,
+        moves_total=len(moves),
+        moves_done=sum(move.done for move in moves),
+    )
+
+
+async def _scan(ledger: Ledger, table: bytes) -> dict[bytes, bytes]:
+    """All rows of a table, page by page."""
+    rows: dict[bytes, bytes] = {}
+    start, end = keys.table_range(table)
+    while True:
+        page = await ledger.scan(start, end, limit=PAGE_ROWS)
+        rows.update(page)
+        if len(page) < PAGE_ROWS:
+            return rows
+        start = page[-1][0] + b"\x00"
+
+
+async def _read(ledger: Ledger, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
+    answer = await ledger.read(wanted)
+    return {entry.key: entry.value for entry in answer.entries if entry.value is not None}

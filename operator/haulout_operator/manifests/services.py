@@ -1,0 +1,96 @@
+"""Gateway and GraphQL: Deployments that keep nothing, and their Services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from haulout_operator.manifests.common import (
+    DATA,
+    Manifest,
+    Owner,
+    Place,
+    Process,
+    build_deployment,
+    build_pod_spec,
+    build_service,
+    secret_volume,
+)
+from haulout_operator.names import (
+    HTTP_PORT,
+    METRICS_PORT,
+    NETWORK_LABEL,
+    ROLE_LABEL,
+    component_name,
+    labels_of,
+    ledger_address,
+)
+
+WALLET_FOLDER = "/etc/haulout/wallet"
+
+
+def build_gateway(place: Place, owner: Owner) -> list[Manifest]:
+    """Publisher and aggregator over HTTP."""
+    if not place.spec.gateway.enabled:
+        return []
+    name = component_name(place.network, "gateway")
+    process = Process(
+        role="gateway",
+        command=["haulout", "gateway"],
+        environment={
+            **_environment(place, name),
+            "HAULOUT_WALLET": f"{WALLET_FOLDER}/wallet.json",
+            "HAULOUT_CACHE": str(place.spec.gateway.cache_bytes),
+        },
+        ports={"http": HTTP_PORT},
+        resources=place.spec.gateway.resources,
+        volumes=[{"name": "data", "emptyDir": {}}, secret_volume("wallet", name)],
+        mounts=[
+            {"name": "data", "mountPath": DATA},
+            {"name": "wallet", "mountPath": WALLET_FOLDER, "readOnly": True},
+        ],
+        needs_kernels=True,
+    )
+    return _build(place, owner, process, name, place.spec.gateway.replicas)
+
+
+def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
+    """GraphQL over a read model that is filled anew from the ledger when its Pod starts."""
+    if not place.spec.graphql.enabled:
+        return []
+    name = component_name(place.network, "graphql")
+    gateway = f"http://{component_name(place.network, 'gateway')}.{place.namespace}.svc:{HTTP_PORT}"
+    process = Process(
+        role="graphql",
+        command=["python", "-m", "graphql_api"],
+        environment={**_environment(place, name), "HAULOUT_GATEWAY_URL": gateway},
+        ports={"http": HTTP_PORT},
+        resources=place.spec.graphql.resources,
+        volumes=[{"name": "data", "emptyDir": {}}],
+        mounts=[{"name": "data", "mountPath": DATA}],
+    )
+    return _build(place, owner, process, name, place.spec.graphql.replicas)
+
+
+def _environment(place: Place, name: str) -> Mapping[str, str]:
+    return {
+        "HAULOUT_DATA": DATA,
+        "HAULOUT_LISTEN": f"0.0.0.0:{HTTP_PORT}",
+        "HAULOUT_LEDGER": ledger_address(place.network, place.namespace),
+        "HAULOUT_PROCESS": name,
+    }
+
+
+def _build(place: Place, owner: Owner, process: Process, name: str, replicas: int) -> list[Manifest]:
+    labels = labels_of(place.network, process.role)
+    selector = {NETWORK_LABEL: place.network, ROLE_LABEL: process.role}
+    pod = build_pod_spec(place, process, spread=selector)
+    return [
+        build_service(name, place, labels, selector, {"http": HTTP_PORT, "metrics": METRICS_PORT}, owner),
+        build_deployment(name, place, labels, selector, pod, owner, replicas=replicas),
+    ]
+
+
+def names_of(place: Place) -> Sequence[str]:
+    """The Deployments that a network has by its spec."""
+    enabled = {"gateway": place.spec.gateway.enabled, "graphql": place.spec.graphql.enabled}
+    return [component_name(place.network, role) for role, is_on in enabled.items() if is_on]

@@ -1,0 +1,97 @@
+"""What the specs and statuses of all kinds are made of.
+
+Every string, list and map has a maximum: the API server estimates what a CEL rule costs from declared sizes and
+refuses rules over unbounded ones.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP = "haulout.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "haulout"
+
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+QUANTITY_PATTERN = r"^[1-9][0-9]{0,17}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+DURATION_PATTERN = r"^[1-9][0-9]{0,5}(s|m|h|d)$"
+AMOUNT_PATTERN = r"^[0-9]{1,12}(WAL|FROST)?$"
+
+Name = Annotated[str, Field(min_length=1, max_length=40, pattern=NAME_PATTERN)]
+Text = Annotated[str, Field(max_length=1024)]
+Word = Annotated[str, Field(max_length=128)]
+Quantity = Annotated[str, Field(max_length=24, pattern=QUANTITY_PATTERN)]
+Duration = Annotated[str, Field(max_length=16, pattern=DURATION_PATTERN)]
+Amount = Annotated[str, Field(max_length=24, pattern=AMOUNT_PATTERN)]
+Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+
+
+def rule(expression: str, message: str, **more: str) -> dict[str, str]:
+    """One CEL rule, as the API server takes it; the message is what a person reads."""
+    return {"rule": expression, "message": message, **more}
+
+
+def rules(*all_of: dict[str, str]) -> dict[str, Any]:
+    """CEL rules of a field or of a model."""
+    return {"x-kubernetes-validations": list(all_of)}
+
+
+def immutable(field: str) -> dict[str, Any]:
+    """A required field that stays as it was when the object was created."""
+    return rules(rule("self == oldSelf", f"{field} cannot be changed: the network was founded with it"))
+
+
+class Model(BaseModel):
+    """A part of a spec or status: camel case outside, unknown fields are ignored as a newer version may have them."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class Reference(Model):
+    """An object of the same namespace by name."""
+
+    name: Name
+
+
+class Resources(Model):
+    """What a container asks for, as Kubernetes takes it."""
+
+    requests: dict[str, Annotated[str, Field(max_length=24)]] = Field(default_factory=dict, max_length=8)
+    limits: dict[str, Annotated[str, Field(max_length=24)]] = Field(default_factory=dict, max_length=8)
+
+
+class Storage(Model):
+    """A volume of a process; the size may grow and never shrink."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
+                "storage.size cannot shrink: volumes only grow. Next: add nodes with smaller volumes in another pool.",
+            )
+        )
+    )
+
+    size: Quantity = "10Gi"
+    storage_class_name: Word | None = None
+
+
+class Condition(Model):
+    """A fact about an object, why it holds, and what to do next."""
+
+    type: Annotated[str, Field(max_length=64)]
+    status: Annotated[str, Field(json_schema_extra={"enum": ["True", "False", "Unknown"]}, max_length=8)]
+    reason: Annotated[str, Field(min_length=1, max_length=128)]
+    message: Annotated[str, Field(max_length=4096)] = ""
+    last_transition_time: Time = ""
+    observed_generation: int = Field(0, ge=0)
+
+
+Conditions = Annotated[
+    list[Condition],
+    Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+]

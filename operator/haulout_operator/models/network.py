@@ -1,0 +1,192 @@
+"""StorageNetwork: one ledger, its gateway and GraphQL, and what genesis fixes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from haulout_operator.models.base import (
+    Amount,
+    Conditions,
+    Duration,
+    Model,
+    Name,
+    Resources,
+    Storage,
+    Text,
+    Time,
+    Word,
+    immutable,
+    rule,
+    rules,
+)
+
+
+class EpochSpec(Model):
+    """How long an epoch lasts and how far ahead storage is sold; fixed at genesis."""
+
+    duration: Annotated[Duration, Field(json_schema_extra=immutable("epoch.duration"))] = "24h"
+    max_epochs_ahead: Annotated[int, Field(ge=1, le=1000, json_schema_extra=immutable("epoch.maxEpochsAhead"))] = 53
+    manual: Annotated[
+        bool,
+        Field(
+            description="Epochs change only when somebody asks: for development.",
+            json_schema_extra=immutable("epoch.manual"),
+        ),
+    ] = False
+    driver_grace: Annotated[
+        Duration,
+        Field(
+            description="How late a due step may be before nodes take it themselves.",
+            json_schema_extra=immutable("epoch.driverGrace"),
+        ),
+    ] = "60s"
+    history_limit: int = Field(10, ge=1, le=100, description="Finished EpochTransitions to keep.")
+
+
+class LedgerSpec(Model):
+    """The process that orders transactions."""
+
+    storage: Storage = Field(default_factory=lambda: Storage(size="2Gi"))
+    resources: Resources = Field(
+        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
+    )
+
+
+class GatewaySpec(Model):
+    """The HTTP service that takes blobs in and hands them out."""
+
+    enabled: bool = True
+    replicas: int = Field(1, ge=0, le=20)
+    cache_bytes: int = Field(67108864, ge=0, le=68719476736, description="Bytes of blobs each replica keeps in memory.")
+    resources: Resources = Field(
+        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
+    )
+
+
+class GraphqlSpec(Model):
+    """The GraphQL service."""
+
+    enabled: bool = True
+    replicas: int = Field(1, ge=0, le=20)
+    resources: Resources = Field(
+        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
+    )
+
+
+class FundsSpec(Model):
+    """FROST that accounts hold from genesis on, beside the stake of the first nodes."""
+
+    treasury: Amount = "10000000WAL"
+    gateway: Amount = "1000000WAL"
+    graphql: Amount = "1000WAL"
+
+
+class SafetySpec(Model):
+    """How much may be down at a time by our own doing."""
+
+    max_unavailable_shards: int | None = Field(
+        None, ge=0, le=333, description="At most f, which is the default: a third of the shards, rounded down."
+    )
+
+
+class TlsSpec(Model):
+    """Transport security between the processes."""
+
+    mode: Literal["Disabled"] = "Disabled"
+
+
+class NetworkPolicySpec(Model):
+    """Who may talk to whom."""
+
+    enabled: bool = True
+
+
+class DeletionSpec(Model):
+    """What happens to data when the network is deleted."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.policy == 'Retain' || (has(self.confirm) && size(self.confirm) > 0)",
+                "deletion.policy Destroy needs deletion.confirm: write the network's name there",
+            )
+        )
+    )
+
+    policy: Literal["Retain", "Destroy"] = "Retain"
+    confirm: Name | None = Field(None, description="The network's name, once more, before anything is destroyed.")
+
+
+class StorageNetworkSpec(Model):
+    """What a network should be."""
+
+    shards: Annotated[
+        int,
+        Field(
+            ge=4,
+            le=1000,
+            description="Places of the erasure code; fixed at genesis.",
+            json_schema_extra=immutable("shards"),
+        ),
+    ] = 100
+    image: Text = Field("", description="Image of all processes; the operator's own when empty.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: list[Name] = Field(default_factory=list, max_length=8)
+    epoch: EpochSpec = Field(default_factory=EpochSpec)
+    funds: FundsSpec = Field(default_factory=FundsSpec)
+    ledger: LedgerSpec = Field(default_factory=LedgerSpec)
+    gateway: GatewaySpec = Field(default_factory=GatewaySpec)
+    graphql: GraphqlSpec = Field(default_factory=GraphqlSpec)
+    safety: SafetySpec = Field(default_factory=SafetySpec)
+    tls: TlsSpec = Field(default_factory=TlsSpec)
+    network_policy: NetworkPolicySpec = Field(default_factory=NetworkPolicySpec)
+    deletion: DeletionSpec = Field(default_factory=DeletionSpec)
+
+
+class EpochStatus(Model):
+    """Where the ledger stands."""
+
+    number: int = 0
+    phase: Word = ""
+    ends_at: Time = ""
+
+
+class ShardsStatus(Model):
+    """Shards by how they are."""
+
+    total: int = 0
+    available: int = 0
+    moving: int = 0
+
+
+class FaultBudgetStatus(Model):
+    """Shards that may be unavailable at once: used by what is down, remaining for what we do ourselves."""
+
+    limit: int = 0
+    used: int = 0
+    remaining: int = 0
+    summary: Word = ""
+
+
+class NodesStatus(Model):
+    """Nodes of all pools."""
+
+    desired: int = 0
+    ready: int = 0
+    in_committee: int = 0
+    summary: Word = ""
+
+
+class StorageNetworkStatus(Model):
+    """What a network is; mirrors the ledger and Kubernetes, and can be lost without loss."""
+
+    observed_generation: int = 0
+    chain_id: Word = ""
+    protocol_version: int = 0
+    epoch: EpochStatus | None = None
+    shards: ShardsStatus | None = None
+    fault_budget: FaultBudgetStatus | None = None
+    nodes: NodesStatus | None = None
+    conditions: Conditions = Field(default_factory=list)

@@ -1,0 +1,130 @@
+"""StorageNodePool: nodes made alike; the thing that is scaled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from haulout_operator.models.base import (
+    Amount,
+    Conditions,
+    Model,
+    Reference,
+    Resources,
+    Storage,
+    Text,
+    Word,
+    rule,
+    rules,
+)
+
+
+class NodeTemplate(Model):
+    """What each node of the pool gets."""
+
+    stake: Amount = Field("2000WAL", description="Staked from the treasury for each new node; a bare number is FROST.")
+    storage: Storage = Field(default_factory=Storage)
+    resources: Resources = Field(
+        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
+    )
+    node_selector: dict[str, Word] = Field(default_factory=dict, max_length=16)
+    tolerations: list[dict[str, Any]] = Field(default_factory=list, max_length=16)
+    affinity: dict[str, Any] | None = None
+    priority_class_name: Word | None = None
+
+
+class PvcRetentionSpec(Model):
+    """What becomes of a node's volume."""
+
+    when_scaled: Literal["Delete", "Retain"] = "Delete"
+    when_deleted: Literal["Retain"] = "Retain"
+
+
+class UpdateSpec(Model):
+    """How a new image or template reaches the nodes."""
+
+    paused: bool = False
+    partition: int = Field(0, ge=0, le=10000, description="Nodes with a serial below this one keep what they run.")
+
+
+class StorageNodePoolSpec(Model):
+    """What a pool should be."""
+
+    network_ref: Annotated[
+        Reference,
+        Field(
+            json_schema_extra=rules(
+                rule("self == oldSelf", "networkRef cannot be changed: a node's identity belongs to one network")
+            )
+        ),
+    ]
+    replicas: int = Field(4, ge=0, le=150)
+    template: NodeTemplate = Field(default_factory=NodeTemplate)
+    pvc_retention: PvcRetentionSpec = Field(default_factory=PvcRetentionSpec)
+    update: UpdateSpec = Field(default_factory=UpdateSpec)
+
+
+class StorageNodePoolStatus(Model):
+    """What a pool is."""
+
+    observed_generation: int = 0
+    replicas: int = Field(0, description="Nodes that exist, those on their way out included.")
+    ready_replicas: int = 0
+    updated_replicas: int = 0
+    draining_replicas: int = 0
+    selector: Text = Field("", description="Selects exactly the Pods of this pool's nodes.")
+    conditions: Conditions = Field(default_factory=list)
+
+
+class StorageNodeSpec(Model):
+    """What one node should be; a pool writes it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!(oldSelf.desiredState == 'Drained' && self.desiredState == 'Active')",
+                "a drained identity is not used again: scale the pool for a new one",
+            ),
+            rule("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)", "poolRef stays"),
+        )
+    )
+
+    network_ref: Annotated[
+        Reference,
+        Field(
+            json_schema_extra=rules(
+                rule("self == oldSelf", "networkRef cannot be changed: a node's identity belongs to one network")
+            )
+        ),
+    ]
+    pool_ref: Reference | None = None
+    serial: Annotated[
+        int, Field(ge=0, le=1000000, json_schema_extra=rules(rule("self == oldSelf", "serial cannot be changed")))
+    ] = 0
+    desired_state: Literal["Active", "Drained", "Maintenance"] = "Active"
+    template: NodeTemplate = Field(default_factory=NodeTemplate)
+
+
+class CommitteeStatus(Model):
+    """The node in the committee of the ledger's epoch."""
+
+    epoch: int = 0
+    shard_count: int = 0
+    shards: Text = Field("", description="Ranges, as in 0-24,50.")
+
+
+class StorageNodeStatus(Model):
+    """What one node is."""
+
+    observed_generation: int = 0
+    phase: Word = ""
+    ledger_node_id: Word = ""
+    stake_frost: int = Field(0, json_schema_extra={"format": "int64"})
+    stake: Word = ""
+    committee: CommitteeStatus | None = None
+    address: Text = ""
+    pod_name: Word = ""
+    kubernetes_node: Text = ""
+    volume: Word = ""
+    conditions: Conditions = Field(default_factory=list)

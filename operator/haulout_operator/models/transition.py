@@ -1,0 +1,39 @@
+"""EpochTransition: one change of epoch, mirrored from the ledger; people read it and wait for it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from haulout_operator.models.base import Conditions, Model, Reference, Time, Word, rule, rules
+
+
+class EpochTransitionSpec(Model):
+    """Which change; made by the operator."""
+
+    model_config = ConfigDict(json_schema_extra=rules(rule("self == oldSelf", "an EpochTransition cannot be changed")))
+
+    network_ref: Reference
+    from_epoch: Annotated[int, Field(ge=1)]
+    to_epoch: Annotated[int, Field(ge=2)]
+
+
+class MovesStatus(Model):
+    """Shards that change owner."""
+
+    total: int = 0
+    done: int = 0
+
+
+class EpochTransitionStatus(Model):
+    """How far it is."""
+
+    observed_generation: int = 0
+    phase: Word = Field("", description="The ledger's: Voted, Sync or Done.")
+    forced: bool = False
+    moves: MovesStatus | None = None
+    synced_weight: int = Field(0, description="Shards of members that have reported their sync done.")
+    started_at: Time = ""
+    completed_at: Time = ""
+    conditions: Conditions = Field(default_factory=list)

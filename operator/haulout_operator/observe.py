@@ -1,0 +1,238 @@
+"""Looks at everything of one network: a dozen requests, whatever the number of nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from haulout.errors import HauloutError, InvalidField
+from haulout.ledger.genesis import Genesis
+from haulout.ports import Clock
+from haulout_operator.identity import address_of, read_wallet
+from haulout_operator.kube import Kube, Manifest
+from haulout_operator.ledger import LedgerDesk, read_facts
+from haulout_operator.manifests.ledger import GENESIS_FILE
+from haulout_operator.models.base import API_VERSION, Model
+from haulout_operator.models.network import StorageNetworkSpec
+from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
+from haulout_operator.names import NETWORK_LABEL, genesis_name, keys_name, treasury_name
+from haulout_operator.observed import LedgerFacts, Observed, PodFacts, Resource, Subject
+from haulout_operator.planning.network import wallet_names
+
+CHILDREN = (
+    ("v1", "PersistentVolumeClaim"),
+    ("v1", "Service"),
+    ("v1", "ConfigMap"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "Deployment"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+)
+SECRET_MEMORY_MS = 600_000
+
+S = TypeVar("S", bound=Model)
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was seen, and what could not be read: an object with a spec that no schema admits harms nobody else."""
+
+    observed: Observed
+    unreadable: Mapping[Subject, str]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What need not be asked every time: Secrets that exist, and the treasury's address."""
+
+    secrets_seen_ms: dict[str, int] = field(default_factory=dict)
+    treasury: bytes | None = None
+
+
+class Observer:
+    """Looks, and remembers what does not change."""
+
+    def __init__(self, kube: Kube, desk: LedgerDesk, clock: Clock, *, namespace: str, default_image: str) -> None:
+        self._kube = kube
+        self._desk = desk
+        self._clock = clock
+        self._namespace = namespace
+        self._default_image = default_image
+        self._memory: dict[str, Memory] = {}
+
+    async def look(self, name: str, failures: Mapping[Subject, str]) -> Sight | None:
+        """Everything of a network; None when there is no such network.
+
+        Raises:
+            HauloutError: the API server does not answer, or the network's own spec cannot be read.
+        """
+        body = await self._kube.get(API_VERSION, "StorageNetwork", self._namespace, name)
+        if body is None:
+            self._memory.pop(name, None)
+            return None
+        network = read_resource(body, StorageNetworkSpec)
+        selector = f"{NETWORK_LABEL}={name}"
+        custom = ("StorageNodePool", "StorageNode", "EpochTransition")
+        pools, nodes, transitions = await asyncio.gather(
+            *(self._kube.list(API_VERSION, kind, self._namespace) for kind in custom)
+        )
+        found = await asyncio.gather(
+            *(self._kube.list(api, kind, self._namespace, selector=selector) for api, kind in CHILDREN)
+        )
+        pods = await self._kube.list("v1", "Pod", self._namespace, selector=selector)
+        children = {(one["kind"], one["metadata"]["name"]): one for some in found for one in some}
+        unreadable: dict[Subject, str] = {}
+        my_pools = list(_read_all(pools, StorageNodePoolSpec, name, unreadable))
+        my_nodes = list(_read_all(nodes, StorageNodeSpec, name, unreadable))
+        memory = self._memory.setdefault(name, Memory())
+        genesis, genesis_problem = _read_genesis(children.get(("ConfigMap", genesis_name(name))))
+        names = [*wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
+        secrets = await self._find_secrets(memory, names)
+        ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
+        heights = await self._ask_nodes(my_nodes, pods, ledger)
+        observed = Observed(
+            namespace=self._namespace,
+            default_image=self._default_image,
+            now_ms=self._clock.now_ms(),
+            network=network,
+            pools=my_pools,
+            nodes=my_nodes,
+            transitions=[body for body in transitions if _network_of(body) == name],
+            children=children,
+            pods=[read_pod(pod) for pod in pods],
+            secrets=frozenset(secrets),
+            genesis=genesis,
+            genesis_problem=genesis_problem,
+            ledger=ledger,
+            ledger_problem=ledger_problem,
+            node_heights=heights,
+            failures=failures,
+        )
+        return Sight(observed, unreadable)
+
+    async def _find_secrets(self, memory: Memory, names: Sequence[str]) -> list[str]:
+        now_ms = self._clock.now_ms()
+        for name in names:
+            if now_ms - memory.secrets_seen_ms.get(name, -SECRET_MEMORY_MS) < SECRET_MEMORY_MS:
+                continue
+            memory.secrets_seen_ms.pop(name, None)
+            if await self._kube.get("v1", "Secret", self._namespace, name) is not None:
+                memory.secrets_seen_ms[name] = now_ms
+        return [name for name in names if name in memory.secrets_seen_ms]
+
+    async def _ask_ledger(self, name: str, memory: Memory, genesis: Genesis | None) -> tuple[LedgerFacts | None, str]:
+        if genesis is None:
+            return None, "the network is not founded yet"
+        try:
+            if memory.treasury is None:
+                secret = await self._kube.get("v1", "Secret", self._namespace, treasury_name(name))
+                memory.treasury = None if secret is None else address_of(read_wallet(secret))
+            facts = await read_facts(self._desk.of(name, self._namespace), memory.treasury)
+        except HauloutError as e:
+            return None, f"{e.code}: {e}"
+        if facts.chain_id != genesis.chain_id:
+            return None, "FOREIGN_LEDGER: the ledger that answers was founded from another genesis"
+        return facts, ""
+
+    async def _ask_nodes(
+        self, nodes: Iterable[Resource[StorageNodeSpec]], pods: Sequence[Manifest], ledger: LedgerFacts | None
+    ) -> dict[str, int]:
+        """Heights of nodes that may be staked: registered, ready, without stake."""
+        if ledger is None:
+            return {}
+        ready = {pod.node for pod in map(read_pod, pods) if pod.is_ready}
+        waiting = [
+            node.name
+            for node in nodes
+            if node.name in ready and (known := ledger.nodes.get(node.name)) is not None and not known.stake_frost
+        ]
+        heights = await asyncio.gather(*(self._desk.height_of(name, self._namespace) for name in waiting))
+        return {name: height for name, height in zip(waiting, heights, strict=True) if height is not None}
+
+
+def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:
+    """A custom resource as a type.
+
+    Raises:
+        InvalidField: its spec is not one.
+    """
+    metadata = body["metadata"]
+    try:
+        parsed = spec.model_validate(body.get("spec") or {})
+    except ValidationError as e:
+        first = e.errors()[0]
+        field_name = "spec." + ".".join(str(part) for part in first["loc"])
+        raise InvalidField(field=field_name, problem=str(first["msg"])) from e
+    return Resource(
+        kind=body["kind"],
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        generation=int(metadata.get("generation", 0)),
+        spec=parsed,
+        status=body.get("status") or {},
+        annotations=metadata.get("annotations") or {},
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        is_deleting=bool(metadata.get("deletionTimestamp")),
+    )
+
+
+def read_pod(body: Manifest) -> PodFacts:
+    """A Pod as far as it matters."""
+    status: Mapping[str, Any] = body.get("status") or {}
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    is_deleting = bool(body["metadata"].get("deletionTimestamp"))
+    return PodFacts(
+        name=body["metadata"]["name"],
+        labels=body["metadata"].get("labels") or {},
+        is_ready=conditions.get("Ready", {}).get("status") == "True" and not is_deleting,
+        machine=(body.get("spec") or {}).get("nodeName") or "",
+        problem="Terminating: its Pod is ending" if is_deleting else _problem_of(status, conditions),
+    )
+
+
+def _problem_of(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return f"{scheduled.get('reason', 'Unscheduled')}: {scheduled.get('message', '')}"
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    for container in containers:
+        state = container.get("state") or {}
+        waiting = state.get("waiting")
+        if waiting and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            last = (container.get("lastState") or {}).get("terminated") or {}
+            ended = f"; it ended with code {last['exitCode']} ({last.get('reason', '')})" if last else ""
+            return f"{waiting['reason']}: {waiting.get('message', '')}{ended}"
+    ready = conditions.get("Ready", {})
+    if ready.get("status") == "True":
+        return ""
+    return f"{ready.get('reason', 'Starting')}: {ready.get('message', 'the Pod is starting')}"
+
+
+def _read_all(
+    bodies: Iterable[Manifest], spec: type[S], network: str, unreadable: dict[Subject, str]
+) -> Iterable[Resource[S]]:
+    for body in bodies:
+        if _network_of(body) != network:
+            continue
+        try:
+            yield read_resource(body, spec)
+        except InvalidField as e:
+            unreadable[Subject(body["kind"], body["metadata"]["name"])] = str(e)
+
+
+def _network_of(body: Manifest) -> str:
+    reference = (body.get("spec") or {}).get("networkRef") or {}
+    return str(reference.get("name", ""))
+
+
+def _read_genesis(body: Manifest | None) -> tuple[Genesis | None, str]:
+    if body is None:
+        return None, ""
+    try:
+        return Genesis.from_json((body.get("data") or {}).get(GENESIS_FILE, "")), ""
+    except InvalidField as e:
+        return None, f"configmap/{body['metadata']['name']}: {e}"

@@ -1,0 +1,164 @@
+"""What the planner sees: one moment of a network in Kubernetes and on its ledger, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from haulout.ledger.genesis import Genesis
+from haulout_operator.manifests.common import Manifest
+from haulout_operator.models.base import Model
+from haulout_operator.models.network import StorageNetworkSpec
+from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
+from haulout_operator.names import FINALIZER, NODE_LABEL, POOL_LABEL, SERIAL_LABEL
+
+S = TypeVar("S", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(Generic[S]):
+    """A custom resource: its metadata, its spec as a type, its status as it stands."""
+
+    kind: str
+    name: str
+    uid: str
+    generation: int
+    spec: S
+    status: Mapping[str, Any]
+    annotations: Mapping[str, str]
+    finalizers: tuple[str, ...]
+    is_deleting: bool
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.kind, self.name)
+
+    @property
+    def holds_finalizer(self) -> bool:
+        return FINALIZER in self.finalizers
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The object that an action is done for, and that tells when it failed."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A Pod as far as it matters."""
+
+    name: str
+    labels: Mapping[str, str]
+    is_ready: bool
+    machine: str
+    problem: str  # "Reason: message" of what keeps it from running; empty when nothing does
+
+    @property
+    def node(self) -> str:
+        """The StorageNode it belongs to, or an empty string."""
+        return self.labels.get(NODE_LABEL, "")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerNode:
+    """A node as the ledger has it."""
+
+    node_id: bytes
+    name: str
+    governance: bytes
+    is_leaving: bool
+    stake_frost: int  # active and pending
+    shards: tuple[int, ...]  # in the current committee
+    open_hand_overs: int = 0  # shards that it still has to hand over
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFacts:
+    """Where the ledger stands."""
+
+    chain_id: bytes
+    height: int
+    protocol_version: int
+    epoch: int
+    phase: str  # Done, Voted or Sync
+    phase_since_ms: int
+    epoch_duration_ms: int
+    is_forced: bool
+    synced_weight: int
+    n_shards: int
+    treasury_frost: int
+    nodes: Mapping[str, LedgerNode]  # by name
+    moves_total: int = 0
+    moves_done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything of one network at one moment."""
+
+    namespace: str
+    default_image: str
+    now_ms: int
+    network: Resource[StorageNetworkSpec]
+    pools: Sequence[Resource[StorageNodePoolSpec]]
+    nodes: Sequence[Resource[StorageNodeSpec]]
+    transitions: Sequence[Manifest]
+    children: Mapping[tuple[str, str], Manifest]  # (kind, name), as the API server has them
+    pods: Sequence[PodFacts]
+    secrets: frozenset[str]  # those that exist, of the names this network needs
+    genesis: Genesis | None
+    genesis_problem: str
+    ledger: LedgerFacts | None
+    ledger_problem: str
+    node_heights: Mapping[str, int]  # block height that an unstaked node has reached
+    failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
+
+    def nodes_of(self, pool: str) -> list[Resource[StorageNodeSpec]]:
+        """The pool's nodes by serial."""
+        mine = [node for node in self.nodes if node.spec.pool_ref is not None and node.spec.pool_ref.name == pool]
+        return sorted(mine, key=lambda node: (node.spec.serial, node.name))
+
+    def pod_of(self, node: str) -> PodFacts | None:
+        """The Pod of a node, the ready one if there are two."""
+        pods = sorted((pod for pod in self.pods if pod.node == node), key=lambda pod: not pod.is_ready)
+        return pods[0] if pods else None
+
+    def ledger_node(self, name: str) -> LedgerNode | None:
+        """The node on the ledger, if that can be asked and knows it."""
+        return None if self.ledger is None else self.ledger.nodes.get(name)
+
+    def child(self, kind: str, name: str) -> Manifest | None:
+        """A child as the API server has it."""
+        return self.children.get((kind, name))
+
+    def volumes(self) -> list[Manifest]:
+        """Volume claims of nodes."""
+        claims = [body for (kind, _), body in self.children.items() if kind == "PersistentVolumeClaim"]
+        return [claim for claim in claims if NODE_LABEL in labels_of(claim)]
+
+
+def labels_of(body: Manifest) -> Mapping[str, str]:
+    """Labels of any object."""
+    labels: Mapping[str, str] = body.get("metadata", {}).get("labels") or {}
+    return labels
+
+
+def annotations_of(body: Manifest) -> Mapping[str, str]:
+    """Annotations of any object."""
+    annotations: Mapping[str, str] = body.get("metadata", {}).get("annotations") or {}
+    return annotations
+
+
+def pool_of_claim(claim: Manifest) -> str:
+    """The pool whose node has this volume."""
+    return labels_of(claim).get(POOL_LABEL, "")
+
+
+def serial_of_claim(claim: Manifest) -> int:
+    """The serial number of the node that has this volume; -1 when it tells none."""
+    text = labels_of(claim).get(SERIAL_LABEL, "")
+    return int(text) if text.isascii() and text.isdigit() else -1

@@ -1,0 +1,61 @@
+"""The fault budget: how many shards may be unavailable, by accident and by our own doing together.
+
+With n shards, f = (n - 1) // 3 may be lost or lying. The shards of committee members that are down are spent; what
+remains is what a restart, an eviction or an upgrade may take away for a while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haulout.primitives import max_faulty
+from haulout_operator.observed import LedgerFacts, Observed
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBudget:
+    """Shards; `remaining` is negative when more is down than the network bears."""
+
+    limit: int
+    used: int
+
+    @property
+    def remaining(self) -> int:
+        return self.limit - self.used
+
+    def allows(self, shards: int) -> bool:
+        """Whether so many shards may be taken away for a while."""
+        return shards <= self.remaining
+
+
+def compute_budget(observed: Observed, ledger: LedgerFacts) -> FaultBudget:
+    """The budget now: a member without a ready Pod has spent its shards, and so has a shard that is still moving."""
+    limit = max_faulty(ledger.n_shards)
+    chosen = observed.network.spec.safety.max_unavailable_shards
+    if chosen is not None:
+        limit = min(limit, chosen)
+    down = sum(len(node.shards) for name, node in ledger.nodes.items() if not is_up(observed, name))
+    return FaultBudget(limit=limit, used=down + (ledger.moves_total - ledger.moves_done))
+
+
+def is_up(observed: Observed, name: str) -> bool:
+    """Whether a node has a ready Pod."""
+    pod = observed.pod_of(name)
+    return pod is not None and pod.is_ready
+
+
+def min_available_pods(observed: Observed, ledger: LedgerFacts) -> int:
+    """Node Pods that evictions must leave: all but the k heaviest that the remaining budget bears."""
+    weights = sorted((_weight(ledger, node.name) for node in observed.nodes), reverse=True)
+    remaining, k = compute_budget(observed, ledger).remaining, 0
+    for weight in weights:
+        if weight > remaining:
+            break
+        remaining -= weight
+        k += 1
+    return len(weights) - k
+
+
+def _weight(ledger: LedgerFacts, name: str) -> int:
+    node = ledger.nodes.get(name)
+    return 0 if node is None else len(node.shards)

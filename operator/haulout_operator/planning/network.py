@@ -1,0 +1,163 @@
+"""A network: accounts, genesis, ledger, services and policies, in the order in which they need one another."""
+
+from __future__ import annotations
+
+from haulout_operator.actions import (
+    Action,
+    AddFinalizer,
+    Apply,
+    CreateGenesis,
+    CreateWallet,
+    Delete,
+    DropFinalizer,
+    GenesisNode,
+)
+from haulout_operator.genesis import capacity_of, smallest_committee, stake_of
+from haulout_operator.manifests.common import Manifest, Owner, Place
+from haulout_operator.manifests.ledger import build_ledger
+from haulout_operator.manifests.policies import build_disruption_budget, build_network_policies
+from haulout_operator.manifests.services import build_gateway, build_graphql
+from haulout_operator.names import (
+    NETWORK_LABEL,
+    ROLE_LABEL,
+    component_name,
+    keys_name,
+    labels_of,
+    treasury_name,
+    volume_name,
+)
+from haulout_operator.observed import Observed
+from haulout_operator.observed import labels_of as live_labels
+from haulout_operator.planning.budget import min_available_pods
+from haulout_operator.planning.drift import needs_apply
+from haulout_operator.planning.node import wants_volume
+from haulout_operator.planning.pool import counts_toward_replicas
+
+
+def place_of(observed: Observed) -> Place:
+    """Where the network's children go."""
+    return Place(observed.namespace, observed.network.name, observed.network.spec, observed.default_image)
+
+
+def wallet_names(network: str) -> dict[str, str]:
+    """Secrets of the network's accounts by role."""
+    return {"treasury": treasury_name(network)} | {
+        role: component_name(network, role) for role in ("gateway", "graphql")
+    }
+
+
+def plan_network(observed: Observed) -> list[Action]:
+    """The next steps of what the network has once."""
+    network, place = observed.network, place_of(observed)
+    subject = network.subject
+    actions: list[Action] = []
+    if not network.holds_finalizer:
+        actions.append(AddFinalizer(subject, network.uid))
+    for role, name in wallet_names(network.name).items():
+        if name not in observed.secrets and observed.genesis is None and not observed.genesis_problem:
+            labels = tuple(sorted(labels_of(network.name, role).items()))
+            actions.append(CreateWallet(subject, name, labels))
+    if observed.genesis is None:
+        return [*actions, *_plan_genesis(observed)]
+    owner = Owner(network.kind, network.name, network.uid)
+    wanted = [
+        *build_ledger(place, owner),
+        *build_gateway(place, owner),
+        *build_graphql(place, owner),
+        *build_network_policies(place, owner),
+    ]
+    if observed.ledger is not None and observed.nodes:
+        least = min_available_pods(observed, observed.ledger)
+        wanted.append(build_disruption_budget(place, owner, min_available=least))
+    for manifest in wanted:
+        live = observed.child(manifest["kind"], manifest["metadata"]["name"])
+        is_claim = manifest["kind"] == "PersistentVolumeClaim"
+        if wants_volume(manifest, live) if is_claim else needs_apply(manifest, live):
+            actions.append(Apply(subject, manifest))
+    return [*actions, *_remove_what_is_off(observed, wanted)]
+
+
+def _plan_genesis(observed: Observed) -> list[Action]:
+    if why_no_genesis(observed) is not None:
+        return []
+    nodes = first_nodes(observed)
+    names = {*wallet_names(observed.network.name).values(), *(keys_name(node.name) for node in nodes)}
+    if not names <= observed.secrets:
+        return []  # they are made in this round
+    return [CreateGenesis(observed.network.subject, tuple(nodes))]
+
+
+def first_nodes(observed: Observed) -> list[GenesisNode]:
+    """The nodes that found the network: those of all pools there are by then."""
+    return [
+        GenesisNode(node.name, stake_of(node.spec.template.stake), capacity_of(node.spec.template.storage.size))
+        for pool in sorted(observed.pools, key=lambda pool: pool.name)
+        for node in observed.nodes_of(pool.name)
+        if counts_toward_replicas(node)
+    ]
+
+
+def why_no_genesis(observed: Observed) -> tuple[str, str] | None:
+    """Reason and message of what keeps the network from being founded; None when nothing does."""
+    if observed.genesis_problem:
+        return "GenesisUnreadable", observed.genesis_problem
+    network = observed.network.name
+    volumes = [claim["metadata"]["name"] for claim in observed.volumes()]
+    ledger = volume_name(component_name(network, "ledger"))
+    if observed.child("PersistentVolumeClaim", ledger) is not None:
+        volumes.append(ledger)
+    if volumes:
+        return (
+            "GenesisMissing",
+            f"configmap/{network}-genesis is gone, and volumes of the network founded with it are there "
+            f"({', '.join(sorted(volumes)[:5])}). Next: restore the ConfigMap; founding anew would lose everything.",
+        )
+    if not observed.pools:
+        return "NoPool", f"no StorageNodePool has networkRef.name {network}. Next: create one."
+    smallest = smallest_committee(observed.network.spec.shards)
+    wanted = sum(pool.spec.replicas for pool in observed.pools)
+    if wanted < smallest:
+        pool = observed.pools[0].name
+        return (
+            "GenesisTooSmall",
+            f"{wanted} nodes cannot hold {observed.network.spec.shards} shards when none may hold more than a third. "
+            f"Next: kubectl scale snp/{pool} --replicas={smallest}.",
+        )
+    if len(first_nodes(observed)) < wanted:
+        return "NodesMissing", f"{len(first_nodes(observed))} of {wanted} StorageNodes are made"
+    return None
+
+
+def _remove_what_is_off(observed: Observed, wanted: list[Manifest]) -> list[Action]:
+    """Workloads of roles that the spec has switched off since."""
+    kept = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in wanted}
+    actions: list[Action] = []
+    for (kind, name), body in observed.children.items():
+        labels = live_labels(body)
+        removable = kind in ("Deployment", "Service", "NetworkPolicy") and labels.get(ROLE_LABEL) in (
+            "gateway",
+            "graphql",
+            *(("ledger", "node") if kind == "NetworkPolicy" else ()),
+        )
+        if removable and labels.get(NETWORK_LABEL) == observed.network.name and (kind, name) not in kept:
+            uid = body["metadata"]["uid"]
+            actions.append(Delete(observed.network.subject, body["apiVersion"], kind, name, uid))
+    return actions
+
+
+def plan_network_removal(observed: Observed) -> list[Action]:
+    """Let go of a network: with Retain everything that holds data stays, with Destroy it goes."""
+    network = observed.network
+    actions: list[Action] = []
+    if network.spec.deletion.policy == "Destroy" and network.spec.deletion.confirm == network.name:
+        for (kind, name), body in observed.children.items():
+            if kind in ("PersistentVolumeClaim", "ConfigMap") and not body["metadata"].get("deletionTimestamp"):
+                actions.append(Delete(network.subject, body["apiVersion"], kind, name, body["metadata"]["uid"]))
+        for name in sorted(observed.secrets):
+            actions.append(Delete(network.subject, "v1", "Secret", name, ""))
+    for node in observed.nodes:
+        if node.holds_finalizer:
+            actions.append(DropFinalizer(node.subject, node.uid))
+    if network.holds_finalizer:
+        actions.append(DropFinalizer(network.subject, network.uid))
+    return actions

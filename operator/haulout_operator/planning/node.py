@@ -1,0 +1,140 @@
+"""One node: its keys, volume, Service and Pod, its place on the ledger, and its way out."""
+
+from __future__ import annotations
+
+from haulout.primitives import hex_id_text
+from haulout_operator.actions import (
+    Action,
+    AddFinalizer,
+    Apply,
+    CreateNodeKeys,
+    Delete,
+    DropFinalizer,
+    RegisterNode,
+    StakeNode,
+)
+from haulout_operator.genesis import capacity_of, stake_of
+from haulout_operator.manifests.common import Manifest, Owner, Place
+from haulout_operator.manifests.node import NodeShape, build_node, build_volume
+from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
+from haulout_operator.names import keys_name, volume_name
+from haulout_operator.observed import Observed, Resource
+from haulout_operator.planning.budget import compute_budget, is_up
+from haulout_operator.planning.drift import content_of, needs_apply
+from haulout_operator.planning.pool import is_free
+from haulout_operator.quantities import parse_bytes
+
+Node = Resource[StorageNodeSpec]
+
+
+def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
+    """The next steps of one node."""
+    if node.is_deleting:
+        return _plan_removal(observed, node)
+    actions: list[Action] = []
+    if not node.holds_finalizer:
+        actions.append(AddFinalizer(node.subject, node.uid))
+    if keys_name(node.name) not in observed.secrets:
+        # Keys of a node that the ledger knows are lost for ever if they are gone: new ones would be another node.
+        if observed.genesis is None or (observed.ledger is not None and observed.ledger_node(node.name) is None):
+            shape = NodeShape(node.name, node.spec, None)
+            labels = tuple(sorted(shape.labels(place.network).items()))
+            actions.append(CreateNodeKeys(node.subject, node.name, labels))
+        return actions
+    if observed.genesis is None:
+        return actions
+    in_genesis = any(one.name == node.name for one in observed.genesis.nodes)
+    known = observed.ledger_node(node.name)
+    if not in_genesis and known is None:
+        if observed.ledger is not None:
+            capacity = capacity_of(node.spec.template.storage.size)
+            actions.append(RegisterNode(node.subject, node.name, capacity))
+        return actions  # its Pod needs the id that the ledger gives it
+    node_id = None if in_genesis or known is None else hex_id_text(known.node_id)
+    actions += plan_children(observed, place, node, NodeShape(node.name, node.spec, node_id))
+    if wants_stake(observed, node) and known is not None:
+        amount = stake_of(node.spec.template.stake)
+        if observed.ledger is not None and amount <= observed.ledger.treasury_frost:
+            actions.append(StakeNode(node.subject, node.name, known.node_id, amount))
+    return actions
+
+
+def wants_stake(observed: Observed, node: Node) -> bool:
+    """Registered, ready and at the ledger's head, without stake, and meant to stay."""
+    known = observed.ledger_node(node.name)
+    if known is None or known.stake_frost or known.is_leaving or node.spec.desired_state != "Active":
+        return False
+    if stake_of(node.spec.template.stake) == 0 or observed.ledger is None:
+        return False
+    return is_up(observed, node.name) and observed.node_heights.get(node.name, -1) >= observed.ledger.height
+
+
+def plan_children(observed: Observed, place: Place, node: Node, shape: NodeShape) -> list[Action]:
+    """Volume, Service and StatefulSet; a Pod is only replaced when the fault budget bears it."""
+    owner = Owner(node.kind, node.name, node.uid)
+    actions: list[Action] = []
+    volume = build_volume(place, shape)
+    if wants_volume(volume, observed.child("PersistentVolumeClaim", volume_name(node.name))):
+        actions.append(Apply(node.subject, volume))
+    for manifest in build_node(place, shape, owner):
+        live = observed.child(manifest["kind"], node.name)
+        if not needs_apply(manifest, live):
+            continue
+        if live is None or manifest["kind"] != "StatefulSet" or may_restart(observed, node):
+            actions.append(Apply(node.subject, manifest))
+    return actions
+
+
+def wants_volume(wanted: Manifest, live: Manifest | None) -> bool:
+    """Made when missing, grown when the spec asks for more, never made smaller."""
+    if live is None:
+        return True
+    asked = parse_bytes(wanted["spec"]["resources"]["requests"]["storage"])
+    has = parse_bytes(live["spec"]["resources"]["requests"]["storage"])
+    return asked > has
+
+
+def may_restart(observed: Observed, node: Node) -> bool:
+    """Whether this node's Pod may go now: updates are on, it is its turn, and its shards fit the remaining budget."""
+    pool = _pool_of(observed, node)
+    if pool is not None and (pool.spec.update.paused or node.spec.serial < pool.spec.update.partition):
+        return False
+    if observed.ledger is None or observed.ledger.phase == "Sync":
+        return False
+    known = observed.ledger.nodes.get(node.name)
+    if known is None or not known.shards or not is_up(observed, node.name):
+        return True  # nothing is taken away that is there now
+    return compute_budget(observed, observed.ledger).allows(len(known.shards))
+
+
+def _pool_of(observed: Observed, node: Node) -> Resource[StorageNodePoolSpec] | None:
+    name = None if node.spec.pool_ref is None else node.spec.pool_ref.name
+    return next((pool for pool in observed.pools if pool.name == name), None)
+
+
+def _plan_removal(observed: Observed, node: Node) -> list[Action]:
+    """Let go when the ledger counts on the node in no way; its volume follows the pool's rule, its keys stay."""
+    if not node.holds_finalizer:
+        return []
+    if not observed.network.is_deleting and not is_free(observed, node):
+        return []
+    actions: list[Action] = []
+    pool = _pool_of(observed, node)
+    claim = observed.child("PersistentVolumeClaim", volume_name(node.name))
+    is_scaled = pool is not None and not pool.is_deleting and not observed.network.is_deleting
+    if claim is not None and is_scaled and pool is not None and pool.spec.pvc_retention.when_scaled == "Delete":
+        uid = claim["metadata"]["uid"]
+        actions.append(Delete(node.subject, "v1", "PersistentVolumeClaim", volume_name(node.name), uid))
+    return [*actions, DropFinalizer(node.subject, node.uid)]
+
+
+def is_outdated(observed: Observed, place: Place, node: Node) -> bool:
+    """Whether the node's Pod is not yet made from its present spec."""
+    live = observed.child("StatefulSet", node.name)
+    if live is None or observed.genesis is None:
+        return True
+    in_genesis = any(one.name == node.name for one in observed.genesis.nodes)
+    known = observed.ledger_node(node.name)
+    node_id = None if in_genesis or known is None else hex_id_text(known.node_id)
+    wanted = build_node(place, NodeShape(node.name, node.spec, node_id), Owner(node.kind, node.name, node.uid))[-1]
+    return content_of(live) != content_of(wanted)

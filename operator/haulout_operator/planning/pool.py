@@ -1,0 +1,179 @@
+"""A pool: which nodes it should have, which it adopts, and which it may let go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from haulout_operator.actions import Action, Apply, Create, Delete
+from haulout_operator.genesis import smallest_committee
+from haulout_operator.manifests.common import Manifest, Owner, digest_of
+from haulout_operator.models.base import API_VERSION, Reference
+from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
+from haulout_operator.names import (
+    CONTENT_ANNOTATION,
+    FINALIZER,
+    NODE_LABEL,
+    next_serial,
+    node_labels,
+    node_name,
+)
+from haulout_operator.observed import Observed, Resource, labels_of, pool_of_claim, serial_of_claim
+from haulout_operator.planning.drift import contains, content_of
+
+Pool = Resource[StorageNodePoolSpec]
+Node = Resource[StorageNodeSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingBlocked:
+    """Why a pool cannot have the size that was asked for, and what to do."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """What to do for a pool, and what stands in its way."""
+
+    actions: tuple[Action, ...]
+    blocked: ScalingBlocked | None = None
+
+
+def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
+    """Adopt what an earlier pool of this name left, make what is missing, let go what is too much."""
+    if pool.is_deleting:
+        return PoolPlan(())
+    nodes = observed.nodes_of(pool.name)
+    orphans = find_orphans(observed, pool)
+    adopted = [build_storage_node(observed, pool, name, serial) for name, serial in orphans]
+    actions: list[Action] = [Create(pool.subject, manifest) for manifest in adopted]
+    actions += _follow_template(observed, pool, nodes)
+    staying = [node for node in nodes if counts_toward_replicas(node)]
+    missing = pool.spec.replicas - len(staying) - len(orphans)
+    if missing > 0:
+        if observed.genesis is not None and observed.ledger is None:
+            reason, why = "LedgerUnreachable", "new identities need the ledger"
+            return PoolPlan(tuple(actions), ScalingBlocked(reason, f"{why}: {observed.ledger_problem}"))
+        actions += _make_nodes(observed, pool, missing, taken={serial for _, serial in orphans})
+        return PoolPlan(tuple(actions))
+    if missing < 0:
+        removals, blocked = _let_go(observed, pool, staying, -missing)
+        return PoolPlan((*actions, *removals), blocked)
+    return PoolPlan(tuple(actions))
+
+
+def counts_toward_replicas(node: Node) -> bool:
+    """A node that is on its way out does not: its substitute is made first."""
+    return not node.is_deleting and node.spec.desired_state != "Drained"
+
+
+def find_orphans(observed: Observed, pool: Pool) -> list[tuple[str, int]]:
+    """Names and serials of nodes whose volume is there and whose StorageNode is not, by serial."""
+    known = {node.name for node in observed.nodes}
+    found = []
+    for claim in observed.volumes():
+        name = labels_of(claim)[NODE_LABEL]
+        mine = pool_of_claim(claim) == pool.name and name not in known and serial_of_claim(claim) >= 0
+        if mine and not claim["metadata"].get("deletionTimestamp"):
+            found.append((name, serial_of_claim(claim)))
+    return sorted(found, key=lambda one: one[1])
+
+
+def build_storage_node(observed: Observed, pool: Pool, name: str, serial: int) -> Manifest:
+    """The StorageNode of a pool with this name and serial."""
+    network = observed.network.name
+    spec = StorageNodeSpec(
+        network_ref=Reference(name=network),
+        pool_ref=Reference(name=pool.name),
+        serial=serial,
+        template=pool.spec.template,
+    )
+    body = spec.model_dump(by_alias=True, exclude_none=True)
+    del body["desiredState"]  # people's, and the scale-down's
+    metadata: Manifest = {
+        "name": name,
+        "namespace": observed.namespace,
+        "labels": node_labels(network, pool.name, name, serial),
+        "ownerReferences": [Owner(pool.kind, pool.name, pool.uid).reference()],
+        "finalizers": [FINALIZER],
+    }
+    metadata["annotations"] = {CONTENT_ANNOTATION: digest_of([metadata["labels"], body])}
+    return {"apiVersion": API_VERSION, "kind": "StorageNode", "metadata": metadata, "spec": body}
+
+
+def _make_nodes(observed: Observed, pool: Pool, count: int, taken: Iterable[int]) -> list[Action]:
+    """New identities under names that nothing was ever called: nodes, volumes, and whatever the ledger knows."""
+    used = {*taken}
+    used |= {node.spec.serial for node in observed.nodes_of(pool.name)}
+    used |= {serial_of_claim(claim) for claim in observed.volumes() if pool_of_claim(claim) == pool.name}
+    names = {node.name for node in observed.nodes} | {labels_of(claim)[NODE_LABEL] for claim in observed.volumes()}
+    names |= set(observed.ledger.nodes) if observed.ledger is not None else set()
+    actions: list[Action] = []
+    serial = next_serial(used)
+    while len(actions) < count:
+        name = node_name(pool.name, pool.uid, serial)
+        if name not in names:
+            names.add(name)
+            actions.append(Create(pool.subject, build_storage_node(observed, pool, name, serial)))
+        serial += 1
+    return actions
+
+
+def _follow_template(observed: Observed, pool: Pool, nodes: list[Node]) -> list[Action]:
+    """A changed template reaches the specs of the nodes; their Pods follow one at a time."""
+    actions: list[Action] = []
+    for node in nodes:
+        wanted = build_storage_node(observed, pool, node.name, node.spec.serial)
+        was_applied = node.annotations.get(CONTENT_ANNOTATION) == content_of(wanted)
+        live = node.spec.model_dump(by_alias=True, exclude_none=True)
+        if not node.is_deleting and not (was_applied and contains(live, wanted["spec"])):
+            actions.append(Apply(node.subject, wanted))
+    return actions
+
+
+def _let_go(
+    observed: Observed, pool: Pool, staying: list[Node], surplus: int
+) -> tuple[list[Action], ScalingBlocked | None]:
+    """Nodes that the ledger counts on stay until it has let them go; all others go at once, newest first."""
+    free = [node for node in reversed(staying) if is_free(observed, node)]
+    actions: list[Action] = [
+        Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in free[:surplus]
+    ]
+    held = surplus - len(actions)
+    if held == 0:
+        return actions, None
+    return actions, _why_blocked(observed, len(staying) - len(actions), pool)
+
+
+def is_free(observed: Observed, node: Node) -> bool:
+    """Whether the ledger counts on a node in no way: it has no stake, no shards, nothing to hand over.
+
+    When the ledger cannot be asked, only a network without genesis has free nodes.
+    """
+    if observed.ledger is None:
+        return observed.genesis is None and not observed.genesis_problem
+    known = observed.ledger.nodes.get(node.name)
+    return known is None or not (known.stake_frost or known.shards or known.open_hand_overs)
+
+
+def _why_blocked(observed: Observed, n_nodes: int, pool: Pool) -> ScalingBlocked:
+    if observed.ledger is None:
+        return ScalingBlocked("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
+    n_shards = observed.ledger.n_shards
+    smallest = smallest_committee(n_shards)
+    others = sum(len(observed.nodes_of(other.name)) for other in observed.pools if other.name != pool.name)
+    target = pool.spec.replicas + others
+    if target < smallest:
+        cap = (n_shards - 1) // 3
+        return ScalingBlocked(
+            "BelowMinNodes",
+            f"{target} nodes × at most {cap} shards = {target * cap} < {n_shards}. Smallest safe size is {smallest}. "
+            f"Next: kubectl scale snp/{pool.name} --replicas={max(0, smallest - others)}.",
+        )
+    return ScalingBlocked(
+        "HeldByLedger",
+        f"{n_nodes - pool.spec.replicas} more nodes would have to go, and all of them hold stake or shards. "
+        "They go when the ledger has moved their shards.",
+    )

@@ -1,0 +1,35 @@
+"""Sizes and durations as Kubernetes writes them."""
+
+from __future__ import annotations
+
+import re
+
+from haulout.errors import InvalidField
+
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a quantity as 10Gi.
+
+    Raises:
+        InvalidField: not one.
+    """
+    match = re.fullmatch(r"(\d+)([A-Za-z]*)", text)
+    if match is None or match.group(2) not in UNITS:
+        raise InvalidField(field="size", problem=f"{text!r} is not a size; write 10Gi")
+    return int(match.group(1)) * UNITS[match.group(2)]
+
+
+def parse_duration_ms(text: str) -> int:
+    """Milliseconds of a duration as 24h.
+
+    Raises:
+        InvalidField: not one.
+    """
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None:
+        raise InvalidField(field="duration", problem=f"{text!r} is not a duration; write 90s, 10m, 24h or 14d")
+    return int(match.group(1)) * SECONDS[match.group(2)] * 1000

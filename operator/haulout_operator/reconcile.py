@@ -1,0 +1,204 @@
+"""One round for one network: look, plan, act, say. Rounds follow one another until nothing is left to do.
+
+Whatever happens asks for a round by the network's name; a name that waits already is not queued twice, and one whose
+round fails comes back after a pause that grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from haulout.errors import HauloutError
+from haulout.observability.logs import get_logger
+from haulout.ports import Clock, Rng
+from haulout_operator.execute import Executor
+from haulout_operator.genesis import problem_of
+from haulout_operator.kube import Kube, Manifest
+from haulout_operator.models.base import API_VERSION
+from haulout_operator.observe import Observer, Sight
+from haulout_operator.observed import Subject
+from haulout_operator.planning.plan import Plan, plan
+from haulout_operator.statuses.conditions import Fact, merge_conditions
+from haulout_operator.statuses.network import compute_network_status, is_paused
+from haulout_operator.statuses.node import compute_node_status
+from haulout_operator.statuses.pool import compute_pool_status
+from haulout_operator.statuses.transition import compute_transition_status
+
+SETTLE_MS = 300  # events come in swarms: one round for all of them
+AGAIN_MS = 1_000
+RESYNC_MS = 60_000
+RESYNC_JITTER_MS = 15_000
+BACKOFF_MS = 1_000
+BACKOFF_MS_MAX = 60_000
+
+log = get_logger("operator")
+
+
+class Reconciler:
+    """Rounds for all networks of a namespace."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        observer: Observer,
+        executor: Executor,
+        *,
+        namespace: str,
+        clock: Clock,
+        rng: Rng,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._kube = kube
+        self._observer = observer
+        self._executor = executor
+        self._namespace = namespace
+        self._clock = clock
+        self._rng = rng
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._written: dict[Subject, Mapping[str, Any]] = {}
+        self.available: set[str] = set()  # networks that were Available at some time
+        self._rounds = Counter("haulout_operator_reconcile", "Rounds.", ["result"], registry=registry)
+        self._seconds = Histogram("haulout_operator_reconcile_duration_seconds", "Time of a round.", registry=registry)
+        text = "When the last round without an error ended."
+        self._success = Gauge("haulout_operator_last_success_timestamp_seconds", text, registry=registry)
+        for result in ("ok", "failed"):
+            self._rounds.labels(result=result)
+
+    def wake(self, network: str) -> None:
+        """Ask for a round."""
+        if not network:
+            return
+        if network not in self._wakes:
+            self._wakes[network] = asyncio.Event()
+            self._tasks[network] = asyncio.create_task(self._serve(network), name=f"reconcile {network}")
+        self._wakes[network].set()
+
+    async def close(self) -> None:
+        """End all rounds."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _serve(self, network: str) -> None:
+        """Rounds of one network for as long as it exists."""
+        wake = self._wakes[network]
+        failures: dict[Subject, str] = {}
+        backoff_ms = BACKOFF_MS
+        pause_ms = 0
+        while True:
+            await self._wait(wake, pause_ms)
+            wake.clear()
+            await self._clock.sleep_ms(SETTLE_MS)
+            started_us = self._clock.monotonic_us()
+            try:
+                outcome = await self.run_round(network, failures)
+            except HauloutError as e:
+                log.warning("round failed", network=network, code=e.code, problem=str(e))
+                await self._tell_unreadable(network, e)
+                result, pause_ms = "failed", backoff_ms
+                backoff_ms = min(2 * backoff_ms, BACKOFF_MS_MAX)
+            else:
+                if outcome is None:
+                    del self._wakes[network], self._tasks[network]
+                    return
+                failures, has_acted = outcome
+                result = "failed" if any(failures.values()) else "ok"
+                if has_acted and not failures:
+                    pause_ms, backoff_ms = AGAIN_MS, BACKOFF_MS
+                elif failures:
+                    pause_ms, backoff_ms = backoff_ms, min(2 * backoff_ms, BACKOFF_MS_MAX)
+                else:
+                    pause_ms, backoff_ms = RESYNC_MS + self._rng.below(RESYNC_JITTER_MS), BACKOFF_MS
+                    self._success.set(self._clock.now_ms() / 1000)
+            self._rounds.labels(result=result).inc()
+            self._seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
+
+    async def _wait(self, wake: asyncio.Event, pause_ms: int) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep_ms(pause_ms))
+        waking = asyncio.ensure_future(wake.wait())
+        try:
+            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waking.cancel()
+
+    async def run_round(self, network: str, failures: Mapping[Subject, str]) -> tuple[dict[Subject, str], bool] | None:
+        """Look, plan, act, say; returns what failed and whether anything was done, None when the network is gone.
+
+        Raises:
+            HauloutError: nothing could be seen, so nothing was done.
+        """
+        sight = await self._observer.look(network, failures)
+        if sight is None:
+            await self._release_orphans(network)
+            return None
+        observed = sight.observed
+        planned = plan(observed)
+        actions = () if is_paused(observed) else planned.actions
+        failed = await self._executor.run(observed, actions)
+        await self._tell(sight, planned)
+        return failed, bool(actions)
+
+    async def _release_orphans(self, network: str) -> None:
+        """A StorageNode whose network is gone has nothing to wait for."""
+        for body in await self._kube.list(API_VERSION, "StorageNode", self._namespace):
+            reference = (body.get("spec") or {}).get("networkRef") or {}
+            metadata = body["metadata"]
+            if reference.get("name") == network and metadata.get("deletionTimestamp") and metadata.get("finalizers"):
+                patch = {"metadata": {"finalizers": [], "resourceVersion": metadata["resourceVersion"]}}
+                await self._kube.patch(API_VERSION, "StorageNode", self._namespace, metadata["name"], patch)
+
+    async def _tell(self, sight: Sight, planned: Plan) -> None:
+        observed = sight.observed
+        statuses: list[tuple[Subject, Mapping[str, Any], Mapping[str, Any]]] = []
+        for node in observed.nodes:
+            statuses.append((node.subject, node.status, compute_node_status(observed, node)))
+        for pool in observed.pools:
+            blocked = planned.blocked.get(pool.name)
+            statuses.append((pool.subject, pool.status, compute_pool_status(observed, pool, blocked)))
+        for body in observed.transitions:
+            status = compute_transition_status(observed, body)
+            if status is not None:
+                subject = Subject("EpochTransition", body["metadata"]["name"])
+                statuses.append((subject, body.get("status") or {}, status))
+        network = observed.network
+        status = compute_network_status(observed, planned.blocked)
+        statuses.append((network.subject, network.status, status))
+        for subject, problem in sight.unreadable.items():
+            facts = [Fact("Ready", False, "SpecUnreadable", problem)]
+            conditions = merge_conditions({}, facts, now_ms=0, generation=0)
+            statuses.append((subject, self._written.get(subject, {}), {"conditions": conditions}))
+        for subject, live, wanted in statuses:
+            await self._write(subject, live, wanted)
+        if any(one["type"] == "Available" and one["status"] == "True" for one in status["conditions"]):
+            self.available.add(network.name)
+
+    async def _write(self, subject: Subject, live: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """The one place where statuses are written; silent when nothing is new."""
+        if live == wanted:
+            return
+        body: Manifest = {
+            "apiVersion": API_VERSION,
+            "kind": subject.kind,
+            "metadata": {"name": subject.name, "namespace": self._namespace},
+            "status": wanted,
+        }
+        try:
+            await self._kube.apply_status(body)
+            self._written[subject] = wanted
+        except HauloutError as e:
+            log.warning("status not written", subject=f"{subject.kind}/{subject.name}", problem=problem_of(e))
+
+    async def _tell_unreadable(self, network: str, error: HauloutError) -> None:
+        if error.kind != "INVALID_ARGUMENT":
+            return
+        facts = [Fact("Ready", False, "SpecUnreadable", str(error))]
+        conditions = merge_conditions({}, facts, now_ms=self._clock.now_ms(), generation=0)
+        subject = Subject("StorageNetwork", network)
+        if subject not in self._written:
+            await self._write(subject, {}, {"conditions": conditions})

@@ -1,0 +1,99 @@
+"""The operator's process: kopf watches, the reconciler works, health and metrics are told over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import kopf
+
+from haulout.crypto.bls import Bls12381
+from haulout.errors import HauloutError
+from haulout.observability.health_server import serve_health
+from haulout.observability.lifecycle import stop_on_signals
+from haulout.observability.logs import get_logger
+from haulout.observability.metrics import build_registry
+from haulout.world.clock import SystemClock
+from haulout.world.rng import SystemRng
+from haulout_operator import handlers
+from haulout_operator.bootstrap import install, read_manifests
+from haulout_operator.execute import Executor
+from haulout_operator.kube import Kube
+from haulout_operator.ledger import LedgerDesk
+from haulout_operator.names import FIELD_MANAGER
+from haulout_operator.observe import Observer
+from haulout_operator.reconcile import Reconciler
+
+INSTALL_PAUSE_MS = 3_000
+
+log = get_logger("operator")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """What the process is started with."""
+
+    namespace: str
+    default_image: str
+    metrics: str
+    scratch: Path
+    install: Path | None = None  # folder of manifests that a chart brings
+
+
+async def run_operator(settings: OperatorSettings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        HauloutError: it cannot start.
+    """
+    registry = build_registry("operator")
+    clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
+    manifests = [] if settings.install is None else read_manifests(settings.install)
+    waiting = {body["metadata"]["name"] for body in manifests if body["kind"] == "StorageNetwork"}
+    async with contextlib.AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        kube = Kube.of_cluster(settings.scratch, registry)
+        desk = LedgerDesk(scheme=scheme, clock=clock, rng=rng)
+        stack.push_async_callback(desk.close)
+        observer = Observer(kube, desk, clock, namespace=settings.namespace, default_image=settings.default_image)
+        executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng)
+        reconciler = Reconciler(
+            kube, observer, executor, namespace=settings.namespace, clock=clock, rng=rng, registry=registry
+        )
+        stack.push_async_callback(reconciler.close)
+
+        def why_not_ready() -> Sequence[str]:
+            """Ready once every network that came with the chart was available: `helm install --wait` waits for it."""
+            waiting.difference_update(reconciler.available)
+            return [f"INSTALLING: snet/{name} was not Available yet" for name in sorted(waiting)]
+
+        await stack.enter_async_context(serve_health(settings.metrics, registry, ready=why_not_ready))
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=handlers.build_registry(reconciler.wake),
+                settings=handlers.build_settings(),
+                namespaces=[settings.namespace],
+                standalone=True,
+                identity=FIELD_MANAGER,  # type: ignore[arg-type] # else the name of our user, who has none in a Pod
+                stop_flag=stop,
+            )
+        )
+        stack.push_async_callback(_end, watching)
+        log.info("watching", namespace=settings.namespace)
+        while manifests and not stop.is_set():
+            try:
+                await install(kube, manifests, settings.namespace)
+                break
+            except HauloutError as e:
+                log.warning("network of the chart not applied yet", code=e.code, problem=str(e))
+                await clock.sleep_ms(INSTALL_PAUSE_MS)
+        await watching
+        log.info("stopping")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,169 @@
+"""The status of a StorageNetwork: three conditions that sum everything up, and what they are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulout.primitives import hex_id_text, max_faulty
+from haulout_operator.manifests.services import names_of
+from haulout_operator.names import PAUSED_ANNOTATION
+from haulout_operator.observed import LedgerFacts, Observed
+from haulout_operator.planning.budget import compute_budget, is_up
+from haulout_operator.planning.network import place_of, why_no_genesis
+from haulout_operator.planning.pool import ScalingBlocked, counts_toward_replicas
+from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
+
+
+def compute_network_status(observed: Observed, blocked: dict[str, ScalingBlocked]) -> dict[str, Any]:
+    """What a network is."""
+    network, ledger = observed.network, observed.ledger
+    staying = [node for node in observed.nodes if counts_toward_replicas(node)]
+    ready = sum(is_up(observed, node.name) for node in staying)
+    desired = sum(pool.spec.replicas for pool in observed.pools)
+    available = available_fact(observed)
+    degraded = degraded_fact(observed, ready, desired)
+    facts = [
+        ready_fact(observed, available, ready, desired),
+        available,
+        Fact("Progressing", *_progress(observed, ready, desired, blocked)),
+        degraded,
+        ledger_fact(observed),
+        Fact(
+            "TransportSecure",
+            False,
+            "TlsDisabled",
+            "gRPC inside the cluster is plaintext; NetworkPolicies say who may connect",
+        ),
+        Fact("Paused", is_paused(observed), "Annotation" if is_paused(observed) else "Running", _paused_text(observed)),
+    ]
+    status: dict[str, Any] = {
+        "observedGeneration": network.generation,
+        "nodes": {
+            "desired": desired,
+            "ready": ready,
+            "inCommittee": 0 if ledger is None else sum(bool(node.shards) for node in ledger.nodes.values()),
+            "summary": f"{ready}/{desired}",
+        },
+        "conditions": merge_conditions(network.status, facts, now_ms=observed.now_ms, generation=network.generation),
+    }
+    if ledger is not None:
+        status |= _ledger_status(observed, ledger)
+    else:  # what the ledger said last stands, under LedgerReachable=False
+        kept = ("chainId", "protocolVersion", "epoch", "shards", "faultBudget")
+        status |= {key: network.status[key] for key in kept if key in network.status}
+    return status
+
+
+def _ledger_status(observed: Observed, ledger: LedgerFacts) -> dict[str, Any]:
+    budget = compute_budget(observed, ledger)
+    down = sum(len(node.shards) for name, node in ledger.nodes.items() if not is_up(observed, name))
+    return {
+        "chainId": hex_id_text(ledger.chain_id),
+        "protocolVersion": ledger.protocol_version,
+        "epoch": {
+            "number": ledger.epoch,
+            "phase": ledger.phase,
+            "endsAt": time_text(ledger.phase_since_ms + ledger.epoch_duration_ms),
+        },
+        "shards": {
+            "total": ledger.n_shards,
+            "available": ledger.n_shards - down,
+            "moving": ledger.moves_total - ledger.moves_done,
+        },
+        "faultBudget": {
+            "limit": budget.limit,
+            "used": budget.used,
+            "remaining": budget.remaining,
+            "summary": f"{budget.remaining}/{budget.limit}",
+        },
+    }
+
+
+def is_paused(observed: Observed) -> bool:
+    """Whether people have paused the operator for this network."""
+    return observed.network.annotations.get(PAUSED_ANNOTATION, "").lower() == "true"
+
+
+def _paused_text(observed: Observed) -> str:
+    if not is_paused(observed):
+        return ""
+    command = f"kubectl annotate snet/{observed.network.name} {PAUSED_ANNOTATION}-"
+    return f"the operator changes nothing; epochs go on. Next: {command}"
+
+
+def available_fact(observed: Observed) -> Fact:
+    """Whether blobs can be stored and read."""
+    blocked = why_no_genesis(observed) if observed.genesis is None else None
+    if blocked is not None:
+        return Fact("Available", False, *blocked)
+    if observed.genesis is None:
+        return Fact("Available", False, "Founding", "keys and genesis are being made")
+    if observed.ledger is None:
+        return Fact("Available", False, "LedgerUnreachable", observed.ledger_problem)
+    budget = compute_budget(observed, observed.ledger)
+    down = [node.name for name, node in observed.ledger.nodes.items() if node.shards and not is_up(observed, name)]
+    shards = sum(len(observed.ledger.nodes[name].shards) for name in down)
+    if shards > max_faulty(observed.ledger.n_shards):
+        return Fact(
+            "Available",
+            False,
+            "TooFewShards",
+            f"{shards} shards are down ({', '.join(sorted(down))}); with more than "
+            f"{max_faulty(observed.ledger.n_shards)} nothing can be stored. Next: kubectl describe sn of these nodes.",
+        )
+    missing = [name for name in names_of(place_of(observed)) if not _is_serving(observed, name)]
+    if missing:
+        return Fact("Available", False, "ServicesNotReady", f"not ready: {', '.join(missing)}")
+    return Fact("Available", True, "Available", f"{budget.remaining} of {budget.limit} shards may still fail")
+
+
+def degraded_fact(observed: Observed, ready: int, desired: int) -> Fact:
+    """Whether something is broken that the network bears."""
+    troubles = [f"{subject.kind}/{subject.name}: {text}" for subject, text in observed.failures.items() if text]
+    if observed.genesis is not None and ready < desired:
+        troubles.append(f"{desired - ready} of {desired} nodes are not ready")
+    if troubles:
+        return Fact("Degraded", True, "Troubles", "; ".join(troubles))
+    return Fact("Degraded", False, "AsExpected")
+
+
+def ledger_fact(observed: Observed) -> Fact:
+    """Whether the ledger answers."""
+    if observed.ledger is not None:
+        return Fact("LedgerReachable", True, "Answers")
+    return Fact("LedgerReachable", False, "Unreachable", observed.ledger_problem)
+
+
+def ready_fact(observed: Observed, available: Fact, ready: int, desired: int) -> Fact:
+    """Everything that was asked for is there."""
+    failure = observed.failures.get(observed.network.subject)
+    if failure:
+        return Fact("Ready", False, "ActionFailed", failure)
+    if not available.holds:
+        return Fact("Ready", False, available.reason, available.message)
+    if ready < desired:
+        return Fact("Ready", False, "NodesNotReady", f"{ready} of {desired} nodes are ready")
+    return Fact("Ready", True, "Ready", f"{ready} of {desired} nodes are ready")
+
+
+def _progress(
+    observed: Observed, ready: int, desired: int, blocked: dict[str, ScalingBlocked]
+) -> tuple[bool, str, str]:
+    if blocked:
+        pool, why = next(iter(blocked.items()))
+        return False, "ScalingBlocked", f"snp/{pool}: {why.message}"
+    if observed.genesis is None:
+        return True, "Founding", ""
+    if observed.ledger is not None and observed.ledger.phase != "Done":
+        return True, "EpochChange", f"phase {observed.ledger.phase}"
+    if ready != desired or len(observed.nodes) != desired:
+        return True, "NodesChanging", f"{ready} of {desired} nodes are ready, {len(observed.nodes)} exist"
+    return False, "Settled", ""
+
+
+def _is_serving(observed: Observed, name: str) -> bool:
+    live = observed.child("Deployment", name)
+    if live is None:
+        return False
+    wanted = (live.get("spec") or {}).get("replicas", 1)
+    return wanted == 0 or ((live.get("status") or {}).get("readyReplicas") or 0) >= 1

@@ -1,0 +1,165 @@
+"""The status of a StorageNode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from haulout.primitives import frost_text, hex_id_text
+from haulout_operator.genesis import stake_of
+from haulout_operator.models.pool import StorageNodeSpec
+from haulout_operator.names import keys_name, node_address, volume_name
+from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
+from haulout_operator.planning.pool import is_free
+from haulout_operator.statuses.conditions import Fact, merge_conditions
+
+Node = Resource[StorageNodeSpec]
+
+
+def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
+    """What one node is."""
+    known, pod = observed.ledger_node(node.name), observed.pod_of(node.name)
+    facts = [
+        ready_fact(observed, node, known, pod),
+        registered_fact(observed, known),
+        staked_fact(observed, node, known),
+        committee_fact(observed, known),
+    ]
+    status: dict[str, Any] = {
+        "observedGeneration": node.generation,
+        "phase": phase_of(node, known, pod),
+        "address": node_address(node.name, observed.namespace),
+        "podName": "" if pod is None else pod.name,
+        "kubernetesNode": "" if pod is None else pod.machine,
+        "volume": volume_name(node.name),
+        "conditions": merge_conditions(node.status, facts, now_ms=observed.now_ms, generation=node.generation),
+    }
+    if known is not None and observed.ledger is not None:
+        status |= {
+            "ledgerNodeId": hex_id_text(known.node_id),
+            "stakeFrost": known.stake_frost,
+            "stake": frost_text(known.stake_frost),
+            "committee": {
+                "epoch": observed.ledger.epoch,
+                "shardCount": len(known.shards),
+                "shards": ranges_text(known.shards)[:1000],
+            },
+        }
+    else:  # the ledger cannot be asked now: what it said last stands, under LedgerReachable=False of the network
+        kept = ("ledgerNodeId", "stakeFrost", "stake", "committee")
+        status |= {key: node.status[key] for key in kept if key in node.status}
+    return status
+
+
+def phase_of(node: Node, known: LedgerNode | None, pod: PodFacts | None) -> str:
+    """One word for people; conditions carry the facts."""
+    if node.is_deleting:
+        return "Leaving"
+    if node.spec.desired_state != "Active":
+        return node.spec.desired_state
+    if pod is None:
+        return "Pending"
+    if not pod.is_ready:
+        return "Provisioning"
+    if known is None:
+        return "Registering"
+    return "Active" if known.shards else "Standby"
+
+
+def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: PodFacts | None) -> Fact:
+    """Whether the node does its work, and what keeps it from that."""
+    failure = observed.failures.get(node.subject)
+    if node.is_deleting:
+        if is_free(observed, node):
+            return Fact("Ready", False, "LettingGo", "the ledger counts on it in no way; its Pod and Service go")
+        held = "the ledger cannot be asked" if known is None else _held_text(known)
+        return Fact(
+            "Ready",
+            False,
+            "HeldByLedger",
+            f"deletion waits: {held}. Its Pod and volume stay until the ledger has moved its shards.",
+        )
+    if failure:
+        return Fact("Ready", False, failure.partition(":")[0].title().replace("_", ""), failure)
+    if keys_name(node.name) not in observed.secrets:
+        if known is not None:
+            return Fact(
+                "Ready",
+                False,
+                "KeysMissing",
+                f"secret/{keys_name(node.name)} is gone; nobody else has these keys. Next: restore it from a backup, "
+                f"or delete sn/{node.name} to have another node take its place.",
+            )
+        return Fact("Ready", False, "MakingKeys", "its keys are being made")
+    if observed.genesis is None:
+        return Fact(
+            "Ready", False, "WaitingForGenesis", "the network is not founded yet; kubectl describe snet says why"
+        )
+    if pod is None:
+        return Fact("Ready", False, "NoPod", "its Pod is not there yet")
+    if not pod.is_ready:
+        reason = pod.problem.partition(":")[0]
+        return Fact("Ready", False, reason or "Starting", pod.problem)
+    return Fact("Ready", True, "Serving", "its Pod is ready")
+
+
+def registered_fact(observed: Observed, known: LedgerNode | None) -> Fact:
+    """Whether the ledger knows it."""
+    if observed.ledger is None:
+        return Fact("Registered", None, "LedgerUnreachable", observed.ledger_problem)
+    if known is None:
+        return Fact("Registered", False, "NotYet", "the operator registers it from the treasury")
+    return Fact("Registered", True, "Registered", hex_id_text(known.node_id))
+
+
+def staked_fact(observed: Observed, node: Node, known: LedgerNode | None) -> Fact:
+    """Whether it has stake, without which it gets no shards."""
+    if observed.ledger is None:
+        return Fact("Staked", None, "LedgerUnreachable", observed.ledger_problem)
+    if known is not None and known.stake_frost:
+        return Fact("Staked", True, "Staked", frost_text(known.stake_frost))
+    amount = stake_of(node.spec.template.stake)
+    if amount > observed.ledger.treasury_frost:
+        lacking = frost_text(amount - observed.ledger.treasury_frost)
+        return Fact(
+            "Staked",
+            False,
+            "StakeUnfunded",
+            f"template.stake is {frost_text(amount)} and the treasury lacks {lacking} of it. Next: transfer that much "
+            f"to the treasury, or lower template.stake.",
+        )
+    return Fact("Staked", False, "WaitingUntilReady", "staked once it is registered, ready and at the ledger's head")
+
+
+def committee_fact(observed: Observed, known: LedgerNode | None) -> Fact:
+    """Whether it holds shards now."""
+    if observed.ledger is None:
+        return Fact("InCommittee", None, "LedgerUnreachable", observed.ledger_problem)
+    if known is not None and known.shards:
+        text = f"{len(known.shards)} of {observed.ledger.n_shards} shards in epoch {observed.ledger.epoch}"
+        return Fact("InCommittee", True, "Member", text)
+    if known is not None and known.stake_frost:
+        return Fact("InCommittee", False, "NextEpoch", "its stake counts when the next committee is chosen")
+    return Fact("InCommittee", False, "NoStake", "it has no stake")
+
+
+def ranges_text(numbers: Iterable[int]) -> str:
+    """Numbers as ranges: 0-3,7."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _held_text(known: LedgerNode) -> str:
+    parts = []
+    if known.shards:
+        parts.append(f"it owns {len(known.shards)} shards")
+    if known.open_hand_overs:
+        parts.append(f"{known.open_hand_overs} shards are still to be handed over")
+    if known.stake_frost:
+        parts.append(f"{frost_text(known.stake_frost)} are staked in it")
+    return ", ".join(parts)

@@ -1,0 +1,54 @@
+"""The status of a StorageNodePool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulout_operator.models.pool import StorageNodePoolSpec
+from haulout_operator.names import NETWORK_LABEL, POOL_LABEL, ROLE_LABEL
+from haulout_operator.observed import Observed, Resource
+from haulout_operator.planning.budget import is_up
+from haulout_operator.planning.network import place_of
+from haulout_operator.planning.node import is_outdated
+from haulout_operator.planning.pool import ScalingBlocked, counts_toward_replicas
+from haulout_operator.statuses.conditions import Fact, merge_conditions
+
+Pool = Resource[StorageNodePoolSpec]
+
+
+def compute_pool_status(observed: Observed, pool: Pool, blocked: ScalingBlocked | None) -> dict[str, Any]:
+    """What a pool is."""
+    nodes = observed.nodes_of(pool.name)
+    staying = [node for node in nodes if counts_toward_replicas(node)]
+    ready = [node for node in staying if is_up(observed, node.name)]
+    current = [node for node in staying if not is_outdated(observed, place_of(observed), node)]
+    wanted = pool.spec.replicas
+    draining = len(nodes) - len(staying)
+    failure = observed.failures.get(pool.subject)
+    if failure:
+        ready_fact = Fact("Ready", False, "ActionFailed", failure)
+    elif blocked is not None:
+        ready_fact = Fact("Ready", False, blocked.reason, blocked.message)
+    elif len(ready) < wanted:
+        names = ", ".join(node.name for node in staying if node not in ready) or "being made"
+        ready_fact = Fact("Ready", False, "NodesNotReady", f"{len(ready)} of {wanted} nodes are ready; not: {names}")
+    else:
+        ready_fact = Fact("Ready", True, "AllReady", f"{len(ready)} of {wanted} nodes are ready")
+    moving = len(nodes) != wanted or len(current) < len(staying) or len(ready) < wanted
+    facts = [
+        ready_fact,
+        Fact("Progressing", moving and blocked is None, "Changing" if moving else "Settled"),
+        Fact("ScalingBlocked", False, "Free")
+        if blocked is None
+        else Fact("ScalingBlocked", True, blocked.reason, blocked.message),
+    ]
+    labels = {NETWORK_LABEL: observed.network.name, POOL_LABEL: pool.name, ROLE_LABEL: "node"}
+    return {
+        "observedGeneration": pool.generation,
+        "replicas": len(nodes),
+        "readyReplicas": len(ready),
+        "updatedReplicas": len(current),
+        "drainingReplicas": draining,
+        "selector": ",".join(f"{key}={value}" for key, value in labels.items()),
+        "conditions": merge_conditions(pool.status, facts, now_ms=observed.now_ms, generation=pool.generation),
+    }

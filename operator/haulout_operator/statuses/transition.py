@@ -1,0 +1,54 @@
+"""The status of an EpochTransition: the ledger's phases, mirrored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from haulout_operator.manifests.common import Manifest
+from haulout_operator.observed import LedgerFacts, Observed
+from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
+
+
+def compute_transition_status(observed: Observed, body: Manifest) -> dict[str, Any] | None:
+    """How far a change of epoch is; None when the ledger cannot be asked, so that what it said last stands."""
+    ledger = observed.ledger
+    if ledger is None:
+        return None
+    to_epoch = int(body["spec"]["toEpoch"])
+    old: dict[str, Any] = body.get("status") or {}
+    is_current = to_epoch == ledger.epoch + (ledger.phase == "Voted")
+    phase = ledger.phase if is_current else "Done"
+    status: dict[str, Any] = {
+        "observedGeneration": int(body["metadata"].get("generation", 0)),
+        "phase": phase,
+        "startedAt": old.get("startedAt") or time_text(observed.now_ms),
+    }
+    if is_current and ledger.phase != "Voted":
+        status |= {
+            "forced": ledger.is_forced,
+            "syncedWeight": ledger.synced_weight,
+            "moves": {"total": ledger.moves_total, "done": ledger.moves_done},
+        }
+    else:
+        status |= {key: old[key] for key in ("forced", "syncedWeight", "moves") if key in old}
+    if phase == "Done":
+        status["completedAt"] = old.get("completedAt") or time_text(observed.now_ms)
+    moves = status.get("moves") or {"total": 0, "done": 0}
+    facts = [complete_fact(ledger, phase), handed_over_fact(moves, phase)]
+    generation = status["observedGeneration"]
+    status["conditions"] = merge_conditions(old, facts, now_ms=observed.now_ms, generation=generation)
+    return status
+
+
+def complete_fact(ledger: LedgerFacts, phase: str) -> Fact:
+    """Whether the ledger's phase is Done."""
+    if phase == "Done":
+        return Fact("Complete", True, "Done", "forced at its deadline" if ledger.is_forced else "")
+    weight = f"{ledger.synced_weight} of {ledger.n_shards} shards are synced"
+    return Fact("Complete", False, phase, weight if phase == "Sync" else "the next committee is chosen")
+
+
+def handed_over_fact(moves: dict[str, int], phase: str) -> Fact:
+    """Whether every shard that moves has arrived; may follow epochs after Complete."""
+    done = phase != "Voted" and moves["done"] == moves["total"]
+    return Fact("HandedOver", done, "AllMoved" if done else "Moving", f"{moves['done']} of {moves['total']} shards")
