@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from haulout import bcs
 from haulout.chain.block import TransactionResult
@@ -19,8 +19,6 @@ from haulout.ledger.genesis import (
 )
 from haulout.ledger.state import HandOver, Phase
 from haulout.ports import Clock, Ledger, NodeTransport, Rng
-from haulout.wire.ledger import GrpcLedger
-from haulout.wire.transport import GrpcNodeTransport
 from haulout_operator.identity import NodeKeys, address_of
 from haulout_operator.names import ledger_address, node_address
 from haulout_operator.observed import LedgerFacts, LedgerNode
@@ -48,24 +46,28 @@ class Rows:
 class LedgerDesk:
     """Connections to the ledgers and nodes of all networks of a namespace."""
 
-    def __init__(self, *, scheme: SignatureScheme, clock: Clock, rng: Rng) -> None:
+    def __init__(
+        self,
+        *,
+        connect: Callable[[str], Ledger],
+        transport: NodeTransport,
+        scheme: SignatureScheme,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        """Nothing connects yet; `connect` opens the ledger at an address, once for each."""
+        self._connect = connect
+        self._transport = transport
         self._scheme = scheme
         self._clock = clock
         self._rng = rng
-        self._ledgers: dict[str, GrpcLedger] = {}
-        self._transport: NodeTransport = GrpcNodeTransport(allow_plaintext=True)
-
-    async def close(self) -> None:
-        """Let go of all connections."""
-        for ledger in self._ledgers.values():
-            await ledger.close()
-        await self._transport.close()
+        self._ledgers: dict[str, Ledger] = {}
 
     def of(self, network: str, namespace: str) -> Ledger:
         """The ledger of a network."""
         address = ledger_address(network, namespace)
         if address not in self._ledgers:
-            self._ledgers[address] = GrpcLedger(address, allow_plaintext=True)
+            self._ledgers[address] = self._connect(address)
         return self._ledgers[address]
 
     async def height_of(self, node: str, namespace: str) -> int | None:

@@ -16,6 +16,8 @@ from haulout.observability.health_server import serve_health
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import build_registry
+from haulout.wire.ledger import GrpcLedger
+from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
 from haulout_operator import handlers
@@ -56,8 +58,15 @@ async def run_operator(settings: OperatorSettings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         kube = Kube.of_cluster(settings.scratch, registry)
-        desk = LedgerDesk(scheme=scheme, clock=clock, rng=rng)
-        stack.push_async_callback(desk.close)
+        transport = GrpcNodeTransport(allow_plaintext=True)
+        stack.push_async_callback(transport.close)
+
+        def connect(address: str) -> GrpcLedger:
+            ledger = GrpcLedger(address, allow_plaintext=True)
+            stack.push_async_callback(ledger.close)
+            return ledger
+
+        desk = LedgerDesk(connect=connect, transport=transport, scheme=scheme, clock=clock, rng=rng)
         observer = Observer(kube, desk, clock, namespace=settings.namespace, default_image=settings.default_image)
         executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng)
         reconciler = Reconciler(

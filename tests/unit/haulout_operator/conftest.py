@@ -1,0 +1,360 @@
+"""A cluster in memory: an API server of dictionaries with the parts of Kubernetes that matter, and a real ledger core.
+
+Only the edge is a fake: the observer, the planner, the executor and the status writer are the ones that run in a Pod,
+and so is the sequencer with its engine in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import itertools
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from haulout.crypto.keyed_hash import KeyedHash
+from haulout.errors import Unreachable
+from haulout.ledger.genesis import Genesis
+from haulout.sequencer.sequencer import Sequencer
+from haulout.sim.rng import SeededRng
+from haulout.world.memory_store import MemoryStore
+from haulout.world.workers import InlineWorkers
+from haulout_operator.execute import Executor
+from haulout_operator.kube import ManifestRefused, ObjectConflict, ObjectMissing
+from haulout_operator.ledger import LedgerDesk
+from haulout_operator.models.base import API_VERSION
+from haulout_operator.names import NODE_LABEL
+from haulout_operator.observe import Observer
+from haulout_operator.reconcile import Reconciler
+
+NAMESPACE = "demo"
+START_MS = 1_800_000_000_000
+
+
+class HandClock:
+    """Time that passes when somebody sleeps, and not otherwise."""
+
+    def __init__(self) -> None:
+        self.time_ms = START_MS
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def monotonic_us(self) -> int:
+        return self.time_ms * 1000
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        self.time_ms += max(0, duration_ms)
+        await asyncio.sleep(0)
+
+
+class FakeKube:
+    """The face of `kube.Kube` over dictionaries: apply and un-apply, finalizers, owners, Pods of StatefulSets."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.writes: list[str] = []
+        self.refused: set[tuple[str, str]] = set()  # (kind, name) that the API server will not take
+        self._applied: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._count = itertools.count(1)
+
+    # --- what the operator calls ----------------------------------------------------------------------------
+
+    async def list(self, api_version: str, kind: str, namespace: str, *, selector: str = "") -> list[dict[str, Any]]:
+        wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
+        found = [body for (its_kind, _), body in sorted(self.objects.items()) if its_kind == kind]
+        return [copy.deepcopy(body) for body in found if wanted.items() <= (_labels(body)).items()]
+
+    async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return copy.deepcopy(self.objects.get((kind, name)))
+
+    async def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        key = _key(body)
+        self._check(key)
+        if key in self.objects:
+            raise ObjectConflict(what="/".join(key), problem="already exists")
+        self.writes.append(f"create {'/'.join(key)}")
+        made = copy.deepcopy(body)
+        if made["kind"] == "Secret":
+            text = made.pop("stringData", {})
+            made["data"] = {name: base64.b64encode(value.encode()).decode() for name, value in text.items()}
+        self._applied[(*key, "haulout-operator")] = copy.deepcopy(body)
+        return copy.deepcopy(self._add(made))
+
+    async def apply(self, body: dict[str, Any], *, manager: str = "haulout-operator") -> dict[str, Any]:
+        key = _key(body)
+        self._check(key)
+        self.writes.append(f"apply {'/'.join(key)}")
+        before = self._applied.get((*key, manager), {})
+        self._applied[(*key, manager)] = copy.deepcopy(body)
+        live = self.objects.get(key)
+        if live is None:
+            return copy.deepcopy(self._add(copy.deepcopy(body)))
+        spec = copy.deepcopy(live.get("spec"))
+        _merge(live, body, before)
+        if live.get("spec") != spec:
+            live["metadata"]["generation"] += 1
+        self._touch(live)
+        return copy.deepcopy(live)
+
+    async def apply_status(self, body: dict[str, Any]) -> dict[str, Any]:
+        key = _key(body)
+        if key not in self.objects:
+            raise ObjectMissing(what="/".join(key))
+        self.writes.append(f"status {'/'.join(key)}")
+        self.objects[key]["status"] = copy.deepcopy(dict(body["status"]))
+        self._touch(self.objects[key])
+        return copy.deepcopy(self.objects[key])
+
+    async def patch(self, api_version: str, kind: str, namespace: str, name: str, patch: dict[str, Any]) -> None:
+        live = self.objects.get((kind, name))
+        if live is None:
+            raise ObjectMissing(what=f"{kind}/{name}")
+        version = patch["metadata"].get("resourceVersion")
+        if version is not None and version != live["metadata"]["resourceVersion"]:
+            raise ObjectConflict(what=f"{kind}/{name}", problem="the object has been modified")
+        self.writes.append(f"patch {kind}/{name}")
+        live["metadata"]["finalizers"] = list(patch["metadata"]["finalizers"])
+        self._touch(live)
+        self._collect()
+
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
+        live = self.objects.get((kind, name))
+        if live is None or (uid and live["metadata"]["uid"] != uid):
+            return
+        self.writes.append(f"delete {kind}/{name}")
+        live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        self._touch(live)
+        self._collect()
+
+    # --- what Kubernetes and people do ----------------------------------------------------------------------
+
+    def add(self, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """A person applies a custom resource."""
+        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}}
+        return self._add({**body, "spec": spec})
+
+    def settle(self) -> None:
+        """Controllers and kubelets: Pods for workloads, ready; none for those that are gone."""
+        for (kind, name), body in list(self.objects.items()):
+            if kind not in ("StatefulSet", "Deployment"):
+                continue
+            body["status"] = {"readyReplicas": body["spec"]["replicas"]}
+            key = ("Pod", f"{name}-0")
+            template = body["spec"]["template"]
+            if key in self.objects and self.objects[key]["spec"]["template"] == template:
+                continue
+            self.objects.pop(key, None)
+            self._add(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {
+                        "name": f"{name}-0",
+                        "labels": dict(template["metadata"]["labels"]),
+                        "ownerReferences": [{"kind": kind, "name": name, "uid": body["metadata"]["uid"]}],
+                    },
+                    "spec": {"nodeName": "n1", "template": copy.deepcopy(template)},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+                }
+            )
+
+    def break_pod(self, node: str) -> None:
+        """A node's Pod is no longer ready."""
+        ready = {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "it does not answer"}
+        self.objects["Pod", f"{node}-0"]["status"]["conditions"] = [ready]
+
+    def names(self, kind: str) -> list[str]:
+        return [name for its_kind, name in sorted(self.objects) if its_kind == kind]
+
+    def _add(self, body: dict[str, Any]) -> dict[str, Any]:
+        metadata = body["metadata"]
+        metadata.setdefault("uid", f"uid-{next(self._count)}")
+        metadata["generation"] = 1
+        self.objects[_key(body)] = body
+        self._touch(body)
+        return body
+
+    def _touch(self, body: dict[str, Any]) -> None:
+        body["metadata"]["resourceVersion"] = str(next(self._count))
+
+    def _check(self, key: tuple[str, str]) -> None:
+        if key in self.refused:
+            raise ManifestRefused(what="/".join(key), status=422, problem="a policy says no")
+
+    def _collect(self) -> None:
+        """Delete what is being deleted and held by nothing, and what has lost its owner."""
+        while True:
+            uids = {body["metadata"]["uid"] for body in self.objects.values()}
+            gone, dying = [], []
+            for key, body in self.objects.items():
+                metadata = body["metadata"]
+                owners = metadata.get("ownerReferences") or []
+                is_orphan = bool(owners) and not any(owner["uid"] in uids for owner in owners)
+                if is_orphan and not metadata.get("deletionTimestamp"):
+                    dying.append(body)
+                if (metadata.get("deletionTimestamp") or is_orphan) and not metadata.get("finalizers"):
+                    gone.append(key)
+            for body in dying:
+                body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            for key in gone:
+                del self.objects[key]
+            if not gone and not dying:
+                return
+
+
+def _key(body: dict[str, Any]) -> tuple[str, str]:
+    return body["kind"], body["metadata"]["name"]
+
+
+def _labels(body: dict[str, Any]) -> dict[str, str]:
+    return body["metadata"].get("labels") or {}
+
+
+def _merge(live: dict[str, Any], wanted: dict[str, Any], before: dict[str, Any]) -> None:
+    """Server-side apply: take what is wanted, drop what was wanted before and is no more."""
+    for name in [name for name in before if name not in wanted]:
+        live.pop(name, None)
+    for name, value in wanted.items():
+        if isinstance(value, dict) and isinstance(live.get(name), dict):
+            _merge(live[name], value, before.get(name) if isinstance(before.get(name), dict) else {})
+        else:
+            live[name] = copy.deepcopy(value)
+
+
+class Town:
+    """A namespace with its operator and its ledger."""
+
+    def __init__(self) -> None:
+        self.kube = FakeKube()
+        self.clock = HandClock()
+        self.scheme = KeyedHash()
+        self.sequencer: Sequencer | None = None
+        self.ledger_is_up = True
+        self.failures: dict[Any, str] = {}
+        self._making: asyncio.Task[None] | None = None
+        self.operator = self.new_operator(seed=1)
+
+    def new_operator(self, seed: int) -> Reconciler:
+        """Another process of the operator: nothing but the API server and the ledger remembers."""
+        rng = SeededRng(seed)
+        desk = LedgerDesk(connect=self._connect, transport=self, scheme=self.scheme, clock=self.clock, rng=rng)
+        observer = Observer(self.kube, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
+        executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng)
+        return Reconciler(
+            self.kube,
+            observer,
+            executor,
+            namespace=NAMESPACE,
+            clock=self.clock,
+            rng=rng,
+            registry=CollectorRegistry(),
+        )
+
+    # the ledger's Service, as far as the operator sees it
+
+    def _connect(self, address: str) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("submit", "result", "status", "read", "scan"):
+            raise AttributeError(name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if not self.ledger_is_up or ("Pod", "main-ledger-0") not in self.kube.objects:
+                raise Unreachable(peer="ledger", problem="down")
+            return await getattr(await self._ledger(), name)(*args, **kwargs)
+
+        return call
+
+    async def _ledger(self) -> Sequencer:
+        if self.sequencer is None:
+            text = self.kube.objects["ConfigMap", "main-genesis"]["data"]["genesis.json"]
+            self.sequencer = await Sequencer.open(
+                store=MemoryStore(),
+                genesis=Genesis.from_json(text),
+                scheme=self.scheme,
+                clock=self.clock,
+                workers=InlineWorkers(),
+                engine="memory",
+            )
+            self._making = asyncio.create_task(self.sequencer.run())
+        return self.sequencer
+
+    def connect(self, address: str) -> Any:
+        """A node of the network, which is always at the ledger's head."""
+
+        async def health() -> SimpleNamespace:
+            assert self.sequencer is not None
+            return SimpleNamespace(height=self.sequencer.head.height)
+
+        return SimpleNamespace(health=health)
+
+    async def close(self) -> None:
+        if self.sequencer is not None:
+            self.sequencer.stop()
+            assert self._making is not None
+            await self._making
+            await self.sequencer.close()
+
+    # playing
+
+    async def round(self, operator: Reconciler | None = None) -> bool:
+        """One round and what Kubernetes does then; whether anything was done."""
+        outcome = await (operator or self.operator).run_round("main", self.failures)
+        self.kube.settle()
+        self.clock.time_ms += 1000
+        if outcome is None:
+            self.failures = {}
+            return False
+        self.failures, acted = outcome
+        return acted
+
+    async def play(self, limit: int = 20) -> int:
+        """Rounds until nothing is left to do; how many did something."""
+        for count in range(limit):
+            if not await self.round():
+                return count
+        raise AssertionError(f"still busy after {limit} rounds: {self.kube.writes[-10:]}")
+
+    def found(self, replicas: int = 4, **spec: Any) -> None:
+        """A person asks for a network with one pool."""
+        self.kube.add("StorageNetwork", "main", spec)
+        self.kube.add("StorageNodePool", "main", {"networkRef": {"name": "main"}, "replicas": replicas})
+
+    def scale(self, replicas: int) -> None:
+        body = self.kube.objects["StorageNodePool", "main"]
+        body["spec"]["replicas"] = replicas
+        body["metadata"]["generation"] += 1
+
+    def condition(self, kind: str, name: str, type_: str) -> dict[str, Any]:
+        conditions = self.kube.objects[kind, name]["status"]["conditions"]
+        return next(one for one in conditions if one["type"] == type_)
+
+    def nodes(self) -> list[str]:
+        return self.kube.names("StorageNode")
+
+    def images(self) -> set[str]:
+        """What the nodes' Pods are made from."""
+        sets = [self.kube.objects["StatefulSet", name] for name in self.nodes()]
+        return {one["spec"]["template"]["spec"]["containers"][0]["image"] for one in sets}
+
+    def node_pods(self) -> list[str]:
+        return [name for name in self.kube.names("Pod") if NODE_LABEL in _labels(self.kube.objects["Pod", name])]
+
+    def secret(self, name: str, file: str) -> dict[str, Any]:
+        return json.loads(base64.b64decode(self.kube.objects["Secret", name]["data"][file]))
+
+
+@pytest.fixture
+async def town() -> Iterator[Town]:
+    """An empty namespace."""
+    made = Town()
+    yield made
+    await made.close()

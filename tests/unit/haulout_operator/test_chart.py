@@ -1,0 +1,100 @@
+"""The chart as text: roles, image, and what its values may be. Rendering is tested where there is a helm."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from haulout.embedded.founding import MALLOC_ENVIRONMENT
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "helm" / "haulout"
+
+
+def rules_of(file: str) -> list[dict[str, Any]]:
+    """The rules of a role's template; only its metadata is templated."""
+    text = (CHART / "templates" / file).read_text()
+    blocks = re.findall(r"^rules:\n((?:  .*\n)+)", text, re.MULTILINE)
+    assert blocks
+    return [rule for block in blocks for rule in yaml.safe_load(block)]
+
+
+MATRIX = {
+    ("haulout.dev", "storagenetworks"): "create delete get list patch watch",
+    ("haulout.dev", "storagenodepools"): "create delete get list patch watch",
+    ("haulout.dev", "storagenodes"): "create delete get list patch watch",
+    ("haulout.dev", "epochtransitions"): "create delete get list patch watch",
+    ("haulout.dev", "storagenetworks/status"): "patch",
+    ("haulout.dev", "storagenodepools/status"): "patch",
+    ("haulout.dev", "storagenodes/status"): "patch",
+    ("haulout.dev", "epochtransitions/status"): "patch",
+    ("haulout.dev", "storagenetworks/finalizers"): "update",
+    ("haulout.dev", "storagenodepools/finalizers"): "update",
+    ("haulout.dev", "storagenodes/finalizers"): "update",
+    ("apps", "statefulsets"): "create delete get list patch watch",
+    ("apps", "deployments"): "create delete get list patch watch",
+    ("", "services"): "create delete get list patch watch",
+    ("", "persistentvolumeclaims"): "create delete get list patch watch",
+    ("", "configmaps"): "create delete get list patch watch",
+    ("policy", "poddisruptionbudgets"): "create delete get list patch watch",
+    ("networking.k8s.io", "networkpolicies"): "create delete get list patch watch",
+    ("", "secrets"): "create delete get",
+    ("", "pods"): "get list watch",
+}
+
+
+def test_the_operator_may_do_exactly_this() -> None:
+    found = {
+        (group, resource): " ".join(sorted(rule["verbs"]))
+        for rule in rules_of("role.yaml")
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert found == MATRIX
+
+
+@pytest.mark.parametrize("file", ["role.yaml", "aggregate-roles.yaml"])
+def test_no_rule_is_a_wildcard_or_runs_commands(file: str) -> None:
+    for rule in rules_of(file):
+        words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+        assert "*" not in words
+        assert not {"pods/exec", "nodes", "namespaces", "escalate", "bind", "impersonate"} & set(words)
+
+
+def test_cluster_roles_are_for_people_only() -> None:
+    kinds = [(path.name, path.read_text()) for path in (CHART / "templates").glob("*.yaml")]
+    assert [name for name, text in kinds if "kind: ClusterRole\n" in text] == ["aggregate-roles.yaml"]
+    assert not [name for name, text in kinds if "kind: ClusterRoleBinding" in text]
+    assert all(rule["apiGroups"] == ["haulout.dev"] for rule in rules_of("aggregate-roles.yaml"))
+
+
+def test_every_value_has_its_place_in_the_schema() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def check(value: Any, node: dict[str, Any], path: str) -> None:
+        if "properties" not in node or not isinstance(value, dict):
+            return
+        assert node["additionalProperties"] is False, path
+        for name, child in value.items():
+            assert name in node["properties"], f"{path}.{name}"
+            check(child, node["properties"][name], f"{path}.{name}")
+
+    check(values, schema, "values")
+
+
+def test_the_image_has_the_allocator_settings_that_processes_get_elsewhere() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    found = dict(re.findall(r"(MALLOC_\w+)=(\d+)", text))
+    assert found == MALLOC_ENVIRONMENT
+
+
+def test_the_image_runs_as_nobody() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert "USER 65532:65532" in text
+    assert ":latest" not in text

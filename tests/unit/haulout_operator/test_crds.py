@@ -1,0 +1,73 @@
+"""Custom resource definitions: what is committed is what the models say, and the API server can afford it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulout_operator.crds import KINDS, Kind, build_crd, crd_yaml
+
+CHART = Path(__file__).resolve().parents[3] / "helm" / "haulout"
+
+
+def schemas(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, node
+    for name, child in node.get("properties", {}).items():
+        yield from schemas(child, f"{path}.{name}")
+    if "items" in node:
+        yield from schemas(node["items"], f"{path}[]")
+
+
+def schema_of(kind: Kind) -> dict[str, Any]:
+    schema: dict[str, Any] = build_crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_what_is_committed_is_what_the_models_say(kind: Kind) -> None:
+    committed = CHART / "templates" / "crds" / f"{kind.plural}.yaml"
+    assert committed.read_text() == crd_yaml(kind), "run `make gen`"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_schemas_are_structural_and_bounded(kind: Kind) -> None:
+    for path, node in schemas(schema_of(kind), kind.kind):
+        assert node.get("type") in ("object", "array", "string", "integer", "boolean"), path
+        assert "$ref" not in node and "anyOf" not in node, path
+        if node["type"] == "array":
+            assert "maxItems" in node, path
+        is_ours = ".spec" in path or ".status" in path
+        if node["type"] == "string" and is_ours:
+            assert "maxLength" in node or "enum" in node or node.get("format") == "date-time", path
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_status_is_only_what_was_written(kind: Kind) -> None:
+    assert not [path for path, node in schemas(schema_of(kind)["properties"]["status"], "") if "default" in node]
+
+
+def test_only_the_pool_is_scaled() -> None:
+    scaled = {kind.kind: "scale" in build_crd(kind)["spec"]["versions"][0]["subresources"] for kind in KINDS}
+    assert scaled == {
+        "StorageNetwork": False,
+        "StorageNodePool": True,
+        "StorageNode": False,
+        "EpochTransition": False,
+    }
+
+
+def test_names_are_short() -> None:
+    names = [build_crd(kind)["spec"]["names"]["shortNames"] for kind in KINDS]
+    assert names == [["snet"], ["snp"], ["sn"], ["ept"]]
+
+
+def test_what_genesis_fixes_cannot_be_changed() -> None:
+    spec = schema_of(KINDS[0])["properties"]["spec"]["properties"]
+    fixed = [spec["shards"], *(spec["epoch"]["properties"][name] for name in ("duration", "maxEpochsAhead", "manual"))]
+    for field in fixed:
+        rules = field["x-kubernetes-validations"]
+        assert [rule["rule"] for rule in rules] == ["self == oldSelf"]
+        assert "founded" in rules[0]["message"]

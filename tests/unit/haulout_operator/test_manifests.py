@@ -1,0 +1,163 @@
+"""Manifests: golden files of a whole network, and what every Pod of it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from haulout.errors import InvalidField
+from haulout_operator.bootstrap import merge_with_live, read_documents
+from haulout_operator.manifests.common import digest_of
+from haulout_operator.names import node_name
+from haulout_operator.planning.drift import contains, needs_apply
+from haulout_operator.quantities import UNITS, parse_bytes, parse_duration_ms
+from haulout_operator.render import render, render_text
+from haulout_operator.statuses.node import ranges_text
+
+GOLDEN = Path(__file__).resolve().parent / "golden"
+CASES = sorted(path.stem for path in GOLDEN.glob("*.in.yaml"))
+CASES = [name.removesuffix(".in") for name in CASES]
+
+
+def rendered(case: str) -> list[dict[str, Any]]:
+    return render(read_documents(GOLDEN / f"{case}.in.yaml"), namespace="demo", image="registry.example/haulout:1.2.3")
+
+
+def pods() -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for case in CASES:
+        for body in rendered(case):
+            if body["kind"] in ("StatefulSet", "Deployment"):
+                found.append((f"{case}/{body['metadata']['name']}", body["spec"]["template"]["spec"]))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_children_are_as_they_were_reviewed(case: str) -> None:
+    expected = (GOLDEN / f"{case}.out.yaml").read_text()
+    assert render_text(rendered(case)) == expected, (
+        f"haulout-operator render -f {case}.in.yaml --namespace demo --image registry.example/haulout:1.2.3"
+    )
+
+
+@pytest.mark.parametrize(("name", "pod"), pods(), ids=lambda value: value if isinstance(value, str) else "")
+def test_pods_pass_the_restricted_standard(name: str, pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert "memory" in container["resources"]["limits"]
+        assert "cpu" not in container["resources"]["limits"]
+    allowed = {"configMap", "secret", "emptyDir", "persistentVolumeClaim"}
+    assert all((set(volume) - {"name"}) <= allowed for volume in pod["volumes"])
+
+
+def test_the_default_network_asks_for_little() -> None:
+    chart = Path(__file__).resolve().parents[3] / "helm" / "haulout" / "values.yaml"
+    operator = yaml.safe_load(chart.read_text())["operator"]["resources"]["requests"]
+    requests = [operator]
+    for body in rendered("default"):
+        if body["kind"] in ("StatefulSet", "Deployment"):
+            containers = body["spec"]["template"]["spec"]["containers"]
+            requests += [container["resources"]["requests"] for container in containers] * body["spec"]["replicas"]
+    assert len(requests) == 8
+    assert sum(int(one["cpu"].removesuffix("m")) for one in requests) <= 1000
+    assert sum(parse_bytes(one["memory"]) for one in requests) <= 2 << 30
+
+
+def test_keys_and_volumes_belong_to_nobody_so_that_nothing_takes_them_along() -> None:
+    for body in rendered("default"):
+        assert (body["kind"] == "PersistentVolumeClaim") is ("ownerReferences" not in body["metadata"])
+
+
+def test_node_names_are_stable_short_and_of_their_serial() -> None:
+    assert node_name("main", "uid", 0) == node_name("main", "uid", 0)
+    assert len({node_name("main", "uid", serial) for serial in range(100)}) == 100
+    assert len(node_name("p" * 35, "uid", 7)) == 40
+
+
+def test_what_the_api_server_adds_is_no_drift_and_what_people_change_is() -> None:
+    wanted = {"a": {"b": 1, "empty": {}, "off": False}, "list": [{"x": 1}]}
+    assert contains({"a": {"b": 1, "more": 2}, "list": [{"x": 1, "y": 2}], "status": {}}, wanted)
+    assert not contains({"a": {"b": 2}, "list": [{"x": 1}]}, wanted)
+    assert not contains({"a": {"b": 1}, "list": [{"x": 1}, {"x": 2}]}, wanted)
+    assert not contains({"a": {"b": 1}}, wanted)
+
+
+def test_content_applied_last_decides_beside_what_stands_there() -> None:
+    wanted = {"metadata": {"annotations": {"haulout.dev/content": "2"}}, "spec": {"a": 1}}
+    live = {"metadata": {"annotations": {"haulout.dev/content": "1"}}, "spec": {"a": 1, "was": "ours"}}
+    assert needs_apply(wanted, live)
+    live["metadata"]["annotations"]["haulout.dev/content"] = "2"
+    assert not needs_apply(wanted, live)
+
+
+@pytest.mark.parametrize(("text", "value"), [("10Gi", 10 << 30), ("5M", 5_000_000), ("7", 7)])
+def test_reads_sizes(text: str, value: int) -> None:
+    assert parse_bytes(text) == value
+    assert len(UNITS) == 9
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90_000), ("24h", 86_400_000), ("14d", 1_209_600_000)])
+def test_reads_durations(text: str, value: int) -> None:
+    assert parse_duration_ms(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "10 Gi", "1.5Gi", "Gi", "-1", "10GiB"])
+def test_refuses_what_is_no_size(text: str) -> None:
+    with pytest.raises(InvalidField):
+        parse_bytes(text)
+
+
+def test_writes_shards_as_ranges() -> None:
+    assert ranges_text([3, 1, 2, 7]) == "1-3,7"
+    assert ranges_text([]) == ""
+
+
+POOL = {
+    "apiVersion": "haulout.dev/v1alpha1",
+    "kind": "StorageNodePool",
+    "metadata": {"name": "main"},
+    "spec": {"networkRef": {"name": "main"}, "replicas": 4},
+}
+
+
+def installed(replicas: int, live_replicas: int) -> dict[str, Any]:
+    body = {**POOL, "spec": {**POOL["spec"], "replicas": replicas}}
+    live = merge_with_live(body, None, "demo")
+    assert live is not None
+    live["spec"]["replicas"] = live_replicas
+    return live
+
+
+def test_an_installation_that_did_not_change_leaves_everything_as_it_is() -> None:
+    assert merge_with_live(POOL, installed(4, live_replicas=7), "demo") is None
+
+
+def test_a_changed_installation_keeps_the_size_that_somebody_scaled_to() -> None:
+    changed = {**POOL, "spec": {**POOL["spec"], "update": {"paused": True}}}
+    wanted = merge_with_live(changed, installed(4, live_replicas=7), "demo")
+    assert wanted is not None
+    assert wanted["spec"] == {"networkRef": {"name": "main"}, "replicas": 7, "update": {"paused": True}}
+
+
+def test_a_size_that_the_installation_changes_wins() -> None:
+    changed = {**POOL, "spec": {**POOL["spec"], "replicas": 5}}
+    wanted = merge_with_live(changed, installed(4, live_replicas=7), "demo")
+    assert wanted is not None
+    assert wanted["spec"]["replicas"] == 5
+    assert wanted["metadata"]["annotations"]["haulout.dev/installed"] == digest_of(changed)
+
+
+def test_a_chart_brings_networks_and_pools_only(tmp_path: Path) -> None:
+    path = tmp_path / "network.yaml"
+    path.write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n")
+    with pytest.raises(InvalidField, match="something else"):
+        read_documents(path)

@@ -1,0 +1,330 @@
+"""Whole rounds against a ledger core and an API server in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from haulout_operator.names import FINALIZER
+from haulout_operator.uninstall import uninstall
+
+NAMESPACE = "demo"
+
+
+async def test_founds_a_network_and_then_has_nothing_left_to_do_or_say(town) -> None:
+    town.found()
+    assert await town.play() <= 5
+    assert len(town.nodes()) == 4
+    assert town.kube.names("StatefulSet") == sorted([*town.nodes(), "main-ledger"])
+    assert town.kube.names("Deployment") == ["main-gateway", "main-graphql"]
+    assert len(town.kube.names("PersistentVolumeClaim")) == 5
+    for kind in ("StorageNetwork", "StorageNodePool"):
+        assert town.condition(kind, "main", "Ready")["status"] == "True"
+    status = town.kube.objects["StorageNetwork", "main"]["status"]
+    assert status["shards"] == {"total": 100, "available": 100, "moving": 0}
+    assert status["faultBudget"]["summary"] == "33/33"
+    assert status["epoch"]["number"] == 1
+    town.kube.writes.clear()
+    for _ in range(3):
+        assert not await town.round()
+    assert town.kube.writes == []
+
+
+async def test_the_genesis_names_the_treasury_as_governor_and_the_service_as_address(town) -> None:
+    town.found()
+    await town.play()
+    genesis = town.kube.objects["ConfigMap", "main-genesis"]
+    assert genesis["immutable"] is True
+    assert "ownerReferences" not in genesis["metadata"]
+    assert f"{town.nodes()[0]}.demo.svc:9000" in genesis["data"]["genesis.json"]
+
+
+async def test_two_operators_make_no_more_nodes_than_were_asked_for(town) -> None:
+    town.found()
+    other = town.new_operator(seed=2)
+    for _ in range(8):
+        await town.round()
+        await town.round(other)
+    assert len(town.nodes()) == 4
+    assert len(town.kube.names("Secret")) == 3 + 4
+
+
+async def test_a_pool_below_the_smallest_committee_is_not_founded(town) -> None:
+    town.found(replicas=3)
+    await town.play()
+    condition = town.condition("StorageNetwork", "main", "Available")
+    assert (condition["status"], condition["reason"]) == ("False", "GenesisTooSmall")
+    assert "kubectl scale snp/main --replicas=4" in condition["message"]
+    assert "main-genesis" not in town.kube.names("ConfigMap")
+    town.scale(4)
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+
+
+async def test_new_nodes_are_registered_and_staked_from_the_treasury(town) -> None:
+    town.found()
+    await town.play()
+    old = set(town.nodes())
+    town.scale(7)
+    await town.play()
+    new = set(town.nodes()) - old
+    assert len(new) == 3
+    for name in new:
+        assert town.condition("StorageNode", name, "Registered")["status"] == "True"
+        staked = town.condition("StorageNode", name, "Staked")
+        assert (staked["status"], staked["message"]) == ("True", "2,000 WAL")
+        assert town.condition("StorageNode", name, "InCommittee")["reason"] == "NextEpoch"
+        template = town.kube.objects["StatefulSet", name]["spec"]["template"]
+        names = {one["name"] for one in template["spec"]["containers"][0]["env"]}
+        assert "HAULOUT_NODE_ID" in names
+    assert town.kube.objects["StorageNodePool", "main"]["status"]["readyReplicas"] == 7
+
+
+async def test_a_treasury_without_funds_says_what_is_lacking(town) -> None:
+    town.found(funds={"treasury": "1500WAL"})
+    await town.play()
+    town.scale(5)
+    await town.play()
+    lacking = [town.condition("StorageNode", name, "Staked") for name in town.nodes()]
+    unfunded = [one for one in lacking if one["status"] == "False"]
+    assert [one["reason"] for one in unfunded] == ["StakeUnfunded"]
+    assert "lacks 500 WAL" in unfunded[0]["message"]
+
+
+async def test_scaling_below_the_smallest_committee_says_why_and_does_nothing_else(town) -> None:
+    town.found()
+    await town.play()
+    before = town.nodes()
+    town.kube.writes.clear()
+    town.scale(3)
+    await town.play()
+    blocked = town.condition("StorageNodePool", "main", "ScalingBlocked")
+    assert (blocked["status"], blocked["reason"]) == ("True", "BelowMinNodes")
+    assert blocked["message"] == (
+        "3 nodes × at most 33 shards = 99 < 100. Smallest safe size is 4. Next: kubectl scale snp/main --replicas=4."
+    )
+    assert town.nodes() == before
+    assert all(write.startswith("status") for write in town.kube.writes)
+    assert town.kube.objects["StorageNodePool", "main"]["spec"]["replicas"] == 3
+
+
+async def test_a_node_that_the_ledger_does_not_count_on_goes_at_once(town) -> None:
+    town.found()
+    await town.play()
+    old = town.nodes()
+    town.ledger_is_up = True
+    town.scale(5)
+    await town.round()  # made, not registered yet
+    town.scale(4)
+    await town.play()
+    assert town.nodes() == old
+    assert len(town.kube.names("PersistentVolumeClaim")) == 5
+
+
+async def test_a_deleted_member_stays_until_the_ledger_lets_it_go_and_its_substitute_comes_first(town) -> None:
+    town.found()
+    await town.play()
+    victim = town.nodes()[0]
+    await town.kube.delete("", "StorageNode", NAMESPACE, victim)
+    await town.play()
+    assert victim in town.nodes()
+    assert len(town.nodes()) == 5
+    condition = town.condition("StorageNode", victim, "Ready")
+    assert condition["reason"] == "HeldByLedger"
+    assert "it owns 25 shards" in condition["message"]
+    assert ("StatefulSet", victim) in town.kube.objects
+
+
+async def test_drift_is_repaired_and_nothing_else_is_touched(town) -> None:
+    town.found()
+    await town.play()
+    service = town.kube.objects["Service", "main-gateway"]
+    service["spec"]["ports"][0]["port"] = 81
+    service["spec"]["sessionAffinity"] = "None"  # a default of the API server is no drift
+    town.kube.writes.clear()
+    await town.play()
+    assert [write for write in town.kube.writes if write.startswith("apply")] == ["apply Service/main-gateway"]
+    assert service["spec"]["ports"][0]["port"] == 8080
+
+
+async def test_a_deleted_child_comes_back(town) -> None:
+    town.found()
+    await town.play()
+    node = town.nodes()[0]
+    await town.kube.delete("", "StatefulSet", NAMESPACE, node)
+    await town.play()
+    assert ("StatefulSet", node) in town.kube.objects
+
+
+async def test_a_field_that_leaves_the_spec_leaves_the_pods(town) -> None:
+    town.found()
+    pool = town.kube.objects["StorageNodePool", "main"]
+    pool["spec"]["template"] = {"nodeSelector": {"disk": "fast"}}
+    await town.play()
+    node = town.nodes()[0]
+    pod = town.kube.objects["StatefulSet", node]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"disk": "fast"}
+    pool["spec"]["template"] = {}
+    await town.play(limit=30)
+    assert "nodeSelector" not in town.kube.objects["StatefulSet", node]["spec"]["template"]["spec"]
+
+
+async def test_an_upgrade_replaces_one_node_at_a_time_and_waits_for_it(town) -> None:
+    town.found()
+    await town.play()
+    town.kube.objects["StorageNetwork", "main"]["spec"]["image"] = "haulout:2"
+    for _ in range(10):
+        town.kube.writes.clear()
+        await town.round()
+        replaced = [w for w in town.kube.writes if w in {f"apply StatefulSet/{name}" for name in town.nodes()}]
+        assert len(replaced) <= 1
+        if replaced:  # its Pod starts, and is not ready for a while: nobody else's may go
+            town.kube.break_pod(replaced[0].rpartition("/")[2])
+            town.kube.settle = lambda: None
+            await town.round()
+            del town.kube.settle
+            town.kube.objects.pop(("Pod", f"{replaced[0].rpartition('/')[2]}-0"))
+            town.kube.settle()
+    images = {
+        town.kube.objects["StatefulSet", n]["spec"]["template"]["spec"]["containers"][0]["image"] for n in town.nodes()
+    }
+    assert images == {"haulout:2"}
+
+
+async def test_a_paused_update_keeps_pods(town) -> None:
+    town.found()
+    await town.play()
+    town.kube.objects["StorageNodePool", "main"]["spec"]["update"] = {"paused": True}
+    town.kube.objects["StorageNetwork", "main"]["spec"]["image"] = "haulout:2"
+    await town.play()
+    pods = {
+        town.kube.objects["StatefulSet", n]["spec"]["template"]["spec"]["containers"][0]["image"] for n in town.nodes()
+    }
+    assert pods == {"haulout:1"}
+    assert town.kube.objects["StorageNodePool", "main"]["status"]["updatedReplicas"] == 0
+
+
+async def test_a_paused_network_is_told_about_and_left_alone(town) -> None:
+    town.found()
+    town.kube.objects["StorageNetwork", "main"]["metadata"]["annotations"] = {"haulout.dev/paused": "true"}
+    await town.play()
+    assert town.nodes() == []
+    assert town.condition("StorageNetwork", "main", "Paused")["status"] == "True"
+
+
+async def test_evictions_are_allowed_as_far_as_the_budget_goes(town) -> None:
+    town.found()
+    await town.play()
+    budget = town.kube.objects["PodDisruptionBudget", "main-nodes"]["spec"]
+    assert budget["minAvailable"] == 3  # 25 of 33 shards may go, 50 may not
+    town.kube.break_pod(town.nodes()[0])
+    town.kube.settle = lambda: None
+    await town.play()
+    assert town.kube.objects["PodDisruptionBudget", "main-nodes"]["spec"]["minAvailable"] == 4
+    status = town.kube.objects["StorageNetwork", "main"]["status"]
+    assert status["faultBudget"] == {"limit": 33, "used": 25, "remaining": 8, "summary": "8/33"}
+    assert town.condition("StorageNetwork", "main", "Available")["status"] == "True"
+    assert town.condition("StorageNetwork", "main", "Degraded")["status"] == "True"
+    town.kube.break_pod(town.nodes()[1])
+    await town.play()
+    available = town.condition("StorageNetwork", "main", "Available")
+    assert (available["status"], available["reason"]) == ("False", "TooFewShards")
+
+
+async def test_an_object_that_is_refused_keeps_nobody_else_waiting(town) -> None:
+    town.found()
+    town.kube.refused.add(("Service", "main-graphql"))
+    for _ in range(6):
+        await town.round()
+    assert town.condition("StorageNodePool", "main", "Ready")["status"] == "True"
+    ready = town.condition("StorageNetwork", "main", "Ready")
+    assert ready["reason"] == "ActionFailed"
+    assert "a policy says no" in ready["message"]
+    town.kube.refused.clear()
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+
+
+async def test_a_spec_that_cannot_be_read_says_so_and_harms_nobody(town) -> None:
+    town.found()
+    town.kube.add("StorageNodePool", "odd", {"networkRef": {"name": "main"}, "replicas": "many"})
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+    odd = town.condition("StorageNodePool", "odd", "Ready")
+    assert odd["reason"] == "SpecUnreadable"
+    assert "spec.replicas" in odd["message"]
+
+
+async def test_lost_genesis_is_never_made_anew_while_volumes_are_there(town) -> None:
+    town.found()
+    await town.play()
+    kept = town.kube.objects.pop(("ConfigMap", "main-genesis"))
+    await town.play()
+    available = town.condition("StorageNetwork", "main", "Available")
+    assert available["reason"] == "GenesisMissing"
+    assert "main-genesis" not in town.kube.names("ConfigMap")
+    town.kube.objects["ConfigMap", "main-genesis"] = kept
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Available")["status"] == "True"
+
+
+async def test_lost_keys_are_not_replaced_by_others(town) -> None:
+    town.found()
+    await town.play()
+    node = town.nodes()[0]
+    del town.kube.objects["Secret", f"{node}-keys"]
+    town.clock.time_ms += 3_600_000
+    await town.play()
+    assert ("Secret", f"{node}-keys") not in town.kube.objects
+    assert town.condition("StorageNode", node, "Ready")["reason"] == "KeysMissing"
+
+
+async def test_without_the_ledger_nothing_is_made_or_let_go(town) -> None:
+    town.found()
+    await town.play()
+    before = town.nodes()
+    town.ledger_is_up = False
+    for size in (6, 2):
+        town.scale(size)
+        await town.play()
+        assert town.nodes() == before
+        assert town.condition("StorageNodePool", "main", "ScalingBlocked")["reason"] == "LedgerUnreachable"
+    assert town.condition("StorageNetwork", "main", "LedgerReachable")["status"] == "False"
+    assert town.kube.objects["StorageNetwork", "main"]["status"]["epoch"]["number"] == 1  # what it said last
+
+
+async def test_uninstall_keeps_data_and_a_new_installation_takes_it_up(town) -> None:
+    town.found()
+    await town.play()
+    names, genesis = town.nodes(), town.kube.objects["ConfigMap", "main-genesis"]["data"]
+    keys = town.secret(f"{names[0]}-keys", "keys.json")
+    await uninstall(town.kube, NAMESPACE)
+    assert town.nodes() == town.kube.names("StatefulSet") == town.kube.names("Pod") == []
+    assert len(town.kube.names("PersistentVolumeClaim")) == 5
+    assert len(town.kube.names("Secret")) == 7
+    assert not await town.round()
+    town.found()
+    await town.play()
+    assert town.nodes() == names
+    assert town.kube.objects["ConfigMap", "main-genesis"]["data"] == genesis
+    assert town.secret(f"{names[0]}-keys", "keys.json") == keys
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize("confirm", ["main", None])
+async def test_only_a_confirmed_destruction_destroys(town, confirm: str | None) -> None:
+    town.found(deletion={"policy": "Destroy", **({"confirm": confirm} if confirm else {})})
+    await town.play()
+    await town.kube.delete("", "StorageNetwork", NAMESPACE, "main")
+    for _ in range(4):
+        await town.round()
+    assert "main" not in town.kube.names("StorageNetwork")
+    left = town.kube.names("PersistentVolumeClaim") + town.kube.names("Secret") + town.kube.names("ConfigMap")
+    assert bool(left) is (confirm is None)
+
+
+async def test_a_node_whose_network_is_gone_is_released(town) -> None:
+    body = town.kube.add("StorageNode", "lost", {"networkRef": {"name": "main"}})
+    body["metadata"]["finalizers"] = [FINALIZER]
+    await town.kube.delete("", "StorageNode", NAMESPACE, "lost")
+    assert not await town.round()
+    assert town.nodes() == []
