@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from haulout import bcs
+from haulout.account.wallet import Wallet
 from haulout.chain.block import TransactionResult
-from haulout.client.wallet import Wallet
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.ledger import keys, queries
