@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, update
+from sqlalchemy import Connection, Table, delete, insert
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.project_epochs import EPOCH_HANDLERS
 from graphql_api.read_model.statements import find_row, find_rows, insert_row, update_rows
 from graphql_api.read_model.summaries import Summaries, is_certificate
 from haulout import bcs
@@ -23,7 +24,6 @@ from haulout.crypto.certificate import Signer
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import Corrupt
 from haulout.ledger import events as e
-from haulout.ledger.state import Phase
 
 Row = dict[str, Any]
 
@@ -97,13 +97,13 @@ class Projector:
             EventGap: a height or a sequence number is not the next one.
             OtherHistory: a block that does not continue the one before.
         """
-        batch = _Batch(self, connection, progress)
+        batch = Batch(self, connection, progress)
         for block in blocks:
             batch.apply(block)
         return batch.finish()
 
 
-class _Batch:
+class Batch:
     """Work on one SQL transaction: rows written as events come, summaries once at its end."""
 
     def __init__(self, projector: Projector, connection: Connection, progress: Progress) -> None:
@@ -163,7 +163,7 @@ class _Batch:
 
     # --- small verbs --------------------------------------------------------------------------------------
 
-    def _record(
+    def record(
         self,
         *,
         blob: bytes | None = None,
@@ -189,17 +189,17 @@ class _Batch:
             }
         )
 
-    def _born(self) -> Row:
+    def born(self) -> Row:
         return {"registered_height": self.event.height, "registered_sequence": self.event.sequence}
 
-    def _put(self, table: Table, key: Row, values: Row, *, born: bool = False) -> bool:
+    def put(self, table: Table, key: Row, values: Row, *, born: bool = False) -> bool:
         """Update a row or make it; says whether it was made. `born` adds the registration to a new row."""
         if update_rows(self.sql, table, key, values):
             return False
-        insert_row(self.sql, table, {**key, **values, **(self._born() if born else {})})
+        insert_row(self.sql, table, {**key, **values, **(self.born() if born else {})})
         return True
 
-    def _set(self, table: Table, key: bytes | int, **values: Any) -> None:
+    def set(self, table: Table, key: bytes | int, **values: Any) -> None:
         column = next(iter(table.primary_key.columns))
         if not update_rows(self.sql, table, {column.name: key}, values):
             raise AssertionError(f"{type(self.event.body).__name__} speaks of {key!r}, which {table.name} lacks")
@@ -213,9 +213,9 @@ class _Batch:
     # --- accounts and storage -----------------------------------------------------------------------------
 
     def _balance_changed(self, body: e.BalanceChanged) -> None:
-        made = self._put(t.accounts, {"address": body.address}, {"balance_frost": body.balance_frost}, born=True)
+        made = self.put(t.accounts, {"address": body.address}, {"balance_frost": body.balance_frost}, born=True)
         self.n_accounts += made
-        self._record(account=body.address)
+        self.record(account=body.address)
 
     def _storage_reserved(self, body: e.StorageReserved) -> None:
         self._storage_is(body)
@@ -232,13 +232,13 @@ class _Batch:
             "blob_object_id": None,
             "deleted_height": None,
         }
-        self._put(t.storage, {"object_id": body.object_id}, values, born=True)
-        self._record(obj=body.object_id, account=body.owner)
+        self.put(t.storage, {"object_id": body.object_id}, values, born=True)
+        self.record(obj=body.object_id, account=body.owner)
 
     def _storage_destroyed(self, body: e.StorageDestroyed) -> None:
         before = find_row(self.sql, t.storage, {"object_id": body.object_id})
-        self._set(t.storage, body.object_id, deleted_height=self.event.height)
-        self._record(obj=body.object_id, account=before["owner"] if before else None)
+        self.set(t.storage, body.object_id, deleted_height=self.event.height)
+        self.record(obj=body.object_id, account=before["owner"] if before else None)
 
     # --- blobs --------------------------------------------------------------------------------------------
 
@@ -259,7 +259,7 @@ class _Batch:
             "registered_epoch": body.registered_epoch,
             "registered_time_ms": self.event.time_ms,
             "burned": False,
-            **self._born(),
+            **self.born(),
         }
         insert_row(self.sql, t.blob_objects, row)
         bound = {
@@ -270,9 +270,9 @@ class _Batch:
             "blob_object_id": body.object_id,
             "deleted_height": None,
         }
-        self._put(t.storage, {"object_id": body.storage_id}, bound, born=True)
+        self.put(t.storage, {"object_id": body.storage_id}, bound, born=True)
         self.summaries.stale_blobs[body.blob_id] = None
-        self._record(blob=body.blob_id, obj=body.object_id, account=body.owner)
+        self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
     def _blob_certified(self, body: e.BlobCertified) -> None:
         before = self._object(body.object_id)
@@ -283,10 +283,10 @@ class _Batch:
             values["certified_height"] = self.event.height
             values["certified_sequence"] = self.event.sequence
             self._add_certificate(body)
-        self._set(t.blob_objects, body.object_id, **values)
-        self._set(t.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
+        self.set(t.blob_objects, body.object_id, **values)
+        self.set(t.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
         self.summaries.stale_blobs[body.blob_id] = None
-        self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
+        self.record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
     def _add_certificate(self, body: e.BlobCertified) -> None:
         row = {
@@ -313,10 +313,10 @@ class _Batch:
 
     def _blob_deleted(self, body: e.BlobDeleted) -> None:
         owner = self._object(body.object_id)["owner"]
-        self._set(t.blob_objects, body.object_id, deleted_height=self.event.height)
+        self.set(t.blob_objects, body.object_id, deleted_height=self.event.height)
         self._unbind(body.storage_id, body.object_id)
         self.summaries.stale_blobs[body.blob_id] = None
-        self._record(blob=body.blob_id, obj=body.object_id, account=owner)
+        self.record(blob=body.blob_id, obj=body.object_id, account=owner)
 
     def _unbind(self, storage_id: bytes, object_id: bytes) -> None:
         """The storage is the blob's no more; when its own event says so before this one, nothing is left to do."""
@@ -325,17 +325,17 @@ class _Batch:
 
     def _blob_burned(self, body: e.BlobBurned) -> None:
         before = self._object(body.object_id)
-        self._set(t.blob_objects, body.object_id, deleted_height=self.event.height, burned=True)
+        self.set(t.blob_objects, body.object_id, deleted_height=self.event.height, burned=True)
         bound = {"object_id": before["storage_id"], "blob_object_id": body.object_id}
         update_rows(self.sql, t.storage, bound, {"deleted_height": self.event.height})
         self.summaries.stale_blobs[body.blob_id] = None
-        self._record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
+        self.record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
     def _blob_transferred(self, body: e.BlobTransferred) -> None:
-        self._set(t.blob_objects, body.object_id, owner=body.owner)
+        self.set(t.blob_objects, body.object_id, owner=body.owner)
         bound = {"object_id": self._object(body.object_id)["storage_id"], "blob_object_id": body.object_id}
         update_rows(self.sql, t.storage, bound, {"owner": body.owner})
-        self._record(blob=body.blob_id, obj=body.object_id, account=body.owner)
+        self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
     def _blob_attributes_changed(self, body: e.BlobAttributesChanged) -> None:
         before = self._object(body.object_id)
@@ -343,13 +343,13 @@ class _Batch:
         rows = [{"object_id": body.object_id, "key": key, "value": value} for key, value in body.attributes.items()]
         if rows:
             self.sql.execute(insert(t.blob_attributes), rows)
-        self._record(blob=before["blob_id"], obj=body.object_id, account=before["owner"])
+        self.record(blob=before["blob_id"], obj=body.object_id, account=before["owner"])
 
     def _blob_invalidated(self, body: e.BlobInvalidated) -> None:
         row = {"epoch": body.epoch, "height": self.event.height}
-        self._put(t.invalid_blobs, {"blob_id": body.blob_id}, row)
+        self.put(t.invalid_blobs, {"blob_id": body.blob_id}, row)
         self.summaries.stale_blobs[body.blob_id] = None
-        self._record(blob=body.blob_id)
+        self.record(blob=body.blob_id)
 
     # --- nodes and stake ----------------------------------------------------------------------------------
 
@@ -366,20 +366,22 @@ class _Batch:
             "storage_price_frost": body.storage_price_frost,
             "write_price_frost": body.write_price_frost,
             "node_capacity_bytes": body.node_capacity_bytes,
+            "leaving": False,
+            "last_sync_done_epoch": self.event.epoch if self.event.height == 0 else 0,
             "registered_epoch": self.event.epoch,
             "activation_epoch": body.activation_epoch,
             "stake_frost": 0,
             "next_stake_frost": 0,
             "weight": 0,
-            **self._born(),
+            **self.born(),
         }
         insert_row(self.sql, t.nodes, row)
         self.n_nodes += 1
-        self._record(node=body.node_id, account=body.governance)
+        self.record(node=body.node_id, account=body.governance)
 
     def _node_addresses_changed(self, body: e.NodeAddressesChanged) -> None:
-        self._set(t.nodes, body.node_id, addresses=json.dumps(body.addresses))
-        self._record(node=body.node_id)
+        self.set(t.nodes, body.node_id, addresses=json.dumps(body.addresses))
+        self.record(node=body.node_id)
 
     def _stake_changed(self, body: e.StakeChanged) -> None:
         values = {
@@ -390,107 +392,26 @@ class _Batch:
             "withdraw_epoch": body.withdraw_epoch,
             "deleted_height": None if body.principal_frost else self.event.height,
         }
-        self._put(t.stakes, {"object_id": body.object_id}, values, born=True)
+        self.put(t.stakes, {"object_id": body.object_id}, values, born=True)
         self.summaries.stale_pools[body.node_id] = None
-        self._record(obj=body.object_id, account=body.owner, node=body.node_id)
-
-    # --- epochs -------------------------------------------------------------------------------------------
-
-    def _epoch_started(self, body: e.EpochStarted) -> None:
-        self.epoch = body.epoch
-        values = {
-            "phase": Phase.SYNC.name,
-            "forced": False,
-            "started_height": self.event.height,
-            "started_sequence": self.event.sequence,
-            "started_time_ms": self.event.time_ms,
-            "total_capacity_bytes": body.total_capacity_bytes,
-            "storage_price_frost": body.storage_price_frost,
-            "write_price_frost": body.write_price_frost,
-            "total_stake_frost": 0,
-        }
-        insert_row(self.sql, t.epochs, {"epoch": body.epoch, **values})
-        rows: list[Row] = [
-            {
-                "epoch": body.epoch,
-                "node_id": member.node_id,
-                "position": position,
-                "public_key": member.public_key,
-                "shards": json.dumps(member.shards),
-                "weight": len(member.shards),
-                "stake_frost": 0,
-            }
-            for position, member in enumerate(body.members)
-        ]
-        self.sql.execute(update(t.nodes).where(t.nodes.c.weight > 0).values(weight=0))
-        if rows:
-            self.sql.execute(insert(t.committee_members), rows)
-        for row in rows:
-            self._set(t.nodes, row["node_id"], weight=row["weight"])
-        self.sql.execute(delete(t.ring).where(t.ring.c.epoch < body.epoch))
-        self.summaries.started_epochs[body.epoch] = None
-        self._record()
-
-    def _voting_ended(self, body: e.VotingEnded) -> None:
-        self._set(t.epochs, body.next_epoch - 1, phase=Phase.VOTED.name)
-        self._record()
-
-    def _epoch_done(self, body: e.EpochDone) -> None:
-        values: Row = {"phase": Phase.DONE.name, "forced": body.forced}
-        values.update(done_height=self.event.height, done_time_ms=self.event.time_ms)
-        self._set(t.epochs, body.epoch, **values)
-        self._record()
-
-    def _ring_changed(self, body: e.RingChanged) -> None:
-        values = {"used_bytes": body.used_bytes, "rewards_frost": body.rewards_frost}
-        self._put(t.ring, {"epoch": body.epoch}, values)
-        self._record()
-
-    # --- what is only told ----------------------------------------------------------------------------------
-
-    def _of_node(self, body: Any) -> None:
-        self._record(node=body.node_id)
-
-    def _of_network(self, body: Any) -> None:
-        self._record()
+        self.record(obj=body.object_id, account=body.owner, node=body.node_id)
 
 
 # One handler per kind of event; a test holds this to the ledger's list.
-HANDLERS: Mapping[type, Callable[[_Batch, Any], None]] = {
-    e.BalanceChanged: _Batch._balance_changed,
-    e.StorageReserved: _Batch._storage_reserved,
-    e.StorageChanged: _Batch._storage_changed,
-    e.StorageDestroyed: _Batch._storage_destroyed,
-    e.BlobRegistered: _Batch._blob_registered,
-    e.BlobCertified: _Batch._blob_certified,
-    e.BlobDeleted: _Batch._blob_deleted,
-    e.BlobBurned: _Batch._blob_burned,
-    e.BlobTransferred: _Batch._blob_transferred,
-    e.BlobAttributesChanged: _Batch._blob_attributes_changed,
-    e.BlobInvalidated: _Batch._blob_invalidated,
-    e.NodeRegistered: _Batch._node_registered,
-    e.NodeAddressesChanged: _Batch._node_addresses_changed,
-    e.StakeChanged: _Batch._stake_changed,
-    e.EpochStarted: _Batch._epoch_started,
-    e.EpochDone: _Batch._epoch_done,
-    e.RingChanged: _Batch._ring_changed,
-    e.VotingEnded: _Batch._voting_ended,
-    e.CommitteeKept: _Batch._of_network,
-    e.HandOversOpened: _Batch._of_network,
-    e.ShardsReceived: _Batch._of_node,
-    e.RewardsDistributed: _Batch._of_network,
-    e.NodeRewarded: _Batch._of_node,
-    e.PoolChanged: _Batch._of_node,
-    e.ExchangeRateSet: _Batch._of_node,
-    e.ActiveSetChanged: _Batch._of_node,
-    e.NodeVotesChanged: _Batch._of_node,
-    e.PricesUpdated: _Batch._of_network,
-    e.NodeLeaveRequested: _Batch._of_node,
-    e.NodeLeaveCancelled: _Batch._of_node,
-    e.NodeAccountsChanged: _Batch._of_node,
-    e.NodeKeyChosen: _Batch._of_node,
-    e.NodeKeyRotated: _Batch._of_node,
-    e.CommissionCollected: _Batch._of_node,
-    e.ProtocolVersionChosen: _Batch._of_network,
-    e.ProtocolVersionActivated: _Batch._of_network,
+HANDLERS: Mapping[type, Callable[[Batch, Any], None]] = {
+    e.BalanceChanged: Batch._balance_changed,
+    e.StorageReserved: Batch._storage_reserved,
+    e.StorageChanged: Batch._storage_changed,
+    e.StorageDestroyed: Batch._storage_destroyed,
+    e.BlobRegistered: Batch._blob_registered,
+    e.BlobCertified: Batch._blob_certified,
+    e.BlobDeleted: Batch._blob_deleted,
+    e.BlobBurned: Batch._blob_burned,
+    e.BlobTransferred: Batch._blob_transferred,
+    e.BlobAttributesChanged: Batch._blob_attributes_changed,
+    e.BlobInvalidated: Batch._blob_invalidated,
+    e.NodeRegistered: Batch._node_registered,
+    e.NodeAddressesChanged: Batch._node_addresses_changed,
+    e.StakeChanged: Batch._stake_changed,
+    **EPOCH_HANDLERS,
 }

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 U64_DIGITS = 20
 TOTAL_DIGITS = 38
 
@@ -85,8 +85,8 @@ def _number(name: str, *, nullable: bool = False, primary_key: bool = False) -> 
     return Column(name, BigInteger, nullable=nullable, primary_key=primary_key, autoincrement=False)
 
 
-def _unsigned(name: str, digits: int = U64_DIGITS) -> Column[int]:
-    return Column(name, Unsigned(digits), nullable=False)
+def _unsigned(name: str, digits: int = U64_DIGITS, *, nullable: bool = False) -> Column[int]:
+    return Column(name, Unsigned(digits), nullable=nullable)
 
 
 # What this database is, written once: schema_version, chain_id, cursor_key.
@@ -248,6 +248,10 @@ nodes = Table(
     _unsigned("storage_price_frost"),
     _unsigned("write_price_frost"),
     _unsigned("node_capacity_bytes"),
+    Column("next_public_key", LargeBinary(48), nullable=True),
+    _id("commission_receiver", nullable=True),  # null: the governance account
+    Column("leaving", Boolean, nullable=False),
+    _number("last_sync_done_epoch"),
     _number("registered_epoch"),
     _number("activation_epoch"),
     _number("registered_height"),
@@ -293,6 +297,66 @@ epochs = Table(
     _unsigned("storage_price_frost"),
     _unsigned("write_price_frost"),
     _unsigned("total_stake_frost", TOTAL_DIGITS),  # of the committee, when the epoch started
+    _number("voted_height", nullable=True),
+    _number("voted_time_ms", nullable=True),
+    Column("kept_because", String(40), nullable=True),  # the code why the next committee is this one
+    _number("sync_weight"),  # shards of members that have all they gained
+    _unsigned("income_frost", nullable=True),  # these four once the epoch is over
+    _unsigned("burned_frost", nullable=True),
+    _unsigned("paid_frost", nullable=True),
+    _unsigned("rolled_over_frost", nullable=True),
+)
+
+# What the members of an epoch earned in it; the commission is part of the reward.
+epoch_rewards = Table(
+    "epoch_rewards",
+    metadata,
+    _number("epoch", primary_key=True),
+    _id("node_id", primary_key=True),
+    _unsigned("reward_frost"),
+    _unsigned("commission_frost"),
+)
+
+# Shards that changed owner with an epoch; `done_height` is null while a shard is on its way.
+hand_overs = Table(
+    "hand_overs",
+    metadata,
+    _number("epoch", primary_key=True),
+    _number("shard_index", primary_key=True),
+    _id("from_node"),
+    _id("to_node"),
+    _number("opened_height"),
+    _number("done_height", nullable=True),
+    Index("hand_overs_by_giver", "from_node", "done_height"),
+    Index("hand_overs_by_taker", "to_node", "done_height"),
+    Index("hand_overs_by_shard", "shard_index", "done_height"),
+)
+
+# A node's staking pool as it is now; the JSON objects map epochs to amounts.
+pools = Table(
+    "pools",
+    metadata,
+    _id("node_id", primary_key=True),
+    _number("latest_epoch"),
+    _unsigned("balance_frost"),
+    _unsigned("n_shares"),
+    _unsigned("rewards_frost"),
+    _unsigned("commission_frost"),
+    _unsigned("commission_blocked_frost"),
+    Column("pending_stake", Text, nullable=False),
+    Column("pending_shares", Text, nullable=False),
+    Column("pre_active_withdrawals", Text, nullable=False),
+    Column("pending_commission_rates", Text, nullable=False),
+)
+
+# What a pool's shares are worth from an epoch on: `balance_frost` for `n_shares`, one for one when either is 0.
+exchange_rates = Table(
+    "exchange_rates",
+    metadata,
+    _id("node_id", primary_key=True),
+    _number("epoch", primary_key=True),
+    _unsigned("balance_frost"),
+    _unsigned("n_shares"),
 )
 
 committee_members = Table(

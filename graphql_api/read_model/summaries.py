@@ -6,6 +6,7 @@ batches in which these came.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from haulout.crypto.messages import storage_confirmation
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import Rejected
 from haulout.ledger.events import BlobCertified
+from haulout.ledger.state import STATE_VERSION, ExchangeRate
 from haulout.primitives import EncodingType, is_quorum
 
 
@@ -55,14 +57,40 @@ class Summaries:
         self.stale_pools.clear()
 
     def _stake_of(self, node_id: bytes, epoch: int) -> tuple[int, int]:
+        """What is at work in a pool in this epoch, and what will be in the next one as far as is known."""
+        pool = find_row(self.sql, t.pools, {"node_id": node_id})
+        return self._principal_of(node_id, epoch) if pool is None else self._balance_of(pool, epoch + 1)
+
+    def _principal_of(self, node_id: bytes, epoch: int) -> tuple[int, int]:
+        """Under protocol version 1 a pool is the sum of its stakes, and no event tells more."""
         live = and_(t.stakes.c.node_id == node_id, t.stakes.c.deleted_height.is_(None))
-        columns = (t.stakes.c.principal_frost, t.stakes.c.activation_epoch, t.stakes.c.withdraw_epoch)
         active = coming = 0
-        for principal, activation, withdraw in self.sql.execute(select(*columns).where(live)):
-            active += principal if activation <= epoch and (withdraw is None or withdraw > epoch) else 0
-            following = epoch + 1
-            coming += principal if activation <= following and (withdraw is None or withdraw > following) else 0
+        columns = (t.stakes.c.principal_frost, t.stakes.c.activation_epoch)
+        for principal, activation in self.sql.execute(select(*columns).where(live)):
+            active += principal if activation <= epoch else 0
+            coming += principal if activation <= epoch + 1 else 0
         return active, coming
+
+    def _balance_of(self, pool: Mapping[str, Any], following: int) -> tuple[int, int]:
+        """The ledger's `pools.balance_at`, from rows."""
+
+        def due(name: str) -> dict[int, int]:
+            amounts = {int(at): amount for at, amount in json.loads(pool[name]).items()}
+            return {at: amount for at, amount in amounts.items() if at <= following}
+
+        shares = sum(due("pending_shares").values())
+        for at, principal in due("pre_active_withdrawals").items():
+            shares += self._rate_at(pool["node_id"], at - 1).to_shares(principal)
+        balance = pool["balance_frost"]
+        rate = ExchangeRate(STATE_VERSION, balance, pool["n_shares"])
+        return balance, balance + sum(due("pending_stake").values()) - rate.to_frost(shares)
+
+    def _rate_at(self, node_id: bytes, epoch: int) -> ExchangeRate:
+        c = t.exchange_rates.c
+        earlier = and_(c.node_id == node_id, c.epoch <= epoch)
+        statement = select(c.balance_frost, c.n_shares).where(earlier).order_by(c.epoch.desc()).limit(1)
+        row = self.sql.execute(statement).first()
+        return ExchangeRate(STATE_VERSION, *((0, 0) if row is None else row))
 
     def _snapshot_epochs(self) -> None:
         """Keep the stake that epochs of this block started with, once all its events are applied."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +28,21 @@ from haulout.ledger import commands as c
 from haulout.ledger import keys, queries
 from haulout.ledger.apply import apply_block
 from haulout.ledger.blobs import derive_blob_id
-from haulout.ledger.genesis import build_development_network, build_genesis
+from haulout.ledger.events import EVENTS
+from haulout.ledger.genesis import NodeSecrets, build_development_network, build_genesis
 from haulout.ledger.pools import balance_at, load_pool
-from haulout.ledger.state import Account, Blob, BlobRecord, Bucket, Node, ObjectKind, StakedWal, Storage
+from haulout.ledger.state import (
+    Account,
+    Blob,
+    BlobRecord,
+    Bucket,
+    ExchangeRate,
+    Node,
+    ObjectKind,
+    Phase,
+    StakedWal,
+    Storage,
+)
 from haulout.ledger.transactions import sign_transaction
 from haulout.primitives import FROST_PER_WAL, blob_id_text
 from haulout.world.memory_store import MemoryStore
@@ -38,17 +51,18 @@ SCHEME = KeyedHash()
 START_MS = 1_800_000_000_000
 NAMES = ("alice", "bob", "carol")
 NETWORK = build_development_network(
-    node_addresses={f"node-{i}": (f"127.0.0.1:{5000 + i}",) for i in range(4)},
+    node_addresses={f"node-{i}": (f"127.0.0.1:{5000 + i}",) for i in range(5)},
     n_shards=10,
     stake_frost=1_000 * FROST_PER_WAL,
     account_funds_frost=dict.fromkeys(NAMES, 10_000 * FROST_PER_WAL),
     genesis_time_ms=START_MS,
     seed=bytes(32),
     scheme=SCHEME,
+    manual_epochs=True,
 )
 SECRETS = [NETWORK.account_secrets[name] for name in NAMES]
 ADDRESSES = [NETWORK.address(name) for name in NAMES]
-BLS = {node.node_id: node.bls_secret for node in NETWORK.nodes}
+BLS = {SCHEME.public_key(node.bls_secret): node.bls_secret for node in NETWORK.nodes}
 
 Step = tuple[int, int, int, int]
 
@@ -73,7 +87,7 @@ class World:
         for step in steps:
             self.n_sent += 1
             signed = sign_transaction(
-                SECRETS[step[1] % 3],
+                self.secret(step),
                 NETWORK.genesis.chain_id,
                 self.commands(step),
                 nonce=self.n_sent.to_bytes(16, "big"),
@@ -97,6 +111,14 @@ class World:
         found = list(queries.owned_ids(self.store, ADDRESSES[step[1] % 3], kind))
         return c.Existing(found[step[which] % len(found)] if found else bytes(32))
 
+    def secret(self, step: Step) -> bytes:
+        """Who signs: an account, or what a node does by one of its own."""
+        action, who, a, _ = step
+        node = NETWORK.nodes[a % 5]
+        if action in (25, 28, 29, 30):
+            return node.capability_secret
+        return node.governance_secret if action in (27, 31) else SECRETS[who % 3]
+
     def commands(self, step: Step) -> list[Any]:
         action, _, a, b = step
         storage, blob, stake = (ObjectKind.STORAGE, ObjectKind.BLOB, ObjectKind.STAKED_WAL)
@@ -104,7 +126,7 @@ class World:
             case 0 | 1 | 2:
                 number = a % 3
                 size, root = 1_000 + 37 * number, bytes([number]) * 32
-                reserve = c.ReserveSpace((1 + b % 2) << 20, 0, 3 + b % 5)
+                reserve = c.ReserveSpace((1 + b % 2) << 20, 0, queries.system(self.store).epoch + 2 + b % 5)
                 register = c.RegisterBlob(c.Created(0, 0), derive_blob_id(1, size, root), root, size, 1, b % 4 != 0)
                 return [reserve, register]
             case 3 | 4:
@@ -135,8 +157,8 @@ class World:
             case 16:
                 return [c.DestroyStorage(self.pick(storage, step))]
             case 17:
-                node = NETWORK.nodes[a % 4].node_id
-                return [c.Stake(node, (2 + b % 5) * FROST_PER_WAL), c.Stake(node, 3 * FROST_PER_WAL)]
+                node = NETWORK.nodes[a % 5].node_id
+                return [c.Stake(node, (2 + b % 5) * 150 * FROST_PER_WAL), c.Stake(node, 3 * FROST_PER_WAL)]
             case 18:
                 return [c.SplitStake(self.pick(stake, step), FROST_PER_WAL)]
             case 19:
@@ -148,35 +170,72 @@ class World:
                 own = [node_id for node_id, node in nodes if node.governance == ADDRESSES[step[1] % 3]]
                 found = own if b % 3 and own else [node_id for node_id, _ in nodes]
                 return [c.SetNodeAddresses(found[a % len(found)], (f"10.0.0.{b % 250}:1", "b:2")[: 1 + b % 2])]
-            case _:
+            case 22:
                 return [self.invalidate(a % 3)]
+            case _:
+                return [self.epoch_command(step)]
+
+    def epoch_command(self, step: Step) -> Any:
+        action, _, a, b = step
+        node, epoch, stake = NETWORK.nodes[a % 5].node_id, queries.system(self.store).epoch, ObjectKind.STAKED_WAL
+        match action:
+            case 23:
+                return c.ForceDone(epoch) if queries.phase(self.store) is Phase.SYNC else c.AdvanceEpoch(epoch)
+            case 24:
+                return c.RequestWithdraw(self.pick(stake, step)) if b % 2 else c.Withdraw(self.pick(stake, step))
+            case 25:
+                arriving = [record.shard_index for record in queries.open_hand_overs(self.store, to_node=node)]
+                return c.ReportSyncDone(node, epoch, tuple(arriving[: 1 + b % 4]))
+            case 26:
+                return c.UpdatePrices()
+            case 27:
+                leaving = queries.node(self.store, node)
+                is_leaving = leaving is not None and leaving.leaving
+                return c.CancelLeave(node, epoch) if is_leaving else c.RequestLeave(node, epoch)
+            case 28:
+                return c.SetVotes(node, None if b % 3 else 100_000 + b, 7 * b, None)
+            case 29:
+                return c.SetCommission(node, 100 * b)
+            case 30:
+                return self.choose_key(NETWORK.nodes[a % 5], b)
+            case _:
+                return c.CollectCommission(node) if b % 2 else c.SetNodeAccounts(node, None, None, ADDRESSES[b % 3])
+
+    def choose_key(self, node: NodeSecrets, number: int) -> c.SetNextPublicKey:
+        secret = SCHEME.generate(bytes([number, node.bls_secret[0]]) * 16)
+        key, sender = SCHEME.public_key(secret), ed25519.address_of(ed25519.public_key(node.capability_secret))
+        BLS[key] = secret
+        proof = SCHEME.sign(secret, messages.proof_of_possession(queries.system(self.store).epoch, sender, key))
+        return c.SetNextPublicKey(node.node_id, key, proof)
 
     def certify(self, ref: c.Existing) -> c.CertifyBlob:
         found = queries.blob(self.store, ref.object_id)
         blob_id = found.blob_id if found else bytes(32)
         deletable = found is not None and found.deletable
-        message = messages.storage_confirmation(1, blob_id, ref.object_id if deletable else None)
+        message = messages.storage_confirmation(
+            queries.system(self.store).epoch, blob_id, ref.object_id if deletable else None
+        )
         return c.CertifyBlob(ref, *self.signed(message))
 
     def invalidate(self, number: int) -> c.InvalidateBlobId:
         blob_id = derive_blob_id(1, 1_000 + 37 * number, bytes([number]) * 32)
-        return c.InvalidateBlobId(*self.signed(messages.invalid_blob_id(1, blob_id)))
+        return c.InvalidateBlobId(*self.signed(messages.invalid_blob_id(queries.system(self.store).epoch, blob_id)))
 
     def signed(self, message: bytes) -> tuple[bytes, bytes, bytes]:
-        members = queries.committee(self.store).members[:3]
-        signature = SCHEME.aggregate([SCHEME.sign(BLS[member.node_id], message) for member in members])
-        return message, signature, bitmap_of(range(3))
+        members = queries.committee(self.store).members[:4]
+        signature = SCHEME.aggregate([SCHEME.sign(BLS[member.public_key], message) for member in members])
+        return message, signature, bitmap_of(range(4))
 
     def register_node(self, step: Step) -> c.RegisterNode:
         secret = SCHEME.generate(bytes([step[2] % 256]) * 32)
         key = SCHEME.public_key(secret)
         sender = ed25519.address_of(ed25519.public_key(SECRETS[step[1] % 3]))
-        proof = SCHEME.sign(secret, messages.proof_of_possession(1, sender, key))
+        proof = SCHEME.sign(secret, messages.proof_of_possession(queries.system(self.store).epoch, sender, key))
         vote = (1 << 64) - 1 - step[3]
         return c.RegisterNode(f"new-{step[2]}", ("x:1",), key, b"", proof, 100, vote, vote, vote, sender)
 
 
-STEPS = st.tuples(st.integers(0, 22), st.integers(0, 2), st.integers(0, 40), st.integers(0, 40))
+STEPS = st.tuples(st.integers(0, 31), st.integers(0, 2), st.integers(0, 40), st.integers(0, 40))
 SCRIPTS = st.lists(st.lists(STEPS, min_size=1, max_size=5), min_size=1, max_size=25)
 
 
@@ -366,13 +425,65 @@ def check_equals_state(path: Path, world: World) -> None:
         assert {
             row["epoch"]: Bucket(1, row["used_bytes"], row["rewards_frost"]) for row in rows(sa.select(t.ring))
         } == buckets
-        members = rows(sa.select(t.committee_members).order_by(t.committee_members.c.position))
+        current = t.committee_members.c.epoch == system.epoch
+        members = rows(sa.select(t.committee_members).where(current).order_by(t.committee_members.c.position))
         committee = queries.committee(view)
-        assert [(row["node_id"], row["shards"]) for row in members] == [
-            (member.node_id, str(list(member.shards))) for member in committee.members
+        assert [(row["node_id"], row["public_key"], row["shards"]) for row in members] == [
+            (member.node_id, member.public_key, str(list(member.shards))) for member in committee.members
         ]
+        check_epochs(view, rows)
         assert all(row["verified"] for row in rows(sa.select(t.certificates)))
     database.close()
+
+
+def check_epochs(view: Any, rows: Callable[[Any], list[Any]]) -> None:
+    """Phase, prices, hand-overs and pools."""
+    system, staking = queries.system(view), queries.staking(view)
+    (epoch,) = rows(sa.select(t.epochs).where(t.epochs.c.epoch == system.epoch))
+    assert (epoch["phase"], epoch["forced"], epoch["sync_weight"]) == (
+        staking.phase.name,
+        staking.forced,
+        staking.sync_weight,
+    )
+    assert (epoch["total_capacity_bytes"], epoch["storage_price_frost"], epoch["write_price_frost"]) == (
+        system.total_capacity_bytes,
+        system.storage_price_frost,
+        system.write_price_frost,
+    )
+    assert sum(row["burned_frost"] or 0 for row in rows(sa.select(t.epochs))) == system.burned_frost
+    open_rows = rows(sa.select(t.hand_overs).where(t.hand_overs.c.done_height.is_(None)))
+    assert {(row["epoch"], row["shard_index"], row["from_node"], row["to_node"]) for row in open_rows} == {
+        (record.epoch, record.shard_index, record.from_node, record.to_node) for record in queries.open_hand_overs(view)
+    }
+    shown = {row["node_id"]: row for row in rows(sa.select(t.pools))}
+    nodes = {row["node_id"]: row for row in rows(sa.select(t.nodes))}
+    for node_id, node in queries.nodes(view):
+        row, schedule = nodes[node_id], queries.pool_schedule(view, node_id, node)
+        assert (row["leaving"], row["next_public_key"], row["commission_receiver"], row["last_sync_done_epoch"]) == (
+            node.leaving,
+            node.next_public_key,
+            schedule.commission_receiver,
+            node.last_sync_done_epoch,
+        )
+        assert (row["write_price_frost"], row["commission_rate_bps"]) == (
+            node.write_price_frost,
+            node.commission_rate_bps,
+        )
+        if node_id in shown:
+            pool = shown[node_id]
+            assert (pool["n_shares"], pool["rewards_frost"], pool["commission_frost"], pool["latest_epoch"]) == (
+                node.n_shares,
+                node.rewards_frost,
+                node.commission_frost,
+                schedule.latest_epoch,
+            )
+            assert json.loads(pool["pending_shares"]) == {str(k): v for k, v in schedule.pending_shares.items()}
+            assert pool["commission_blocked_frost"] == node.commission_blocked_frost
+    rates = {(row["node_id"], row["epoch"]): row["n_shares"] for row in rows(sa.select(t.exchange_rates))}
+    assert rates == {
+        (key[:32], int.from_bytes(key[32:], "big")): rate.n_shares
+        for key, rate in table(view, keys.EXCHANGE_RATE, ExchangeRate).items()
+    }
 
 
 @given(
@@ -395,16 +506,31 @@ def test_rows_equal_the_ledgers_state_whatever_batches_and_crashes(
         assert rows_of(interrupted) == rows_of(straight)
 
 
+# Too few nodes, and rules that this build does not know: unit tests of the ledger.
+UNREACHED = {"CommitteeKept", "ProtocolVersionChosen", "ProtocolVersionActivated"}
+
+
 def test_a_long_script_reaches_every_kind_of_event() -> None:
     """The generator is worth something: a fixed script takes all paths, and the rows still agree."""
     world = World()
     world.found()
-    steps = [(action, who, a, b) for b in range(3) for action in range(22) for who in range(3) for a in range(2)]
+    steps = [
+        (action, who, a, b)
+        for b in range(3)
+        for action in (*range(22), *range(23, 32))
+        for who in range(3)
+        for a in range(2)
+    ]
     for at in range(0, len(steps), 7):
         world.block(steps[at : at + 7])
     world.block([(22, 0, 1, 0)])
+    for a in range(3):  # a node of little stake and one that leaves: shards move
+        world.block([(17, 0, a, 40)])
+        world.block([(27, 0, 3, 0), (23, 0, 0, 0)])
+        world.block([(25, 0, node, b) for b in range(6) for node in range(5)])
+    world.block([*[(28, 0, node, 3) for node in range(5)], *[(28, 0, node, 7) for node in range(5)], (26, 0, 0, 0)])
     kinds = {type(event.body).__name__ for block in world.blocks for event in block.events}
-    assert len(kinds) == 19
+    assert {cls.__name__ for cls in EVENTS.variants.values()} - kinds == UNREACHED
     with databases(1) as (path,):
         fill(path, world.blocks, [5], [])
         check_equals_state(path, world)
