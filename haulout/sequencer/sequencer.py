@@ -2,11 +2,15 @@
 
     submit ──► admission ──► queue ──► block ──► one durable commit ──► answers
                (no block     (bounded)  (whatever waits, at most
-                may hold it)             MAX_BLOCK_TRANSACTIONS)
+                may hold it)             MAX_BLOCK_…)
 
 Group commit: while one block is executed and synced, the next one's transactions gather, so the number of syncs
 follows the disk and the number of transactions per block follows the load. Nothing is answered before the block
 that holds it is durable. Without transactions there is no block.
+
+A transaction that is refused at its last command has paid nothing, but all before it was executed. It has at most
+`MAX_COMMANDS`, and a block is bounded by its commands as well as by transactions and bytes, so that whoever sends
+such transactions costs the others a bounded wait.
 
 If it stops half-way: a transaction that was answered is in a durable block; one that was not is either in the last
 block or nowhere, and the same bytes may be sent again, because the ledger remembers digests.
@@ -38,6 +42,7 @@ from haulout.sequencer.attestation import Attestor
 from haulout.sequencer.errors import Inadmissible, LedgerBusy, LedgerStopping
 
 MAX_BLOCK_TRANSACTIONS = 500
+MAX_BLOCK_COMMANDS = 2_000
 MAX_BLOCK_BYTES = 1 << 20
 MAX_PENDING_TRANSACTIONS = 10_000
 MAX_PENDING_BYTES = 32 << 20
@@ -52,6 +57,7 @@ class _Pending:
 
     digest: Digest
     raw: bytes
+    n_commands: int
     done: asyncio.Future[TransactionResult]
 
 
@@ -112,13 +118,14 @@ class Sequencer:
             raise LedgerStopping
         now_ms = max(self._clock.now_ms(), self.head.time_ms)
         raw = bytes(transaction)
-        check_envelope(raw, now_ms=now_ms, chain_id=self.head.chain_id)  # the signature is verified once, in the block
+        # The signature is verified once, in the block.
+        signed = check_envelope(raw, now_ms=now_ms, chain_id=self.head.chain_id)
         digest = digest_of_bytes(raw)
         recorded = self.store.result(digest)
         if recorded is not None:
             self._counts["replays"] += 1
             return recorded
-        pending = self._waiting.get(raw) or self._enqueue(digest, raw)
+        pending = self._waiting.get(raw) or self._enqueue(digest, raw, len(signed.transaction.commands))
         return await _wait(pending.done, wait_ms)
 
     async def result(self, digest: Digest, *, wait_ms: int = 0) -> TransactionResult | None:
@@ -133,13 +140,13 @@ class Sequencer:
                 async with asyncio.timeout(left_us / 1_000_000):
                     await self.store.wait_beyond(self.head.height)
 
-    def _enqueue(self, digest: Digest, raw: bytes) -> _Pending:
+    def _enqueue(self, digest: Digest, raw: bytes, n_commands: int) -> _Pending:
         if len(self._queue) >= MAX_PENDING_TRANSACTIONS or self._queue_bytes + len(raw) > MAX_PENDING_BYTES:
             self._counts["busy"] += 1
             raise LedgerBusy(pending=len(self._queue), retry_after_ms=RETRY_AFTER_MS)
         done: asyncio.Future[TransactionResult] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_look_at_outcome)
-        pending = _Pending(digest, raw, done)
+        pending = _Pending(digest, raw, n_commands, done)
         self._waiting[raw] = pending
         self._queue.append(pending)
         self._queue_bytes += len(pending.raw)
@@ -181,12 +188,13 @@ class Sequencer:
 
     def _take_block(self) -> list[_Pending]:
         """The oldest transactions, as many as a block may hold."""
-        size_bytes = count = 0
+        size_bytes = n_commands = count = 0
         for pending in self._queue[:MAX_BLOCK_TRANSACTIONS]:
-            size_bytes += len(pending.raw)
-            if count and size_bytes > MAX_BLOCK_BYTES:
-                size_bytes -= len(pending.raw)
+            is_full = size_bytes + len(pending.raw) > MAX_BLOCK_BYTES
+            if count and (is_full or n_commands + pending.n_commands > MAX_BLOCK_COMMANDS):
                 break
+            size_bytes += len(pending.raw)
+            n_commands += pending.n_commands
             count += 1
         taken, self._queue = self._queue[:count], self._queue[count:]
         self._queue_bytes -= size_bytes

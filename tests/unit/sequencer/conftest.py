@@ -59,12 +59,20 @@ class Town:
     def address(self, name: str) -> bytes:
         return address_of(public_key(self.secrets[name]))
 
-    def transfer(self, amount_frost: int = 1, *, sender: str = "alice", to: str = "bob", nonce: int | None = None):
+    def transfer(
+        self,
+        amount_frost: int = 1,
+        *,
+        sender: str = "alice",
+        to: str = "bob",
+        nonce: int | None = None,
+        n_commands: int = 1,
+    ):
         number = next(self._nonce) if nonce is None else nonce
         signed = sign_transaction(
             self.secrets[sender],
             self.genesis.chain_id,
-            (Transfer(to=self.address(to), amount_frost=amount_frost),),
+            (Transfer(to=self.address(to), amount_frost=amount_frost),) * n_commands,
             nonce=number.to_bytes(16, "big"),
             valid_until_ms=self.clock.time_ms + 500_000,
         )

@@ -81,6 +81,18 @@ async def test_blocks_are_bounded_in_bytes(town, monkeypatch):
     await ledger.close()
 
 
+async def test_blocks_are_bounded_in_commands_so_that_refusals_cannot_make_them_slow(town, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BLOCK_COMMANDS", 5)
+    ledger = await town.sequencer()
+    for n_commands in (2, 3, 1, 7, 1):
+        await ledger.submit(town.transfer(n_commands=n_commands))
+    ledger.stop()
+    await ledger.run()
+    sizes = [len(ledger.store.block(height).transactions) for height in range(1, ledger.head.height + 1)]
+    assert sizes == [2, 1, 1, 1], "one that is over the bound by itself has a block of its own"
+    await ledger.close()
+
+
 async def test_a_full_queue_takes_nothing_more_and_says_when_to_come_back(town, monkeypatch):
     monkeypatch.setattr(module, "MAX_PENDING_TRANSACTIONS", 2)
     ledger = await town.sequencer()
