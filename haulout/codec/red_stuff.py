@@ -164,16 +164,21 @@ def encode_blob(
     geometry = geometry_of(len(data), n_shards, encoding)
     buffers = SliverBuffers.allocate(len(data), n_shards, encoding) if out is None else out
     check_buffers(buffers, len(data), n_shards, encoding)
-    memoryview(buffers.primary)[: len(data)] = memoryview(data).cast("B")
-    return encode_in_place(geometry, buffers, len(data))
+    return _encode_to_buffers(geometry, buffers, len(data), np.frombuffer(data, np.uint8))
 
 
 def encode_in_place(geometry: Geometry, buffers: SliverBuffers, size_bytes: int) -> EncodedBlob:
     """Encode the blob that stands at the start of the buffer of primary slivers; what follows it is overwritten."""
+    return _encode_to_buffers(geometry, buffers, size_bytes, None)
+
+
+def _encode_to_buffers(
+    geometry: Geometry, buffers: SliverBuffers, size_bytes: int, data: Symbols | None
+) -> EncodedBlob:
     primary = geometry.slivers(Axis.PRIMARY, buffers.primary)
     primary.reshape(-1)[size_bytes : geometry.matrix_bytes] = 0
     secondary = geometry.slivers(Axis.SECONDARY, buffers.secondary)
-    metadata = _encode(geometry, primary[: geometry.n_rows], secondary, size_bytes, repair_rows=primary)
+    metadata = _encode(geometry, primary[: geometry.n_rows], secondary, size_bytes, repair_rows=primary, data=data)
     return EncodedBlob(metadata.blob_id(), metadata, buffers)
 
 
@@ -219,7 +224,13 @@ def check_buffers(buffers: SliverBuffers, size_bytes: int, n_shards: int, encodi
 
 
 def _encode(
-    geometry: Geometry, rows: Symbols, columns: Symbols, size_bytes: int, *, repair_rows: Symbols | None
+    geometry: Geometry,
+    rows: Symbols,
+    columns: Symbols,
+    size_bytes: int,
+    *,
+    repair_rows: Symbols | None,
+    data: Symbols | None = None,
 ) -> BlobMetadata:
     """Expand rows and then all n columns, hash every symbol of the matrix once, and build the trees of both axes.
 
@@ -227,6 +238,7 @@ def _encode(
         rows: the matrix, (k1, k2, s).
         columns: gets the secondary slivers, (n, k1, s), or only those from k2 on.
         repair_rows: gets the primary slivers from k1 on, (n, k2, s); or None.
+        data: the blob, if it is not in `rows` yet.
     """
     n, k1, k2 = geometry.n_shards, geometry.n_rows, geometry.n_columns
     across, along = geometry.code(Axis.SECONDARY), geometry.code(Axis.PRIMARY)
@@ -235,17 +247,22 @@ def _encode(
     keep = None if repair_rows is None else repair_rows[k1:]
     primary, secondary = np.empty((2, n, DIGEST_BYTES), np.uint8)
 
+    row_bytes = k2 * geometry.symbol_size_bytes
+
     def expand_rows(some: slice) -> None:
+        if data is not None:
+            part = data[some.start * row_bytes : some.stop * row_bytes]
+            rows[some].reshape(-1)[: part.size] = part
         across.encode_symbols(rows[some].transpose(1, 0, 2), right[:, some])
 
     def build_row_trees(some: slice) -> None:
         primary[some] = compute_roots(leaves[:, some].transpose(1, 0, 2))
 
     with borrow(n, n, DIGEST_BYTES) as leaves:
+        parallel.run([partial(expand_rows, some) for some in across.batches(k1, geometry.symbol_size_bytes)])
         systematic = expanding(along, rows, secondary[:k2], keep=keep, copy=copy, leaves=leaves[:k2])
-        expansions = [partial(expand_rows, some) for some in across.batches(k1, geometry.symbol_size_bytes)]
-        parallel.run(expansions + systematic)
-        parallel.run(expanding(along, right.transpose(1, 0, 2), secondary[k2:], leaves=leaves[k2:]))
+        others = expanding(along, right.transpose(1, 0, 2), secondary[k2:], leaves=leaves[k2:])
+        parallel.run(systematic + others)
         parallel.run([partial(build_row_trees, slice(start, start + 64)) for start in range(0, n, 64)])
     return build_metadata(EncodingType.RS2, size_bytes, map(bytes, primary), map(bytes, secondary))
 

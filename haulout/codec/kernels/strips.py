@@ -52,6 +52,9 @@ _GAP_BYTES: Final = 64  # keeps rows a power of two apart out of the same cache 
 @njit("void(intp, intp, intp, intp, intp, intp, intp)", nogil=True, cache=True)
 def _pack_chunks(symbol, word_stride, full, start, stop, row, is_packing):
     """Move the chunks `start … stop` of one symbol index, all words counted through, to a row, or back."""
+    if word_stride == 64 * full:  # words without gaps are like one
+        symbol += 64 * start
+        full, start, stop = stop - start, 0, stop - start
     word, chunk = start // full, start % full
     at = row
     while start < stop:
