@@ -64,14 +64,14 @@ def blob_status(
 
 
 async def _blob_id_of(session: Session, file: Path | None) -> BlobId:
-    from haulout.cli.files import map_file
-    from haulout.codec import compute_blob_id
+    from haulout.cli.files import open_blob
+    from haulout.client.store import identify
 
     if file is None:
         raise AssertionError("checked with the options")
     n_shards = (await session.network.view.params()).n_shards
-    with map_file(file) as data:
-        blob_id, _ = await session.network.workers.run(compute_blob_id, data, n_shards)
+    with open_blob(file) as data:
+        blob_id, _ = await identify(session.network, data, n_shards)
     return blob_id
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 FILE_ARGUMENT = typer.Argument(..., metavar="FILE", help="The file to read.", show_default=False)
 FOLDER_ARGUMENT = typer.Argument(..., metavar="DIR", help="A folder that `encode` made.", show_default=False)
 N_SHARDS_OPTION = typer.Option(..., "--n-shards", help="Shards of the network; 4 to 1000.", show_default=False)
-ENCODING_OPTION = typer.Option("RS2", "--encoding", help="RS2, or RS8 for files that are too large for it.")
+ENCODING_OPTION = typer.Option(
+    None, "--encoding", help="RS2 or RS8; when left out, RS2 for what fits into it and RS8 beyond.", show_default=False
+)
 OUT_FOLDER_OPTION = typer.Option(..., "--out", metavar="DIR", help="Folder to make.", show_default=False)
 OUT_FILE_OPTION = typer.Option(..., "--out", metavar="FILE", help="File to write.", show_default=False)
 STRICT_OPTION = typer.Option(False, "--strict", help="Encode the result again and compare the blob id.")
@@ -94,7 +96,7 @@ def register(app: typer.Typer) -> None:
 def blob_id(
     file: Path = FILE_ARGUMENT,
     n_shards: int = N_SHARDS_OPTION,
-    encoding: str = ENCODING_OPTION,
+    encoding: str | None = ENCODING_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Compute the blob id of a file without storing it."""
@@ -102,8 +104,7 @@ def blob_id(
     from haulout.cli.sliver_folder import PositionedFile, ScratchFile
     from haulout.codec import large
 
-    encoding_type = EncodingType.parse(encoding)
-    size_bytes = measure_file(file, n_shards, encoding_type)
+    size_bytes, encoding_type = measure_file(file, n_shards, encoding)
     load_kernels_for_command(size_bytes, n_shards)
     with (
         PositionedFile(file) as source,
@@ -120,13 +121,12 @@ def encode(
     file: Path = FILE_ARGUMENT,
     n_shards: int = N_SHARDS_OPTION,
     out: Path = OUT_FOLDER_OPTION,
-    encoding: str = ENCODING_OPTION,
+    encoding: str | None = ENCODING_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Encode a file into a folder of metadata and sliver pairs."""
-    encoding_type = EncodingType.parse(encoding)
     check_folder_is_free(out)
-    size_bytes = measure_file(file, n_shards, encoding_type)
+    size_bytes, encoding_type = measure_file(file, n_shards, encoding)
     load_kernels_for_command(size_bytes, n_shards)
     metadata = encode_file(file, size_bytes, n_shards, encoding_type, out)
     _answer({**describe(metadata), "file": str(file), "out": str(out)}, as_json=as_json)
@@ -189,8 +189,8 @@ def describe(metadata: BlobMetadata) -> dict[str, Any]:
     }
 
 
-def measure_file(file: Path, n_shards: int, encoding: EncodingType) -> int:
-    """The bytes of a readable file that the network could hold.
+def measure_file(file: Path, n_shards: int, encoding: str | None) -> tuple[int, EncodingType]:
+    """The bytes of a readable file that the network could hold, and the encoding that is named or chosen for it.
 
     Raises:
         InvalidField: not a readable file, or no such network.
@@ -198,14 +198,16 @@ def measure_file(file: Path, n_shards: int, encoding: EncodingType) -> int:
     """
     from haulout.codec import sizes
 
-    sizes.check_shard_count(n_shards, encoding)
+    named = None if encoding is None else EncodingType.parse(encoding)
+    sizes.check_shard_count(n_shards, named or EncodingType.RS2)
     try:
         with file.open("rb") as opened:
             size_bytes = os.fstat(opened.fileno()).st_size
     except OSError as e:
         raise InvalidField(field="FILE", problem=f"cannot read {file}: {e.strerror}") from e
-    sizes.symbol_size_bytes(size_bytes, n_shards, encoding)
-    return size_bytes
+    chosen = sizes.choose_encoding(size_bytes, n_shards, named)
+    sizes.symbol_size_bytes(size_bytes, n_shards, chosen)
+    return size_bytes, chosen
 
 
 def check_folder_is_free(out: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 
 # Blob ids may begin with a dash.
 ID_FIRST = {"ignore_unknown_options": True}
-CHUNK_BYTES = 8 << 20
 EXIT_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 
 
@@ -46,37 +48,44 @@ def read(
     wanted = parse_blob_id(blob_id)
 
     async def work(session: Session) -> None:
-        from haulout.client.read import read_blob
+        from haulout.client.read import read_metadata, stream_blob
         from haulout.codec import ConsistencyCheck
 
         check = ConsistencyCheck.STRICT if strict else ConsistencyCheck.SKIP if skip else ConsistencyCheck.DEFAULT
-        with await read_blob(session.network, wanted, check=check) as blob:
-            _deliver(blob_id_text(wanted), blob.data, out, as_json=as_json)
+        metadata = await read_metadata(session.network, wanted)
+        stream = stream_blob(session.network, wanted, metadata, check=check)
+        async with contextlib.aclosing(stream) as chunks:
+            if out is not None:
+                await _write_file(blob_id_text(wanted), chunks, metadata.unencoded_length, out, as_json=as_json)
+            elif as_json:
+                data = b"".join([chunk async for chunk in chunks])
+                print_json({"blobId": blob_id_text(wanted), "blob": base64.b64encode(data).decode()})
+            else:
+                async for chunk in chunks:
+                    _write_out(chunk)
 
     run_session(directory, work)
 
 
-def _deliver(blob_id: str, data: memoryview, out: Path | None, *, as_json: bool) -> None:
-    if out is not None:
-        from haulout.cli.files import write_file
+async def _write_file(blob_id: str, chunks: AsyncIterator[bytes], size_bytes: int, out: Path, *, as_json: bool) -> None:
+    from haulout.cli.files import write_draft
+    from haulout.cli.progress import byte_bar
 
-        write_file(out, data)
-        if as_json:
-            print_json({"out": str(out), "blobId": blob_id})
-        else:
-            sys.stderr.write(f"haulout: {bytes_text(len(data))} written to {out}\n")
-    elif as_json:
-        import base64
-
-        print_json({"blobId": blob_id, "blob": base64.b64encode(data).decode()})
+    done = 0
+    with write_draft(out) as write, byte_bar(out.name, size_bytes) as on_progress:
+        async for chunk in chunks:
+            write(chunk)
+            done += len(chunk)
+            on_progress(done)
+    if as_json:
+        print_json({"out": str(out), "blobId": blob_id})
     else:
-        _write_out(data)
+        sys.stderr.write(f"haulout: {bytes_text(size_bytes)} written to {out}\n")
 
 
-def _write_out(data: memoryview) -> None:
+def _write_out(data: bytes) -> None:
     try:
-        for start in range(0, len(data), CHUNK_BYTES):
-            sys.stdout.buffer.write(data[start : start + CHUNK_BYTES])
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         # Nobody reads on; what is left in the buffer must not fail a second time at exit.

@@ -33,14 +33,17 @@ def store(
         False, "--ignore-resources", help="Buy everything: extend nothing, leave storage that you own alone."
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Tell id, sizes and cost; store and pay nothing."),
-    encoding: str = typer.Option("RS2", help="The encoding: RS2."),
+    encoding: str | None = typer.Option(
+        None, help="RS2 or RS8; when left out, RS2 for what fits into it and RS8 beyond.", show_default=False
+    ),
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Store files as blobs. Stopped or failed, the same command goes on where it was and pays nothing twice."""
     from haulout.cli.session import run_session
 
-    n_epochs, encoding_number = _parse_epochs(epochs), _parse_encoding(encoding)
+    n_epochs = _parse_epochs(epochs)
+    encoding_number = None if encoding is None else _parse_encoding(encoding)
 
     async def work(session: Session) -> int:
         from haulout.client.store import StoreRequest
@@ -52,7 +55,7 @@ def store(
             deletable=not permanent,
             force=force,
             reuse_resources=not ignore_resources,
-            encoding=EncodingType(encoding_number),
+            encoding=None if encoding_number is None else EncodingType(encoding_number),
         )
         return await _store_files(session, files, request, dry_run=dry_run, as_json=as_json)
 
@@ -105,11 +108,11 @@ async def _store_files(
 
 
 async def _store_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
-    from haulout.cli.files import map_file
+    from haulout.cli.files import open_blob
     from haulout.client import documents
     from haulout.client.store import store_blob
 
-    with map_file(path) as data, _progress_bar(path.name) as on_progress:
+    with open_blob(path) as data, _progress_bar(path.name) as on_progress:
         result = await store_blob(session.network, session.wallet, data, request, on_progress=on_progress)
         size_bytes = len(data)
     if not as_json:
@@ -149,20 +152,19 @@ def _operation_text(operation: str) -> str:
 
 async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
     """What storing a file would give and cost; upstream's `storageCost` is the whole cost, and so is ours."""
-    from haulout.cli.files import map_file
+    from haulout.cli.files import open_blob
     from haulout.client.registration import propose
-    from haulout.client.store import check_request
-    from haulout.codec import compute_blob_id, sizes
-    from haulout.primitives import EncodingType, blob_id_text, frost_text
+    from haulout.client.store import check_request, identify
+    from haulout.codec import sizes
+    from haulout.primitives import blob_id_text, frost_text
 
     view = session.network.view
     params = await view.params()
     check_request(request, params)
-    encoding = request.encoding or EncodingType.RS2
-    with map_file(path) as data:
-        size_bytes = len(data)
-        encoded_bytes = sizes.encoded_length(size_bytes, params.n_shards, encoding)
-        blob_id, _ = await session.network.workers.run(compute_blob_id, data, params.n_shards, encoding=encoding)
+    with open_blob(path) as data:
+        size_bytes = data.size_bytes
+        blob_id, encoding = await identify(session.network, data, params.n_shards, request.encoding)
+    encoded_bytes = sizes.encoded_length(size_bytes, params.n_shards, encoding)
     plan = await propose(view, session.wallet.address, blob_id, encoded_bytes, request)
     if not as_json:
         sys.stdout.write(

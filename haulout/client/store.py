@@ -28,7 +28,7 @@ from haulout.client.striped_blob import StripedBlob, prepare_striped
 from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
-from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, encode_blob
+from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, compute_blob_id, encode_blob
 from haulout.errors import BlobTooLarge, HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob, Params
@@ -130,6 +130,22 @@ async def store_blob(
         on_progress(Progress("encoding", size_bytes, size_bytes))
         async with network.storing(encoded.blob_id):
             return await _store_encoded(network, wallet, encoded, request, on_progress)
+
+
+async def identify(
+    network: Network, data: Buffer | BlobFile, n_shards: int, named: EncodingType | None = None
+) -> tuple[BlobId, EncodingType]:
+    """The id that a blob would be stored under, and with which encoding.
+
+    Raises:
+        BlobTooLarge, ShardCountOutOfRange: it could not be.
+    """
+    encoding = sizes.choose_encoding(len(data), n_shards, named)
+    if encoding is EncodingType.RS8:
+        return (await prepare_striped(network, data, n_shards, lambda _: None)).blob_id, encoding
+    with buffer_of(data) as buffer:
+        blob_id, _ = await network.workers.run(compute_blob_id, buffer, n_shards)
+    return blob_id, encoding
 
 
 def check_request(request: StoreRequest, params: Params) -> None:

@@ -6,34 +6,39 @@ from pathlib import Path
 
 import pytest
 
-from haulout.cli.files import map_file, write_file
+from haulout.cli.files import open_blob, write_draft
 from haulout.errors import InvalidField
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 100])
 def test_what_is_written_is_mapped(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
-    write_file(path, memoryview(content))
-    with map_file(path) as data:
-        assert bytes(data) == content
+    with write_draft(path) as write:
+        write(content[:100])
+        write(content[100:])
+    with open_blob(path) as data, data.mapped() as view:
+        assert bytes(view) == content
+        part = bytearray(len(content) // 2)
+        data.read_into(len(content) // 4, memoryview(part))
+        assert part == content[len(content) // 4 :][: len(part)]
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_missing_file_is_the_callers_mistake(tmp_path: Path) -> None:
-    with pytest.raises(InvalidField, match="No such file"), map_file(tmp_path / "file"):
+    with pytest.raises(InvalidField, match="No such file"), open_blob(tmp_path / "file"):
         pass
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "kept").touch()
-    with pytest.raises(InvalidField, match="cannot be written"):
-        write_file(tmp_path / "out", memoryview(b"x"))
+    with pytest.raises(InvalidField, match="cannot be written"), write_draft(tmp_path / "out") as write:
+        write(b"x")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_errors_of_the_body_are_not_the_files(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    with pytest.raises(KeyError), map_file(path):
+    with pytest.raises(KeyError), open_blob(path):
         raise KeyError

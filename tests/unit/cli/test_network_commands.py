@@ -17,7 +17,7 @@ from haulout import codec
 from haulout.cli.main import main
 from haulout.cli.session import ClientDocument, Session
 from haulout.embedded.folder import NetworkFolder
-from haulout.primitives import blob_id_text
+from haulout.primitives import EncodingType, blob_id_text
 
 _spec = importlib.util.spec_from_file_location("client_world", Path(__file__).parents[1] / "client" / "conftest.py")
 assert _spec is not None and _spec.loader is not None
@@ -158,6 +158,27 @@ def test_read_as_json(shell: Shell) -> None:
     shell.stored()
     document = shell.json("read", BLOB_ID)
     assert (document["blobId"], base64.b64decode(document["blob"])) == (BLOB_ID, DATA)
+
+
+@pytest.mark.parametrize(("size", "options"), [(2_000, ["--encoding", "rs8"]), (1_900_000, [])])
+def test_a_blob_in_stripes_is_quoted_stored_found_and_read(
+    shell: Shell, tmp_path: Path, size: int, options: list[str]
+) -> None:
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    blob_id = blob_id_text(codec.compute_blob_id(data, 10, encoding=EncodingType.RS8)[0])
+    film = tmp_path / "long.mp4"
+    film.write_bytes(data)
+    [quote] = shell.json("store", str(film), "--epochs", "5", "--dry-run", *options)
+    assert (quote["blobId"], quote["encodingType"]) == (blob_id, "RS8")
+    [document] = shell.json("store", str(film), "--epochs", "5", *options)
+    created = document["blobStoreResult"]["newlyCreated"]
+    assert (created["blobObject"]["blobId"], created["cost"]) == (blob_id, quote["storageCost"])
+    target = tmp_path / "out"
+    shell.json("read", blob_id, "--out", str(target), "--strict-consistency-check")
+    assert target.read_bytes() == data
+    assert base64.b64decode(shell.json("read", blob_id)["blob"]) == data
+    if not options:
+        assert shell.json("blob-status", "--file", str(film))["blobId"] == blob_id
 
 
 def test_read_of_an_unknown_blob(shell: Shell) -> None:

@@ -188,8 +188,9 @@ def test_a_file_beyond_the_limit_is_refused_before_it_is_read(run: Run, tmp_path
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(BlobTooLarge):
-        run("blob-id", sparse, "--n-shards", 10)
+    for options in (("--n-shards", 10, "--encoding", "RS2"), ("--n-shards", 300)):
+        with pytest.raises(BlobTooLarge):
+            run("blob-id", sparse, *options)
 
 
 def test_refuses_files_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
