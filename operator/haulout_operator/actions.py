@@ -105,6 +105,33 @@ class StakeNode:
     amount_frost: int
 
 
+@dataclass(frozen=True, slots=True)
+class RequestLeave:
+    """Ask the ledger to let a node go, as the treasury that governs it."""
+
+    subject: Subject
+    node: str
+    node_id: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawStake:
+    """Take a stake back into the treasury."""
+
+    subject: Subject
+    node: str
+    stake: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceEpoch:
+    """Do what is left of an epoch now; on networks with manual epochs."""
+
+    subject: Subject
+    epoch: int
+
+
 Action = (
     Apply
     | Create
@@ -116,6 +143,9 @@ Action = (
     | CreateGenesis
     | RegisterNode
     | StakeNode
+    | RequestLeave
+    | WithdrawStake
+    | AdvanceEpoch
 )
 
 
@@ -126,7 +156,13 @@ def describe(action: Action) -> str:
             return f"{type(action).__name__} {manifest['kind']}/{manifest['metadata']['name']}"
         case Delete(kind=kind, name=name):
             return f"Delete {kind}/{name}"
-        case CreateNodeKeys(node=node) | RegisterNode(node=node) | StakeNode(node=node):
+        case (
+            CreateNodeKeys(node=node)
+            | RegisterNode(node=node)
+            | StakeNode(node=node)
+            | RequestLeave(node=node)
+            | WithdrawStake(node=node)
+        ):
             return f"{type(action).__name__} {node}"
         case CreateWallet(name=name):
             return f"CreateWallet {name}"

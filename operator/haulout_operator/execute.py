@@ -8,10 +8,11 @@ from typing import Any
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
-from haulout.ports import Clock, Rng
+from haulout.ports import Clock, Ledger, Rng
 from haulout_operator.actions import (
     Action,
     AddFinalizer,
+    AdvanceEpoch,
     Apply,
     Create,
     CreateGenesis,
@@ -20,7 +21,9 @@ from haulout_operator.actions import (
     Delete,
     DropFinalizer,
     RegisterNode,
+    RequestLeave,
     StakeNode,
+    WithdrawStake,
     describe,
 )
 from haulout_operator.genesis import FirstAccounts, FirstNode, build_network_genesis, problem_of
@@ -38,7 +41,8 @@ from haulout_operator.manifests.ledger import build_genesis_map
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.names import FINALIZER, keys_name, node_address, treasury_name
 from haulout_operator.observed import Observed, Subject
-from haulout_operator.planning.network import place_of, wallet_names
+from haulout_operator.planning.network import wallet_names
+from haulout_operator.planning.place import place_of
 
 log = get_logger("operator")
 
@@ -94,11 +98,24 @@ class Executor:
                 await self._found(observed, action)
             case RegisterNode(node=node, capacity_bytes=capacity):
                 await self._register(observed, node, capacity)
+            case StakeNode() | RequestLeave() | WithdrawStake() | AdvanceEpoch():
+                await self._ask_ledger(observed, action)
+
+    async def _ask_ledger(
+        self, observed: Observed, action: StakeNode | RequestLeave | WithdrawStake | AdvanceEpoch
+    ) -> None:
+        ledger, genesis = self._desk.of(observed.network.name, observed.namespace), observed.genesis
+        assert genesis is not None
+        treasury = await self._treasury(observed)
+        match action:
             case StakeNode(node_id=node_id, amount_frost=amount):
-                ledger = self._desk.of(observed.network.name, namespace)
-                assert observed.genesis is not None
-                treasury = await self._treasury(observed)
-                await self._desk.stake(ledger, observed.genesis, treasury, node_id=node_id, amount_frost=amount)
+                await self._desk.stake(ledger, genesis, treasury, node_id=node_id, amount_frost=amount)
+            case RequestLeave(node_id=node_id, epoch=epoch):
+                await self._desk.request_leave(ledger, genesis, treasury, node_id=node_id, epoch=epoch)
+            case WithdrawStake(stake=stake):
+                await self._desk.withdraw(ledger, genesis, treasury, stake=stake)
+            case AdvanceEpoch(epoch=epoch):
+                await self._desk.advance_epoch(ledger, genesis, treasury, epoch=epoch)
 
     async def _create(self, manifest: Manifest) -> None:
         try:
@@ -152,6 +169,18 @@ class Executor:
             address=node_address(node, observed.namespace),
             capacity_bytes=capacity_bytes,
         )
+
+    def ledger_of(self, observed: Observed) -> Ledger:
+        """The network's ledger."""
+        return self._desk.of(observed.network.name, observed.namespace)
+
+    async def treasury_of(self, observed: Observed) -> bytes:
+        """The secret of the account that governs the nodes.
+
+        Raises:
+            HauloutError: it is not there, or cannot be read.
+        """
+        return await self._treasury(observed)
 
     async def _treasury(self, observed: Observed) -> bytes:
         return read_wallet(await self._secret(observed, treasury_name(observed.network.name)))

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from haulout import bcs
 from haulout.account.wallet import Wallet
 from haulout.chain.block import TransactionResult
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.ledger import keys, queries
-from haulout.ledger.commands import Command, RegisterNode, Stake
+from haulout.ledger.commands import AdvanceEpoch, Command, Existing, RegisterNode, RequestLeave, Stake, Withdraw
 from haulout.ledger.genesis import (
     DEFAULT_COMMISSION_BPS,
     DEFAULT_STORAGE_PRICE_FROST,
     DEFAULT_WRITE_PRICE_FROST,
     Genesis,
 )
-from haulout.ledger.state import HandOver, Phase
+from haulout.ledger.state import ObjectKind, Phase
 from haulout.ports import Clock, Ledger, NodeTransport, Rng
 from haulout_operator.identity import NodeKeys, address_of
 from haulout_operator.names import ledger_address, node_address
-from haulout_operator.observed import LedgerFacts, LedgerNode
+from haulout_operator.observed import LedgerFacts, LedgerNode, NodeReport
 
 PAGE_ROWS = 1_000
+PAGE_KEYS = 100
 PHASES = {Phase.DONE: "Done", Phase.VOTED: "Voted", Phase.SYNC: "Sync"}
 
 
@@ -70,12 +70,14 @@ class LedgerDesk:
             self._ledgers[address] = self._connect(address)
         return self._ledgers[address]
 
-    async def height_of(self, node: str, namespace: str) -> int | None:
-        """The block that a node has executed, or None when it does not answer."""
+    async def report_of(self, node: str, namespace: str) -> NodeReport | None:
+        """What a node says of itself, or None when it does not answer."""
         try:
-            return (await self._transport.connect(node_address(node, namespace)).health()).height
+            told = await self._transport.connect(node_address(node, namespace)).health()
         except HauloutError:
             return None
+        holds = len({*told.shards, *told.gaining, *told.giving})
+        return NodeReport(node_id=told.node_id, height=told.height, epoch=told.epoch, holds=holds)
 
     async def register(
         self, ledger: Ledger, genesis: Genesis, treasury: bytes, node: NodeKeys, *, address: str, capacity_bytes: int
@@ -85,7 +87,7 @@ class LedgerDesk:
         Raises:
             HauloutError: the ledger refuses it, or does not answer.
         """
-        facts = queries.system(Rows(await _read(ledger, [keys.SYSTEM])))
+        facts = queries.system(Rows(await read_rows(ledger, [keys.SYSTEM])))
         command = RegisterNode(
             name=node.name,
             addresses=(address,),
@@ -110,6 +112,34 @@ class LedgerDesk:
         """
         return await self._execute(ledger, genesis, treasury, [Stake(node_id=node_id, amount_frost=amount_frost)])
 
+    async def request_leave(
+        self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, node_id: bytes, epoch: int
+    ) -> TransactionResult:
+        """Ask the ledger to let a node go.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        return await self._execute(ledger, genesis, treasury, [RequestLeave(node_id=node_id, expected_epoch=epoch)])
+
+    async def withdraw(self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, stake: bytes) -> TransactionResult:
+        """Take a stake back.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        return await self._execute(ledger, genesis, treasury, [Withdraw(staked=Existing(stake))])
+
+    async def advance_epoch(
+        self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, epoch: int
+    ) -> TransactionResult:
+        """Do what is left of an epoch now.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        return await self._execute(ledger, genesis, treasury, [AdvanceEpoch(expected_epoch=epoch)])
+
     async def _execute(
         self, ledger: Ledger, genesis: Genesis, secret: bytes, commands: Sequence[Command]
     ) -> TransactionResult:
@@ -121,21 +151,25 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
     """Where the ledger stands.
 
     Args:
-        treasury: address of the account whose balance is told, None when it is not known.
+        treasury: address of the account whose balance and stakes are told, None when it is not known.
 
     Raises:
         HauloutError: it does not answer, or answers nonsense.
     """
-    status = await ledger.status()
     wanted = [keys.PARAMS, keys.SYSTEM, keys.STAKING]
     if treasury is not None:
         wanted.append(keys.account(treasury))
-    rows = Rows(await _read(ledger, wanted))
+    rows = Rows(await read_rows(ledger, wanted))
     params, system, staking = queries.params(rows), queries.system(rows), queries.staking(rows)
-    committee_rows = Rows(await _read(ledger, [keys.SYSTEM, keys.committee(system.epoch)]))
-    nodes = Rows(await _scan(ledger, keys.NODE))
-    moves: list[HandOver] = [bcs.decode(HandOver, value) for value in (await _scan(ledger, keys.HAND_OVER)).values()]
-    shards = {member.node_id: member.shards for member in queries.committee(committee_rows, system.epoch).members}
+    both = Rows(await read_rows(ledger, [keys.committee(system.epoch), keys.committee(system.epoch + 1)]))
+    shards = {member.node_id: member.shards for member in queries.committee(both, system.epoch).members}
+    following = queries.find_committee(both, system.epoch + 1)
+    chosen = set() if following is None else {member.node_id for member in following.members}
+    nodes = Rows(await _scan(ledger, keys.table_range(keys.NODE)))
+    hand_overs = Rows(await _scan(ledger, keys.table_range(keys.HAND_OVER)))
+    open_ones = list(queries.open_hand_overs(hand_overs))
+    moves = list(queries.hand_overs_of_epoch(hand_overs, system.epoch))
+    stakes = await _read_stakes(ledger, treasury)
     facts: dict[str, LedgerNode] = {}
     for node_id, node in queries.nodes(nodes):
         facts[node.name] = LedgerNode(
@@ -145,11 +179,15 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
             is_leaving=node.leaving,
             stake_frost=node.balance_frost + sum(node.pending_stake.values()),
             shards=shards.get(node_id, ()),
-            open_hand_overs=sum(move.from_node == node_id and not move.done for move in moves),
+            is_next=node_id in chosen,
+            open_hand_overs=sum(move.from_node == node_id for move in open_ones),
+            stakes=tuple(stake for stake, target in stakes if target == node_id),
         )
+    status = await ledger.status()  # after the rows: what it says is attested covers them when it covers its head
     return LedgerFacts(
         chain_id=params.chain_id,
         height=status.head.height,
+        attested_height=0 if status.finality is None else status.finality.attested,
         protocol_version=system.protocol_version,
         epoch=system.epoch,
         phase=PHASES[staking.phase],
@@ -158,6 +196,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
         is_forced=staking.forced,
         synced_weight=staking.sync_weight,
         n_shards=params.n_shards,
+        is_manual=params.manual_epochs,
         treasury_frost=0 if treasury is None else queries.balance(rows, treasury),
         nodes=facts,
         moves_total=len(moves),
@@ -165,10 +204,24 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
     )
 
 
-async def _scan(ledger: Ledger, table: bytes) -> dict[bytes, bytes]:
-    """All rows of a table, page by page."""
+async def _read_stakes(ledger: Ledger, owner: bytes | None) -> list[tuple[bytes, bytes]]:
+    """Object and node of every stake that an account owns."""
+    if owner is None:
+        return []
+    owned = Rows(await _scan(ledger, keys.owned_range(owner, ObjectKind.STAKED_WAL)))
+    ids = list(queries.owned_ids(owned, owner, ObjectKind.STAKED_WAL))
     rows: dict[bytes, bytes] = {}
-    start, end = keys.table_range(table)
+    for at in range(0, len(ids), PAGE_KEYS):
+        rows |= await read_rows(ledger, [keys.staked_wal(one) for one in ids[at : at + PAGE_KEYS]])
+    view = Rows(rows)
+    found = [(object_id, queries.staked_wal(view, object_id)) for object_id in ids]
+    return [(object_id, staked.node_id) for object_id, staked in found if staked is not None]
+
+
+async def _scan(ledger: Ledger, key_range: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+    """All rows of a range, page by page."""
+    rows: dict[bytes, bytes] = {}
+    start, end = key_range
     while True:
         page = await ledger.scan(start, end, limit=PAGE_ROWS)
         rows.update(page)
@@ -177,6 +230,7 @@ async def _scan(ledger: Ledger, table: bytes) -> dict[bytes, bytes]:
         start = page[-1][0] + b"\x00"
 
 
-async def _read(ledger: Ledger, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
+async def read_rows(ledger: Ledger, wanted: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Rows that exist, of those asked for; not verified."""
     answer = await ledger.read(wanted)
     return {entry.key: entry.value for entry in answer.entries if entry.value is not None}

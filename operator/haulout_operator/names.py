@@ -19,11 +19,13 @@ POOL_LABEL = f"{GROUP}/pool"
 NODE_LABEL = f"{GROUP}/node"
 SERIAL_LABEL = f"{GROUP}/serial"
 ROLE_LABEL = f"{GROUP}/role"
+RELEASED_LABEL = f"{GROUP}/released"
 MANAGED_BY = {"app.kubernetes.io/managed-by": FIELD_MANAGER}
 
 FINALIZER = f"{GROUP}/safe-removal"
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 FORCE_REMOVE_ANNOTATION = f"{GROUP}/force-remove"
+ADVANCE_ANNOTATION = f"{GROUP}/advance-epoch"
 CONTENT_ANNOTATION = f"{GROUP}/content"
 
 GRPC_PORT = 9000

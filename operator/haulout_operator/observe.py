@@ -20,7 +20,7 @@ from haulout_operator.models.base import API_VERSION, Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import NETWORK_LABEL, genesis_name, keys_name, treasury_name
-from haulout_operator.observed import LedgerFacts, Observed, PodFacts, Resource, Subject
+from haulout_operator.observed import LedgerFacts, NodeReport, Observed, PodFacts, Resource, Subject
 from haulout_operator.planning.network import wallet_names
 
 CHILDREN = (
@@ -93,7 +93,7 @@ class Observer:
         names = [*wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
         secrets = await self._find_secrets(memory, names)
         ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
-        heights = await self._ask_nodes(my_nodes, pods, ledger)
+        reports = await self._ask_nodes(my_nodes, pods, ledger)
         observed = Observed(
             namespace=self._namespace,
             default_image=self._default_image,
@@ -109,7 +109,7 @@ class Observer:
             genesis_problem=genesis_problem,
             ledger=ledger,
             ledger_problem=ledger_problem,
-            node_heights=heights,
+            reports=reports,
             failures=failures,
         )
         return Sight(observed, unreadable)
@@ -140,18 +140,15 @@ class Observer:
 
     async def _ask_nodes(
         self, nodes: Iterable[Resource[StorageNodeSpec]], pods: Sequence[Manifest], ledger: LedgerFacts | None
-    ) -> dict[str, int]:
-        """Heights of nodes that may be staked: registered, ready, without stake."""
+    ) -> dict[str, NodeReport]:
+        """Reports of nodes that may be staked (registered, ready, without stake) and of those on their way out."""
         if ledger is None:
             return {}
         ready = {pod.node for pod in map(read_pod, pods) if pod.is_ready}
-        waiting = [
-            node.name
-            for node in nodes
-            if node.name in ready and (known := ledger.nodes.get(node.name)) is not None and not known.stake_frost
-        ]
-        heights = await asyncio.gather(*(self._desk.height_of(name, self._namespace) for name in waiting))
-        return {name: height for name, height in zip(waiting, heights, strict=True) if height is not None}
+        known = [node for node in nodes if node.name in ready and node.name in ledger.nodes]
+        asked = [node.name for node in known if node.is_deleting or not ledger.nodes[node.name].stake_frost]
+        told = await asyncio.gather(*(self._desk.report_of(name, self._namespace) for name in asked))
+        return {name: report for name, report in zip(asked, told, strict=True) if report is not None}
 
 
 def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:

@@ -73,7 +73,9 @@ class LedgerNode:
     is_leaving: bool
     stake_frost: int  # active and pending
     shards: tuple[int, ...]  # in the current committee
+    is_next: bool = False  # chosen for the next committee
     open_hand_overs: int = 0  # shards that it still has to hand over
+    stakes: tuple[bytes, ...] = ()  # object ids of what the treasury has staked in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class LedgerFacts:
 
     chain_id: bytes
     height: int
+    attested_height: int  # up to which n - f shards have signed what they executed
     protocol_version: int
     epoch: int
     phase: str  # Done, Voted or Sync
@@ -90,10 +93,21 @@ class LedgerFacts:
     is_forced: bool
     synced_weight: int
     n_shards: int
+    is_manual: bool  # epochs change only when somebody asks
     treasury_frost: int
     nodes: Mapping[str, LedgerNode]  # by name
     moves_total: int = 0
     moves_done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node says of itself."""
+
+    node_id: bytes
+    height: int
+    epoch: int
+    holds: int  # shards that it owns, gains or has still to give
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +128,7 @@ class Observed:
     genesis_problem: str
     ledger: LedgerFacts | None
     ledger_problem: str
-    node_heights: Mapping[str, int]  # block height that an unstaked node has reached
+    reports: Mapping[str, NodeReport]  # of nodes that may be staked, and of those on their way out
     failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
 
     def nodes_of(self, pool: str) -> list[Resource[StorageNodeSpec]]:

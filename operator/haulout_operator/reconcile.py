@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
 from haulout.ports import Clock, Rng
+from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
 from haulout_operator.genesis import problem_of
-from haulout_operator.kube import Kube, Manifest
+from haulout_operator.kube import Kube, Manifest, ObjectMissing
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.observe import Observer, Sight
-from haulout_operator.observed import Subject
+from haulout_operator.observed import Observed, Subject
 from haulout_operator.planning.plan import Plan, plan
 from haulout_operator.statuses.conditions import Fact, merge_conditions
 from haulout_operator.statuses.network import compute_network_status, is_paused
@@ -46,6 +47,7 @@ class Reconciler:
         kube: Kube,
         observer: Observer,
         executor: Executor,
+        epochs: EpochController,
         *,
         namespace: str,
         clock: Clock,
@@ -55,6 +57,7 @@ class Reconciler:
         self._kube = kube
         self._observer = observer
         self._executor = executor
+        self._epochs = epochs
         self._namespace = namespace
         self._clock = clock
         self._rng = rng
@@ -83,6 +86,7 @@ class Reconciler:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._epochs.close()
 
     async def _serve(self, network: str) -> None:
         """Rounds of one network for as long as it exists."""
@@ -135,14 +139,30 @@ class Reconciler:
         """
         sight = await self._observer.look(network, failures)
         if sight is None:
+            await self._epochs.stop(network)
             await self._release_orphans(network)
             return None
         observed = sight.observed
         planned = plan(observed)
         actions = () if is_paused(observed) else planned.actions
         failed = await self._executor.run(observed, actions)
+        await self._drive_epochs(observed)
         await self._tell(sight, planned)
         return failed, bool(actions)
+
+    async def _drive_epochs(self, observed: Observed) -> None:
+        """Epochs go on as long as the network is there; pausing the operator does not pause them."""
+        name = observed.network.name
+        if observed.ledger is None or observed.genesis is None or observed.ledger.is_manual:
+            return
+        if self._epochs.drives(name):
+            return
+        try:
+            treasury = await self._executor.treasury_of(observed)
+        except HauloutError as e:
+            log.warning("nobody to drive epochs as", network=name, problem=problem_of(e))
+            return
+        self._epochs.start(name, observed.genesis, self._executor.ledger_of(observed), treasury)
 
     async def _release_orphans(self, network: str) -> None:
         """A StorageNode whose network is gone has nothing to wait for."""
@@ -191,6 +211,8 @@ class Reconciler:
         try:
             await self._kube.apply_status(body)
             self._written[subject] = wanted
+        except ObjectMissing:
+            return  # it was let go of in this round
         except HauloutError as e:
             log.warning("status not written", subject=f"{subject.kind}/{subject.name}", problem=problem_of(e))
 

@@ -22,6 +22,7 @@ from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
 from haulout_operator import handlers
 from haulout_operator.bootstrap import install, read_manifests
+from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
 from haulout_operator.kube import Kube
 from haulout_operator.ledger import LedgerDesk
@@ -69,8 +70,9 @@ async def run_operator(settings: OperatorSettings) -> None:
         desk = LedgerDesk(connect=connect, transport=transport, scheme=scheme, clock=clock, rng=rng)
         observer = Observer(kube, desk, clock, namespace=settings.namespace, default_image=settings.default_image)
         executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng)
+        epochs = EpochController(clock=clock, rng=rng, registry=registry)
         reconciler = Reconciler(
-            kube, observer, executor, namespace=settings.namespace, clock=clock, rng=rng, registry=registry
+            kube, observer, executor, epochs, namespace=settings.namespace, clock=clock, rng=rng, registry=registry
         )
         stack.push_async_callback(reconciler.close)
 

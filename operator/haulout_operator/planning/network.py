@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulout_operator.actions import (
     Action,
     AddFinalizer,
+    AdvanceEpoch,
     Apply,
     CreateGenesis,
     CreateWallet,
@@ -13,11 +14,12 @@ from haulout_operator.actions import (
     GenesisNode,
 )
 from haulout_operator.genesis import capacity_of, smallest_committee, stake_of
-from haulout_operator.manifests.common import Manifest, Owner, Place
+from haulout_operator.manifests.common import Manifest, Owner
 from haulout_operator.manifests.ledger import build_ledger
 from haulout_operator.manifests.policies import build_disruption_budget, build_network_policies
 from haulout_operator.manifests.services import build_gateway, build_graphql
 from haulout_operator.names import (
+    ADVANCE_ANNOTATION,
     NETWORK_LABEL,
     ROLE_LABEL,
     component_name,
@@ -30,13 +32,9 @@ from haulout_operator.observed import Observed
 from haulout_operator.observed import labels_of as live_labels
 from haulout_operator.planning.budget import min_available_pods
 from haulout_operator.planning.drift import needs_apply
+from haulout_operator.planning.leaving import counts_toward_replicas
 from haulout_operator.planning.node import wants_volume
-from haulout_operator.planning.pool import counts_toward_replicas
-
-
-def place_of(observed: Observed) -> Place:
-    """Where the network's children go."""
-    return Place(observed.namespace, observed.network.name, observed.network.spec, observed.default_image)
+from haulout_operator.planning.place import place_of
 
 
 def wallet_names(network: str) -> dict[str, str]:
@@ -143,6 +141,15 @@ def _remove_what_is_off(observed: Observed, wanted: list[Manifest]) -> list[Acti
             uid = body["metadata"]["uid"]
             actions.append(Delete(observed.network.subject, body["apiVersion"], kind, name, uid))
     return actions
+
+
+def plan_epoch(observed: Observed) -> list[Action]:
+    """What people ask for by annotation: the change out of the epoch that they name, on networks with manual epochs."""
+    asked = observed.network.annotations.get(ADVANCE_ANNOTATION, "")
+    ledger = observed.ledger
+    if ledger is None or asked != str(ledger.epoch) or ledger.phase == "Sync":
+        return []
+    return [AdvanceEpoch(observed.network.subject, ledger.epoch)]
 
 
 def plan_network_removal(observed: Observed) -> list[Action]:

@@ -9,7 +9,6 @@ from haulout_operator.actions import (
     Apply,
     CreateNodeKeys,
     Delete,
-    DropFinalizer,
     RegisterNode,
     StakeNode,
 )
@@ -17,11 +16,12 @@ from haulout_operator.genesis import capacity_of, stake_of
 from haulout_operator.manifests.common import Manifest, Owner, Place
 from haulout_operator.manifests.node import NodeShape, build_node, build_volume
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import keys_name, volume_name
-from haulout_operator.observed import Observed, Resource
+from haulout_operator.names import RELEASED_LABEL, keys_name, volume_name
+from haulout_operator.observed import Observed, Resource, labels_of
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import content_of, needs_apply
-from haulout_operator.planning.pool import is_free
+from haulout_operator.planning.leaving import plan_leaving
+from haulout_operator.planning.place import place_of
 from haulout_operator.quantities import parse_bytes
 
 Node = Resource[StorageNodeSpec]
@@ -52,6 +52,9 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
         return actions  # its Pod needs the id that the ledger gives it
     node_id = None if in_genesis or known is None else hex_id_text(known.node_id)
     actions += plan_children(observed, place, node, NodeShape(node.name, node.spec, node_id))
+    if node.spec.desired_state == "Drained":
+        leaving = plan_leaving(observed, node)
+        return actions if leaving.is_over else [*actions, *leaving.actions]
     if wants_stake(observed, node) and known is not None:
         amount = stake_of(node.spec.template.stake)
         if observed.ledger is not None and amount <= observed.ledger.treasury_frost:
@@ -66,7 +69,12 @@ def wants_stake(observed: Observed, node: Node) -> bool:
         return False
     if stake_of(node.spec.template.stake) == 0 or observed.ledger is None:
         return False
-    return is_up(observed, node.name) and observed.node_heights.get(node.name, -1) >= observed.ledger.height
+    return is_up(observed, node.name) and _height(observed, node) >= observed.ledger.height
+
+
+def _height(observed: Observed, node: Node) -> int:
+    told = observed.reports.get(node.name)
+    return -1 if told is None else told.height
 
 
 def plan_children(observed: Observed, place: Place, node: Node, shape: NodeShape) -> list[Action]:
@@ -113,19 +121,26 @@ def _pool_of(observed: Observed, node: Node) -> Resource[StorageNodePoolSpec] | 
 
 
 def _plan_removal(observed: Observed, node: Node) -> list[Action]:
-    """Let go when the ledger counts on the node in no way; its volume follows the pool's rule, its keys stay."""
+    """Out by steps; at the end its volume follows the pool's rule, its keys stay."""
     if not node.holds_finalizer:
         return []
-    if not observed.network.is_deleting and not is_free(observed, node):
-        return []
+    leaving = plan_leaving(observed, node)
+    if not leaving.is_over:
+        return list(leaving.actions)
     actions: list[Action] = []
     pool = _pool_of(observed, node)
     claim = observed.child("PersistentVolumeClaim", volume_name(node.name))
     is_scaled = pool is not None and not pool.is_deleting and not observed.network.is_deleting
-    if claim is not None and is_scaled and pool is not None and pool.spec.pvc_retention.when_scaled == "Delete":
-        uid = claim["metadata"]["uid"]
-        actions.append(Delete(node.subject, "v1", "PersistentVolumeClaim", volume_name(node.name), uid))
-    return [*actions, DropFinalizer(node.subject, node.uid)]
+    if claim is not None and is_scaled and pool is not None:
+        if pool.spec.pvc_retention.when_scaled == "Delete":
+            uid = claim["metadata"]["uid"]
+            actions.append(Delete(node.subject, "v1", "PersistentVolumeClaim", volume_name(node.name), uid))
+        elif RELEASED_LABEL not in labels_of(claim):  # kept for people: nobody takes it up again as a node
+            shape = NodeShape(node.name, node.spec, None)
+            volume = build_volume(place_of(observed), shape)
+            volume["metadata"]["labels"] |= {RELEASED_LABEL: "true"}
+            actions.append(Apply(node.subject, volume))
+    return [*actions, *leaving.actions]
 
 
 def is_outdated(observed: Observed, place: Place, node: Node) -> bool:

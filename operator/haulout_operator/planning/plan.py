@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from haulout_operator.actions import Action
 from haulout_operator.observed import Observed
-from haulout_operator.planning.network import place_of, plan_network, plan_network_removal
+from haulout_operator.planning.network import plan_epoch, plan_network, plan_network_removal
 from haulout_operator.planning.node import plan_node
+from haulout_operator.planning.place import place_of
 from haulout_operator.planning.pool import ScalingBlocked, plan_pool
 from haulout_operator.planning.transition import plan_transitions
 
@@ -43,6 +44,7 @@ def plan(observed: Observed) -> Plan:
                 actions.append(action)
             has_replaced = has_replaced or replaces
     actions += plan_transitions(observed)
+    actions += plan_epoch(observed)
     return Plan(tuple(actions), blocked)
 
 

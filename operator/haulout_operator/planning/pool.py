@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from haulout.primitives import max_faulty
 from haulout_operator.actions import Action, Apply, Create, Delete
 from haulout_operator.genesis import smallest_committee
 from haulout_operator.manifests.common import Manifest, Owner, digest_of
@@ -14,12 +15,15 @@ from haulout_operator.names import (
     CONTENT_ANNOTATION,
     FINALIZER,
     NODE_LABEL,
+    RELEASED_LABEL,
     next_serial,
     node_labels,
     node_name,
 )
 from haulout_operator.observed import Observed, Resource, labels_of, pool_of_claim, serial_of_claim
+from haulout_operator.planning.budget import compute_budget
 from haulout_operator.planning.drift import contains, content_of
+from haulout_operator.planning.leaving import counts_toward_replicas, is_free
 
 Pool = Resource[StorageNodePoolSpec]
 Node = Resource[StorageNodeSpec]
@@ -64,11 +68,6 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
     return PoolPlan(tuple(actions))
 
 
-def counts_toward_replicas(node: Node) -> bool:
-    """A node that is on its way out does not: its substitute is made first."""
-    return not node.is_deleting and node.spec.desired_state != "Drained"
-
-
 def find_orphans(observed: Observed, pool: Pool) -> list[tuple[str, int]]:
     """Names and serials of nodes whose volume is there and whose StorageNode is not, by serial."""
     known = {node.name for node in observed.nodes}
@@ -76,7 +75,8 @@ def find_orphans(observed: Observed, pool: Pool) -> list[tuple[str, int]]:
     for claim in observed.volumes():
         name = labels_of(claim)[NODE_LABEL]
         mine = pool_of_claim(claim) == pool.name and name not in known and serial_of_claim(claim) >= 0
-        if mine and not claim["metadata"].get("deletionTimestamp"):
+        is_over = bool(claim["metadata"].get("deletionTimestamp")) or RELEASED_LABEL in labels_of(claim)
+        if mine and not is_over:
             found.append((name, serial_of_claim(claim)))
     return sorted(found, key=lambda one: one[1])
 
@@ -136,44 +136,48 @@ def _follow_template(observed: Observed, pool: Pool, nodes: list[Node]) -> list[
 def _let_go(
     observed: Observed, pool: Pool, staying: list[Node], surplus: int
 ) -> tuple[list[Action], ScalingBlocked | None]:
-    """Nodes that the ledger counts on stay until it has let them go; all others go at once, newest first."""
-    free = [node for node in reversed(staying) if is_free(observed, node)]
-    actions: list[Action] = [
-        Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in free[:surplus]
-    ]
-    held = surplus - len(actions)
-    if held == 0:
-        return actions, None
-    return actions, _why_blocked(observed, len(staying) - len(actions), pool)
+    """Nodes that the ledger does not count on go at once, newest first; others leave it first, fewest shards first.
 
-
-def is_free(observed: Observed, node: Node) -> bool:
-    """Whether the ledger counts on a node in no way: it has no stake, no shards, nothing to hand over.
-
-    When the ledger cannot be asked, only a network without genesis has free nodes.
+    All leave together, so that one epoch moves their shards once; each goes when nothing of it is needed any more.
     """
-    if observed.ledger is None:
-        return observed.genesis is None and not observed.genesis_problem
-    known = observed.ledger.nodes.get(node.name)
-    return known is None or not (known.stake_frost or known.shards or known.open_hand_overs)
+    free = [node for node in reversed(staying) if is_free(observed, node)][:surplus]
+    members = [node for node in reversed(staying) if not is_free(observed, node)]
+    members.sort(key=lambda node: _n_shards(observed, node))
+    victims = members[: surplus - len(free)]
+    blocked = _why_blocked(observed, pool) if victims else None
+    if blocked is not None:
+        victims = []
+    deletions = [Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in [*free, *victims]]
+    return [*deletions], blocked
 
 
-def _why_blocked(observed: Observed, n_nodes: int, pool: Pool) -> ScalingBlocked:
+def _n_shards(observed: Observed, node: Node) -> int:
+    known = observed.ledger_node(node.name)
+    return 0 if known is None else len(known.shards)
+
+
+def _why_blocked(observed: Observed, pool: Pool) -> ScalingBlocked | None:
     if observed.ledger is None:
         return ScalingBlocked("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
     n_shards = observed.ledger.n_shards
-    smallest = smallest_committee(n_shards)
-    others = sum(len(observed.nodes_of(other.name)) for other in observed.pools if other.name != pool.name)
+    smallest, cap = smallest_committee(n_shards), max_faulty(n_shards)
+    others = sum(
+        counts_toward_replicas(node)
+        for other in observed.pools
+        if other.name != pool.name
+        for node in observed.nodes_of(other.name)
+    )
     target = pool.spec.replicas + others
     if target < smallest:
-        cap = (n_shards - 1) // 3
         return ScalingBlocked(
             "BelowMinNodes",
             f"{target} nodes × at most {cap} shards = {target * cap} < {n_shards}. Smallest safe size is {smallest}. "
             f"Next: kubectl scale snp/{pool.name} --replicas={max(0, smallest - others)}.",
         )
-    return ScalingBlocked(
-        "HeldByLedger",
-        f"{n_nodes - pool.spec.replicas} more nodes would have to go, and all of them hold stake or shards. "
-        "They go when the ledger has moved their shards.",
-    )
+    budget = compute_budget(observed, observed.ledger)
+    if budget.remaining < 0:
+        return ScalingBlocked(
+            "BudgetExhausted",
+            f"{budget.used} shards are down or moving, {budget.limit} may be. Next: bring the nodes back first.",
+        )
+    return None

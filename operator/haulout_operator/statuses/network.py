@@ -9,8 +9,10 @@ from haulout_operator.manifests.services import names_of
 from haulout_operator.names import PAUSED_ANNOTATION
 from haulout_operator.observed import LedgerFacts, Observed
 from haulout_operator.planning.budget import compute_budget, is_up
-from haulout_operator.planning.network import place_of, why_no_genesis
-from haulout_operator.planning.pool import ScalingBlocked, counts_toward_replicas
+from haulout_operator.planning.leaving import counts_toward_replicas
+from haulout_operator.planning.network import why_no_genesis
+from haulout_operator.planning.place import place_of
+from haulout_operator.planning.pool import ScalingBlocked
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
 

@@ -10,7 +10,7 @@ from haulout_operator.genesis import stake_of
 from haulout_operator.models.pool import StorageNodeSpec
 from haulout_operator.names import keys_name, node_address, volume_name
 from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
-from haulout_operator.planning.pool import is_free
+from haulout_operator.planning.leaving import plan_leaving
 from haulout_operator.statuses.conditions import Fact, merge_conditions
 
 Node = Resource[StorageNodeSpec]
@@ -70,15 +70,9 @@ def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: Po
     """Whether the node does its work, and what keeps it from that."""
     failure = observed.failures.get(node.subject)
     if node.is_deleting:
-        if is_free(observed, node):
-            return Fact("Ready", False, "LettingGo", "the ledger counts on it in no way; its Pod and Service go")
-        held = "the ledger cannot be asked" if known is None else _held_text(known)
-        return Fact(
-            "Ready",
-            False,
-            "HeldByLedger",
-            f"deletion waits: {held}. Its Pod and volume stay until the ledger has moved its shards.",
-        )
+        leaving = plan_leaving(observed, node)
+        text = f"{leaving.message}; {failure}" if failure else leaving.message
+        return Fact("Ready", False, leaving.reason, text)
     if failure:
         return Fact("Ready", False, failure.partition(":")[0].title().replace("_", ""), failure)
     if keys_name(node.name) not in observed.secrets:
@@ -152,14 +146,3 @@ def ranges_text(numbers: Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-
-
-def _held_text(known: LedgerNode) -> str:
-    parts = []
-    if known.shards:
-        parts.append(f"it owns {len(known.shards)} shards")
-    if known.open_hand_overs:
-        parts.append(f"{known.open_hand_overs} shards are still to be handed over")
-    if known.stake_frost:
-        parts.append(f"{frost_text(known.stake_frost)} are staked in it")
-    return ", ".join(parts)

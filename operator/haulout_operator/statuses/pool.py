@@ -8,9 +8,10 @@ from haulout_operator.models.pool import StorageNodePoolSpec
 from haulout_operator.names import NETWORK_LABEL, POOL_LABEL, ROLE_LABEL
 from haulout_operator.observed import Observed, Resource
 from haulout_operator.planning.budget import is_up
-from haulout_operator.planning.network import place_of
+from haulout_operator.planning.leaving import counts_toward_replicas
 from haulout_operator.planning.node import is_outdated
-from haulout_operator.planning.pool import ScalingBlocked, counts_toward_replicas
+from haulout_operator.planning.place import place_of
+from haulout_operator.planning.pool import ScalingBlocked
 from haulout_operator.statuses.conditions import Fact, merge_conditions
 
 Pool = Resource[StorageNodePoolSpec]

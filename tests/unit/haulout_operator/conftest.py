@@ -12,22 +12,28 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from haulout.account.wallet import Wallet
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import Unreachable
+from haulout.ledger import keys, queries
+from haulout.ledger.commands import ReportSyncDone
 from haulout.ledger.genesis import Genesis
+from haulout.ports import Finality
 from haulout.sequencer.sequencer import Sequencer
 from haulout.sim.rng import SeededRng
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
+from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
 from haulout_operator.kube import ManifestRefused, ObjectConflict, ObjectMissing
-from haulout_operator.ledger import LedgerDesk
+from haulout_operator.ledger import LedgerDesk, Rows, read_facts
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.names import NODE_LABEL
 from haulout_operator.observe import Observer
@@ -237,6 +243,9 @@ class Town:
         self.scheme = KeyedHash()
         self.sequencer: Sequencer | None = None
         self.ledger_is_up = True
+        self.is_attested = True
+        self.holdings: dict[str, tuple[int, ...]] = {}  # what nodes say they hold, where it is not what the ledger says
+        self._rng = SeededRng(5)
         self.failures: dict[Any, str] = {}
         self._making: asyncio.Task[None] | None = None
         self.operator = self.new_operator(seed=1)
@@ -247,14 +256,16 @@ class Town:
         desk = LedgerDesk(connect=self._connect, transport=self, scheme=self.scheme, clock=self.clock, rng=rng)
         observer = Observer(self.kube, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
         executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng)
+        registry = CollectorRegistry()
         return Reconciler(
             self.kube,
             observer,
             executor,
+            EpochController(clock=self.clock, rng=rng, registry=registry),
             namespace=NAMESPACE,
             clock=self.clock,
             rng=rng,
-            registry=CollectorRegistry(),
+            registry=registry,
         )
 
     # the ledger's Service, as far as the operator sees it
@@ -269,7 +280,11 @@ class Town:
         async def call(*args: Any, **kwargs: Any) -> Any:
             if not self.ledger_is_up or ("Pod", "main-ledger-0") not in self.kube.objects:
                 raise Unreachable(peer="ledger", problem="down")
-            return await getattr(await self._ledger(), name)(*args, **kwargs)
+            answer = await getattr(await self._ledger(), name)(*args, **kwargs)
+            if name == "status":  # n - f shards of nodes sign what they execute
+                head = answer.head.height
+                answer = replace(answer, finality=Finality(head, head, head if self.is_attested else head - 1))
+            return answer
 
         return call
 
@@ -288,15 +303,47 @@ class Town:
         return self.sequencer
 
     def connect(self, address: str) -> Any:
-        """A node of the network, which is always at the ledger's head."""
+        """A node of the network, which is always at the ledger's head and holds what the ledger says."""
 
         async def health() -> SimpleNamespace:
             assert self.sequencer is not None
-            return SimpleNamespace(height=self.sequencer.head.height)
+            facts = await read_facts(self, None)
+            known = facts.nodes[address.partition(".")[0]]
+            giving = tuple(range(known.open_hand_overs))
+            return SimpleNamespace(
+                node_id=known.node_id,
+                height=facts.height,
+                epoch=facts.epoch,
+                shards=self.holdings.get(known.name, known.shards),
+                gaining=(),
+                giving=giving,
+            )
 
         return SimpleNamespace(health=health)
 
+    async def advance(self) -> None:
+        """The next epoch begins, as `kubectl haulout epoch advance` asks for."""
+        facts = await read_facts(self, None)
+        metadata = self.kube.objects["StorageNetwork", "main"]["metadata"]
+        metadata.setdefault("annotations", {})["haulout.dev/advance-epoch"] = str(facts.epoch)
+        await self.round()
+
+    async def sync(self) -> None:
+        """Every member has what it gained and reports it."""
+        facts = await read_facts(self, None)
+        rows = Rows(dict(await self.scan(*keys.table_range(keys.HAND_OVER), limit=1000)))
+        for name, node in facts.nodes.items():
+            if not node.shards:
+                continue
+            gained = [one for one in queries.open_hand_overs(rows) if one.to_node == node.node_id]
+            for epoch in sorted({one.epoch for one in gained} | {facts.epoch}):
+                shards = tuple(one.shard_index for one in gained if one.epoch == epoch)
+                secret = bytes.fromhex(self.secret(f"{name}-keys", "keys.json")["capabilitySecret"])
+                wallet = Wallet(secret, chain_id=facts.chain_id, ledger=self, clock=self.clock, rng=self._rng)
+                await wallet.execute([ReportSyncDone(node_id=node.node_id, epoch=epoch, shards=shards)])
+
     async def close(self) -> None:
+        await self.operator.close()
         if self.sequencer is not None:
             self.sequencer.stop()
             assert self._making is not None
@@ -323,9 +370,15 @@ class Town:
                 return count
         raise AssertionError(f"still busy after {limit} rounds: {self.kube.writes[-10:]}")
 
+    def leaving(self) -> list[str]:
+        """StorageNodes that are being deleted."""
+        return [
+            name for name in self.nodes() if self.kube.objects["StorageNode", name]["metadata"].get("deletionTimestamp")
+        ]
+
     def found(self, replicas: int = 4, **spec: Any) -> None:
-        """A person asks for a network with one pool."""
-        self.kube.add("StorageNetwork", "main", spec)
+        """A person asks for a network with one pool; its epochs change when they say so."""
+        self.kube.add("StorageNetwork", "main", {"epoch": {"manual": True}, **spec})
         self.kube.add("StorageNodePool", "main", {"networkRef": {"name": "main"}, "replicas": replicas})
 
     def scale(self, replicas: int) -> None:

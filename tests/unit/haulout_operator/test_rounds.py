@@ -129,7 +129,7 @@ async def test_a_deleted_member_stays_until_the_ledger_lets_it_go_and_its_substi
     assert victim in town.nodes()
     assert len(town.nodes()) == 5
     condition = town.condition("StorageNode", victim, "Ready")
-    assert condition["reason"] == "HeldByLedger"
+    assert condition["reason"] == "OwnsShards"
     assert "it owns 25 shards" in condition["message"]
     assert ("StatefulSet", victim) in town.kube.objects
 

@@ -1,0 +1,125 @@
+"""A node's way out, step by step, each proven anew on every pass.
+
+The ledger is asked to let it go once a substitute has stake; its shards move with the next epoch; when none is on its
+way any more the stake comes back; and only a state that n - f shards have signed, together with the node's own word
+that it holds nothing, lets its volume go. One view of the world alone never does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haulout.primitives import hex_id_text
+from haulout_operator.actions import Action, DropFinalizer, RequestLeave, WithdrawStake
+from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
+from haulout_operator.names import FORCE_REMOVE_ANNOTATION
+from haulout_operator.observed import LedgerFacts, LedgerNode, Observed, Resource
+
+Node = Resource[StorageNodeSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Where a node is on its way out: a stable word, a sentence, and what to do now."""
+
+    reason: str
+    message: str
+    actions: tuple[Action, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing holds the node any more."""
+        return any(isinstance(action, DropFinalizer) for action in self.actions)
+
+
+def plan_leaving(observed: Observed, node: Node) -> Leaving:
+    """The next step out for a node that is being deleted or drained."""
+    release = DropFinalizer(node.subject, node.uid)
+    if observed.network.is_deleting:
+        return Leaving("NetworkGoes", "the network is being deleted", (release,))
+    ledger = observed.ledger
+    if ledger is None:
+        if observed.genesis is None and not observed.genesis_problem:
+            return Leaving("NeverFounded", "the network was never founded", (release,))
+        return Leaving("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
+    known = ledger.nodes.get(node.name)
+    if known is None:
+        return Leaving("Unknown", "the ledger does not know it", (release,))
+    if not known.is_leaving and (known.stake_frost or known.shards):
+        return _ask_to_leave(observed, ledger, node, known)
+    held = _what_holds(known)
+    if held is not None:
+        return held
+    if known.stakes:
+        actions = tuple(WithdrawStake(node.subject, node.name, stake) for stake in known.stakes)
+        return Leaving("WithdrawingStake", "its stake goes back to the treasury", actions)
+    if not known.is_leaving:
+        return Leaving("NeverStaked", "the ledger never counted on it", (release,))
+    missing = _missing_proof(observed, ledger, node, known)
+    if missing is not None:
+        return missing
+    return Leaving("Proven", f"nothing of it is needed as of attested height {ledger.attested_height}", (release,))
+
+
+def is_free(observed: Observed, node: Node) -> bool:
+    """Whether the ledger counts on a node in no way, so that it can go without having to leave first."""
+    if observed.ledger is None:
+        return observed.genesis is None and not observed.genesis_problem
+    known = observed.ledger.nodes.get(node.name)
+    return known is None or not (known.stake_frost or known.shards or known.open_hand_overs or known.stakes)
+
+
+def _ask_to_leave(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving:
+    pool = _pool_of(observed, node)
+    if pool is not None and not pool.is_deleting:
+        others = [other for other in observed.nodes_of(pool.name) if counts_toward_replicas(other)]
+        staked = [other for other in others if (one := ledger.nodes.get(other.name)) is not None and one.stake_frost]
+        if len(staked) < pool.spec.replicas:
+            return Leaving(
+                "WaitingForSubstitute",
+                f"{len(staked)} of {pool.spec.replicas} other nodes have stake; it leaves when its substitute has",
+            )
+    action = RequestLeave(node.subject, node.name, known.node_id, ledger.epoch)
+    return Leaving("RequestingLeave", "the ledger is asked to let it go", (action,))
+
+
+def _what_holds(known: LedgerNode) -> Leaving | None:
+    if known.shards:
+        when = "the epoch after next begins" if known.is_next else "the next epoch begins"
+        return Leaving("OwnsShards", f"it owns {len(known.shards)} shards until {when}")
+    if known.is_next:
+        return Leaving("ChosenForNextEpoch", "the next committee was chosen before it asked to leave; one epoch more")
+    if known.open_hand_overs:
+        return Leaving("HandingOver", f"{known.open_hand_overs} of its shards have not arrived elsewhere yet")
+    return None
+
+
+def _missing_proof(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving | None:
+    if ledger.attested_height < ledger.height:
+        behind = f"{ledger.attested_height} of {ledger.height}"
+        return Leaving("WaitingForAttestation", f"blocks attested by n - f shards: {behind}")
+    node_id = hex_id_text(known.node_id)
+    if node.annotations.get(FORCE_REMOVE_ANNOTATION) == node_id:
+        return None
+    told = observed.reports.get(node.name)
+    if told is None:
+        return Leaving(
+            "NodeSilent",
+            "the ledger has let it go, and the node itself cannot be asked whether it holds anything. Next: bring its "
+            f"Pod back, or, if its volume is lost: kubectl annotate sn/{node.name} {FORCE_REMOVE_ANNOTATION}={node_id}",
+        )
+    if told.node_id != known.node_id:
+        return Leaving("ForeignIdentity", f"its Pod answers as {hex_id_text(told.node_id)}, not as {node_id}")
+    if told.epoch != ledger.epoch or told.holds:
+        return Leaving("NodeHolds", f"the node is in epoch {told.epoch} and still holds {told.holds} shards")
+    return None
+
+
+def counts_toward_replicas(node: Node) -> bool:
+    """A node that is on its way out does not: its substitute is made first."""
+    return not node.is_deleting and node.spec.desired_state != "Drained"
+
+
+def _pool_of(observed: Observed, node: Node) -> Resource[StorageNodePoolSpec] | None:
+    name = None if node.spec.pool_ref is None else node.spec.pool_ref.name
+    return next((pool for pool in observed.pools if pool.name == name), None)

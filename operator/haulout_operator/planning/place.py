@@ -1,0 +1,11 @@
+"""Where a network's children go."""
+
+from __future__ import annotations
+
+from haulout_operator.manifests.common import Place
+from haulout_operator.observed import Observed
+
+
+def place_of(observed: Observed) -> Place:
+    """The network's place, with the image of the operator for networks that name none."""
+    return Place(observed.namespace, observed.network.name, observed.network.spec, observed.default_image)
