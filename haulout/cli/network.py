@@ -1,4 +1,4 @@
-"""`haulout up`, `down`, `status`, `node stop|start`: the network on this machine."""
+"""`haulout up`, `down`, `status`: the network on this machine."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from haulout.cli.options import DIR_OPTION, JSON_OPTION
+from haulout.cli.options import DIR_OPTION, JSON_OPTION, parse_duration_ms
 from haulout.cli.output import print_json
 
 if TYPE_CHECKING:
+    from haulout.cli.session import Session
     from haulout.embedded.assembly import Running
+    from haulout.embedded.epoch_watch import EpochStatus
     from haulout.embedded.folder import NetworkFolder
     from haulout.embedded.supervisor import ProcessReport
-
-
-node_app = typer.Typer(help="Storage nodes of the network on this machine.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,9 +29,6 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
     app.command("down")(down)
     app.command("status")(status)
-    node_app.command("stop")(node_stop)
-    node_app.command("start")(node_start)
-    app.add_typer(node_app, name="node")
 
 
 def up(
@@ -40,6 +36,9 @@ def up(
     nodes: int | None = typer.Option(None, help="Storage nodes; 5 in a new network."),
     shards: int | None = typer.Option(None, help="Shards; 100 in a new network. They bound the largest blob."),
     port_base: int | None = typer.Option(None, help="First port; 31415 in a new network."),
+    epoch_duration: str | None = typer.Option(
+        None, help="How long epochs last in a new network: 10s, 2m, 14d. Without it they are advanced by hand."
+    ),
     detach: bool = typer.Option(False, "--detach", help="Run in the background; return when a store would succeed."),
     restart: bool = typer.Option(True, "--restart/--no-restart", help="Start a dead process again."),
     as_json: bool = JSON_OPTION,
@@ -50,18 +49,25 @@ def up(
     from haulout.observability.logs import configure_logs
 
     folder = find_folder(directory)
+    duration_ms = None if epoch_duration is None else parse_duration_ms(epoch_duration, field="epoch_duration")
     if detach:
-        _detach(
-            folder, [f"--{'' if restart else 'no-'}restart", *_given(nodes=nodes, shards=shards, port_base=port_base)]
-        )
+        given = _given(nodes=nodes, shards=shards, port_base=port_base, epoch_duration=epoch_duration)
+        _detach(folder, [f"--{'' if restart else 'no-'}restart", *given])
         status(directory, as_json)
         return
     configure_logs(process="supervisor")
-    options = UpOptions(folder=folder, n_nodes=nodes, n_shards=shards, port_base=port_base, restart=restart)
+    options = UpOptions(
+        folder=folder,
+        n_nodes=nodes,
+        n_shards=shards,
+        port_base=port_base,
+        restart=restart,
+        epoch_duration_ms=duration_ms,
+    )
     asyncio.run(run_network(options, on_start=_announce, on_ready=_show_live))
 
 
-def _given(**options: int | None) -> list[str]:
+def _given(**options: int | str | None) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
 
 
@@ -69,7 +75,7 @@ async def _announce(running: Running) -> None:
     layout, shape = running.layout, running.shape
     if layout.port_base != running.wanted_port_base:
         _say(f"ports from {running.wanted_port_base} on are taken; using {layout.port_base} on")
-    _say(f"starting {shape.n_nodes} nodes with {shape.n_shards} shards, ledger, gateway and GraphQL …")
+    _say(f"starting {len(layout.node_names)} nodes with {shape.n_shards} shards, ledger, gateway and GraphQL …")
 
 
 async def _show_live(running: Running) -> None:
@@ -77,7 +83,9 @@ async def _show_live(running: Running) -> None:
     from rich.live import Live
 
     from haulout.embedded.table import build_table
+    from haulout.world.clock import SystemClock
 
+    clock = SystemClock()
     supervisor, layout = running.supervisor, running.layout
     _say(f"ready: {layout.urls_of('gateway')['http']}  {layout.urls_of('graphql')['graphql']}")
     console = Console(stderr=True)
@@ -86,7 +94,10 @@ async def _show_live(running: Running) -> None:
     footer = "store a file: haulout store FILE --epochs 5    stop: Ctrl-C"
 
     def render() -> Any:
-        return build_table(supervisor.reports(), title=f"haulout · {running.shape.n_shards} shards", footer=footer)
+        epochs = running.epochs.status
+        epoch = "" if epochs is None else f" · {epochs.text(clock.now_ms())}"
+        title = f"haulout · {running.shape.n_shards} shards{epoch}"
+        return build_table(supervisor.reports(), title=title, footer=footer)
 
     with Live(render(), console=console, auto_refresh=False, transient=False) as live:
         while True:
@@ -166,16 +177,48 @@ def status(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> 
     folder = find_folder(directory)
     folder.require_shape()
     ready, reports = asyncio.run(_reports(folder))
+    is_running = any(report.pid is not None for report in reports)
+    epochs = _epoch_status(directory) if is_running else None
     if as_json:
-        print_json({"dir": str(folder.root), "ready": ready, "processes": [_document(r) for r in reports]})
+        document: dict[str, Any] = {"dir": str(folder.root), "ready": ready}
+        if epochs is not None:
+            document["epoch"] = _epoch_document(epochs)
+        print_json({**document, "processes": [_document(r) for r in reports]})
         return
     from rich.console import Console
 
     from haulout.embedded.table import build_table
+    from haulout.world.clock import SystemClock
 
-    is_running = any(report.pid is not None for report in reports)
     footer = _missing(reports) if is_running else "not running; start it with `haulout up`"
-    Console().print(build_table(reports, title=f"haulout · {folder.root}", footer=footer))
+    epoch = "" if epochs is None else f" · {epochs.text(SystemClock().now_ms())}"
+    Console().print(build_table(reports, title=f"haulout · {folder.root}{epoch}", footer=footer))
+
+
+def _epoch_status(directory: Path | None) -> EpochStatus | None:
+    """Where the epoch stands; None while the ledger does not answer."""
+    from haulout.cli.session import NetworkNotAnswering, run_session
+    from haulout.embedded.epoch_watch import fetch_epoch_status
+    from haulout.errors import Unavailable
+
+    async def work(session: Session) -> EpochStatus:
+        return await fetch_epoch_status(session.network.view)
+
+    try:
+        return run_session(directory, work)
+    except (NetworkNotAnswering, Unavailable):
+        return None
+
+
+def _epoch_document(status: EpochStatus) -> dict[str, Any]:
+    return {
+        "epoch": status.epoch,
+        "phase": status.phase.name.capitalize(),
+        "forced": status.forced,
+        "dueMs": status.due_ms,
+        "movingShards": status.n_moving,
+        "syncing": list(status.syncing),
+    }
 
 
 async def _reports(folder: NetworkFolder) -> tuple[bool, list[ProcessReport]]:
@@ -205,6 +248,9 @@ def _document(report: ProcessReport) -> dict[str, object]:
             "storedBytes": health.stored_bytes,
             "incompleteBlobs": health.incomplete_blobs,
             "corruptSlivers": health.corrupt_slivers,
+            "attestedHeight": health.attested_height,
+            "gainingShards": len(health.gaining),
+            "givingShards": len(health.giving),
         }
     return document
 
@@ -222,26 +268,3 @@ def _missing(reports: list[ProcessReport]) -> str:
     if lacking:
         parts.append(f"{', '.join(lacking)} (being rebuilt)")
     return "; ".join(parts) or "nothing is missing"
-
-
-def node_stop(name: str, directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
-    """Stop one process and leave it stopped."""
-    _control(directory, "stop", name, as_json)
-
-
-def node_start(name: str, directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
-    """Start a stopped process."""
-    _control(directory, "start", name, as_json)
-
-
-def _control(directory: Path | None, verb: str, name: str, as_json: bool) -> None:
-    from haulout.embedded.control import command_node
-    from haulout.embedded.folder import find_folder
-
-    folder = find_folder(directory)
-    folder.require_shape()
-    asyncio.run(command_node(folder, verb, name))
-    if as_json:
-        print_json({"name": name, "done": verb})
-    else:
-        _say(f"{name}: {verb} done")

@@ -8,13 +8,27 @@ question needs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from haulout.chain.verify import check_row
 from haulout.errors import Corrupt
 from haulout.ledger import keys, queries
 from haulout.ledger.queries import BlobExistence, ShardHandOver
-from haulout.ledger.state import Blob, BlobRecord, Committee, Node, ObjectKind, Params, Staking, Storage, System, View
+from haulout.ledger.state import (
+    Blob,
+    BlobRecord,
+    Committee,
+    Node,
+    ObjectKind,
+    Params,
+    Phase,
+    StakedWal,
+    Staking,
+    Storage,
+    System,
+    View,
+)
 from haulout.ports import Ledger
 from haulout.primitives import BlobId, ObjectId
 from haulout.replica.replica import Replica
@@ -37,6 +51,29 @@ class RowSource(Protocol):
 
     async def reach(self, height: int) -> None:
         """Return when rows are of this block or a later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStanding:
+    """What depends on a node. `n_shards_next` is None until the vote has ended."""
+
+    name: str
+    epoch: int
+    phase: Phase
+    is_leaving: bool
+    n_shards: int
+    n_shards_next: int | None
+    n_gaining: int
+    n_giving: int
+
+    @property
+    def is_needed(self) -> bool:
+        """It owns shards, will own some, or others still take some from it."""
+        return bool(self.n_shards or self.n_shards_next or self.n_giving)
+
+
+def _weight_in(committee: Committee, node_id: bytes) -> int:
+    return sum(member.weight for member in committee.members if member.node_id == node_id)
 
 
 class FetchedRows:
@@ -130,6 +167,43 @@ class LedgerView:
     async def epoch_state(self) -> View:
         """The rows that say where the epoch stands, as a view: parameters, system and staking."""
         return await self._rows(keys.PARAMS, keys.SYSTEM, keys.STAKING)
+
+    async def plan_state(self) -> View:
+        """The rows from which the next committee is planned, as a view."""
+        epoch = (await self.system()).epoch
+        committees = (keys.committee(epoch), keys.committee(epoch + 1))
+        return await self._rows(keys.PARAMS, keys.SYSTEM, keys.STAKING, keys.NEXT, keys.bucket(epoch), *committees)
+
+    async def node_id_of_name(self, name: str) -> ObjectId | None:
+        """The node with this name."""
+        return queries.node_id_of_name(await self._rows(keys.node_name(name)), name)
+
+    async def standing(self, node_id: ObjectId) -> NodeStanding | None:
+        """How much of the network depends on a node; None when there is no such node."""
+        rows = await self._rows(keys.SYSTEM, keys.STAKING, keys.node(node_id))
+        node, epoch = queries.node(rows, node_id), queries.system(rows).epoch
+        if node is None:
+            return None
+        rows = await self._rows(keys.SYSTEM, keys.STAKING, keys.committee(epoch), keys.committee(epoch + 1))
+        moving = await self.open_hand_overs()
+        coming = queries.next_committee(rows)
+        return NodeStanding(
+            name=node.name,
+            epoch=epoch,
+            phase=queries.phase(rows),
+            is_leaving=node.leaving,
+            n_shards=_weight_in(queries.committee(rows, epoch), node_id),
+            n_shards_next=None if coming is None else _weight_in(coming, node_id),
+            n_gaining=sum(record.to_node == node_id for record in moving),
+            n_giving=sum(record.from_node == node_id for record in moving),
+        )
+
+    async def owned_stakes(self, owner: bytes) -> list[tuple[ObjectId, StakedWal]]:
+        """An account's stakes, by id."""
+        ids = await self._owned_ids(owner, ObjectKind.STAKED_WAL)
+        rows = await self._rows(*(keys.staked_wal(object_id) for object_id in ids))
+        found = [(object_id, queries.staked_wal(rows, object_id)) for object_id in ids]
+        return [(object_id, staked) for object_id, staked in found if staked is not None and staked.owner == owner]
 
     async def committee(self) -> Committee:
         """The current committee."""

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 
 from haulout.embedded.addresses import announce_addresses
 from haulout.embedded.control import SupervisorControl
+from haulout.embedded.desk import LedgerDesk
 from haulout.embedded.ending import end_orphans
-from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged
-from haulout.embedded.founding import check_shape, found_network, write_client_file
+from haulout.embedded.epoch_watch import EpochWatch
+from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged, read_json
+from haulout.embedded.founding import check_epoch_duration, check_shape, found_network, write_client_file
 from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
+from haulout.embedded.membership import Membership
 from haulout.embedded.supervisor import Supervisor
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.primitives import parse_object_id
@@ -25,6 +28,7 @@ from haulout.wire.control import serve_control
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
+from haulout.world.genesis_file import read_genesis
 from haulout.world.rng import SystemRng
 
 DEFAULT_NODES = 5
@@ -41,6 +45,7 @@ class UpOptions:
     n_shards: int | None
     port_base: int | None
     restart: bool
+    epoch_duration_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Running:
     layout: Layout
     shape: NetworkShape
     wanted_port_base: int
+    epochs: EpochWatch
 
 
 Watcher = Callable[[Running], Awaitable[None]]
@@ -75,12 +81,16 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
         write_client_file(options.folder, layout)
         transport = GrpcNodeTransport()
         supervisor = Supervisor(options.folder, layout, restart=options.restart, clock=clock, transport=transport)
-        running = Running(supervisor, layout, shape, wanted)
-        control = SupervisorControl(supervisor, str(options.folder.root))
+        running = Running(supervisor, layout, shape, wanted, EpochWatch())
+        desk = LedgerDesk(options.folder, layout, chain_id=shape.chain_id, clock=clock, rng=SystemRng())
+        membership = Membership(options.folder, supervisor, desk)
+        control = SupervisorControl(supervisor, str(options.folder.root), membership)
         try:
             with stop_on_signals() as stop:
                 async with serve_control(control, layout.address_of("supervisor")):
                     work = asyncio.create_task(supervisor.run())
+                    driving = asyncio.create_task(desk.drive_epochs())
+                    looking = asyncio.create_task(running.epochs.follow(desk, clock))
                     watch = asyncio.create_task(_watch(running, options.folder, clock, on_start, on_ready))
                     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(supervisor.shutdown_requested.wait())]
                     try:
@@ -88,12 +98,14 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
                         for task in done & {work, watch}:
                             task.result()
                     finally:
-                        for task in (watch, *ends, work):
+                        tasks = (watch, *ends, looking, driving, work)
+                        for task in tasks:
                             task.cancel()
-                        for task in (watch, *ends, work):
+                        for task in tasks:
                             with contextlib.suppress(asyncio.CancelledError):
                                 await _finish(task)
         finally:
+            await desk.close()
             await transport.close()
 
 
@@ -135,15 +147,43 @@ def _prepare(options: UpOptions, clock: SystemClock) -> tuple[NetworkShape, Layo
         n_nodes = DEFAULT_NODES if options.n_nodes is None else options.n_nodes
         n_shards = DEFAULT_SHARDS if options.n_shards is None else options.n_shards
         check_shape(n_nodes, n_shards)
+        if options.epoch_duration_ms is not None:
+            check_epoch_duration(options.epoch_duration_ms)
         wanted = DEFAULT_PORT_BASE if options.port_base is None else options.port_base
         layout = choose_layout(wanted, n_nodes)
-        return found_network(options.folder, layout, n_shards=n_shards, clock=clock, rng=SystemRng()), layout, wanted
+        founded = found_network(
+            options.folder,
+            layout,
+            n_shards=n_shards,
+            clock=clock,
+            rng=SystemRng(),
+            epoch_duration_ms=options.epoch_duration_ms,
+        )
+        return founded, layout, wanted
     path = str(options.folder.root)
-    for what, have, asked in (("nodes", shape.n_nodes, options.n_nodes), ("shards", shape.n_shards, options.n_shards)):
+    removed = frozenset(shape.removed) | _half_joined(options.folder, shape)
+    sizes = (
+        ("nodes", shape.n_nodes - len(removed), options.n_nodes),
+        ("shards", shape.n_shards, options.n_shards),
+        ("ms per epoch", _epoch_duration_ms(options.folder), options.epoch_duration_ms),
+    )
+    for what, have, asked in sizes:
         if asked is not None and asked != have:
             raise ShapeChanged(path=path, what=what, have=have, asked=asked)
     wanted = shape.port_base if options.port_base is None else options.port_base
-    layout = choose_layout(wanted, shape.n_nodes)
+    layout = choose_layout(wanted, shape.n_nodes, removed)
     moved = dataclasses.replace(shape, port_base=layout.port_base)
     options.folder.save_shape(moved)
     return moved, layout, wanted
+
+
+def _epoch_duration_ms(folder: NetworkFolder) -> int:
+    """How long the network's epochs are; 0 for those that are advanced by hand."""
+    genesis = read_genesis(folder.genesis_file)
+    return 0 if genesis.manual_epochs else genesis.epoch_duration_ms
+
+
+def _half_joined(folder: NetworkFolder, shape: NetworkShape) -> set[str]:
+    """Nodes that took a number and were never registered: their joining was cut off, and nobody knows them."""
+    names = (f"node-{i}" for i in range(shape.n_nodes))
+    return {name for name in names if "nodeId" not in (read_json(folder.data_of(name) / "keys.json") or {})}

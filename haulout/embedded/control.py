@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from haulout.embedded.folder import NetworkFolder, read_json
 from haulout.embedded.layout import Layout, role_of
+from haulout.embedded.membership import Membership
 from haulout.embedded.supervisor import ProcessReport, Supervisor
 from haulout.errors import HauloutError, NotFound
 from haulout.ports import NodeHealth
+from haulout.primitives import ObjectId
 from haulout.wire.control import ClusterReport, GrpcControl, ProcessInfo
 from haulout.wire.transport import GrpcNodeTransport
 
@@ -27,9 +30,10 @@ class NotRunning(NotFound):
 class SupervisorControl:
     """Implements `ClusterControl` over a supervisor."""
 
-    def __init__(self, supervisor: Supervisor, place: str) -> None:
+    def __init__(self, supervisor: Supervisor, place: str, membership: Membership) -> None:
         self._supervisor = supervisor
         self._place = place
+        self._membership = membership
 
     async def list_processes(self) -> ClusterReport:
         """Every process and how it is."""
@@ -47,6 +51,18 @@ class SupervisorControl:
         """Start a stopped process."""
         await self._supervisor.start_node(name)
 
+    async def add_node(self, stake_frost: int) -> tuple[str, ObjectId]:
+        """Start one storage node more, register it and stake on it."""
+        return await self._membership.add_node(stake_frost)
+
+    async def drain_node(self, name: str) -> ObjectId:
+        """Have a node leave the committee with the next epoch."""
+        return await self._membership.request_leave(name)
+
+    async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
+        """Stop a node for good."""
+        return await self._membership.remove_node(name, is_dead=is_dead)
+
     async def shutdown(self) -> None:
         """Begin to end everything."""
         self._supervisor.shutdown_requested.set()
@@ -57,7 +73,7 @@ async def fetch_reports(folder: NetworkFolder) -> tuple[bool, list[ProcessReport
     shape = folder.require_shape()
     record = read_json(folder.supervisor_file)
     if record is None or not folder.is_locked():
-        layout = Layout(shape.port_base, shape.n_nodes)
+        layout = Layout(shape.port_base, shape.n_nodes, frozenset(shape.removed))
         return False, [
             ProcessReport(name, role_of(name), None, "stopped", (), 0, layout.urls_of(name), None)
             for name in layout.names
@@ -76,18 +92,19 @@ async def fetch_reports(folder: NetworkFolder) -> tuple[bool, list[ProcessReport
     ]
 
 
-async def command_node(folder: NetworkFolder, verb: str, name: str) -> None:
-    """Stop or start a process.
+@contextlib.asynccontextmanager
+async def open_control(folder: NetworkFolder) -> AsyncIterator[GrpcControl]:
+    """The supervisor of a folder's network.
 
     Raises:
-        NotRunning: nobody supervises the network.
+        NotRunning: nobody supervises it.
     """
     record = read_json(folder.supervisor_file)
     if record is None or not folder.is_locked():
         raise NotRunning(path=str(folder.root))
     control = GrpcControl(str(record["address"]))
     try:
-        await (control.stop_node(name) if verb == "stop" else control.start_node(name))
+        yield control
     finally:
         await control.close()
 

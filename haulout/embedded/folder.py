@@ -102,13 +102,14 @@ class ShapeChanged(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """What is fixed when a network is founded, and the ports it got last."""
+    """What is fixed when a network is founded, who has joined and left since, and the ports it got last."""
 
     format: int
     chain_id: str
-    n_nodes: int
+    n_nodes: int  # that ever were
     n_shards: int
     port_base: int
+    removed: tuple[str, ...] = ()  # nodes that have left for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +159,14 @@ class NetworkFolder:
                 path=str(self.root), found=str(document.get("format")), supported=FOLDER_FORMAT
             )
         try:
-            shape = NetworkShape(**document)
+            shape = NetworkShape(**{**document, "removed": tuple(document.get("removed", ()))})
         except TypeError as e:
             raise FolderDamaged(path=str(self.network_file), problem=str(e)) from e
+        if not all(isinstance(name, str) for name in shape.removed):
+            raise FolderDamaged(path=str(self.network_file), problem="removed does not hold names")
         for field in fields(shape):
+            if field.name == "removed":
+                continue
             value, wanted = getattr(shape, field.name), str if field.name == "chain_id" else int
             if type(value) is not wanted:
                 problem = f"{field.name} is {value!r}, not {'a text' if wanted is str else 'a whole number'}"

@@ -22,6 +22,10 @@ from haulout.primitives import FROST_PER_WAL, hex_id_text, max_faulty
 CLIENT_FUNDS_FROST = 1_000_000 * FROST_PER_WAL
 STAKE_PER_NODE_FROST = 2_000 * FROST_PER_WAL
 EPOCH_DURATION_MS = 14 * 24 * 3600 * 1000
+MIN_EPOCH_DURATION_MS = 10_000
+# After this long the nodes do what the supervisor, which drives the epochs, has not done.
+MIN_DRIVER_GRACE_MS = 5_000
+MAX_DRIVER_GRACE_MS = 60_000
 
 # Large buffers stay out of mmap, so that a message costs no page faults: up to 3.5 times the throughput of 1 MiB calls.
 MALLOC_ENVIRONMENT = {
@@ -49,8 +53,32 @@ def check_shape(n_nodes: int, n_shards: int) -> None:
         )
 
 
-def found_network(folder: NetworkFolder, layout: Layout, *, n_shards: int, clock: Clock, rng: Rng) -> NetworkShape:
-    """Make keys and genesis for `layout` and write them into the folder."""
+def check_epoch_duration(duration_ms: int) -> None:
+    """Refuse epochs in which no shard could move.
+
+    Raises:
+        InvalidField: shorter than 10 s.
+    """
+    if duration_ms < MIN_EPOCH_DURATION_MS:
+        raise InvalidField(
+            field="epoch_duration", problem=f"{duration_ms} ms is below {MIN_EPOCH_DURATION_MS // 1000} s"
+        )
+
+
+def found_network(
+    folder: NetworkFolder,
+    layout: Layout,
+    *,
+    n_shards: int,
+    clock: Clock,
+    rng: Rng,
+    epoch_duration_ms: int | None = None,
+) -> NetworkShape:
+    """Make keys and genesis for `layout` and write them into the folder.
+
+    Args:
+        epoch_duration_ms: None for epochs that are advanced by hand (`haulout epoch advance`).
+    """
     clients = {"client": CLIENT_FUNDS_FROST, "gateway": CLIENT_FUNDS_FROST, "graphql": CLIENT_FUNDS_FROST}
     network = build_development_network(
         node_addresses={f"node-{i}": (layout.address_of(f"node-{i}"),) for i in range(layout.n_nodes)},
@@ -58,7 +86,9 @@ def found_network(folder: NetworkFolder, layout: Layout, *, n_shards: int, clock
         stake_frost=STAKE_PER_NODE_FROST,
         account_funds_frost=clients,
         genesis_time_ms=clock.now_ms(),
-        epoch_duration_ms=EPOCH_DURATION_MS,
+        epoch_duration_ms=epoch_duration_ms or EPOCH_DURATION_MS,
+        manual_epochs=epoch_duration_ms is None,
+        driver_grace_ms=max(MIN_DRIVER_GRACE_MS, min(MAX_DRIVER_GRACE_MS, (epoch_duration_ms or 0) // 10)),
         seed=rng.random_bytes(32),
         scheme=Bls12381(),
     )

@@ -37,12 +37,18 @@ class Layout:
     """Addresses of a network on this machine."""
 
     port_base: int
-    n_nodes: int
+    n_nodes: int  # that ever were: a number is not given twice
+    removed: frozenset[str] = frozenset()  # nodes that have left for good
+
+    @property
+    def node_names(self) -> list[str]:
+        """Storage nodes by number."""
+        return [name for name in (f"node-{i}" for i in range(self.n_nodes)) if name not in self.removed]
 
     @property
     def names(self) -> list[str]:
         """Processes in the order in which they start."""
-        return ["ledger", *(f"node-{i}" for i in range(self.n_nodes)), "gateway", "graphql"]
+        return ["ledger", *self.node_names, "gateway", "graphql"]
 
     def port_of(self, name: str) -> int:
         fixed = {"gateway": 0, "graphql": 1, "ledger": 2, "supervisor": 3}
@@ -75,7 +81,7 @@ def role_of(name: str) -> str:
     return name.partition("-")[0]
 
 
-def choose_layout(wanted_base: int, n_nodes: int) -> Layout:
+def choose_layout(wanted_base: int, n_nodes: int, removed: frozenset[str] = frozenset()) -> Layout:
     """The wanted ports if all are free, else the next run of ports that is.
 
     Raises:
@@ -86,11 +92,17 @@ def choose_layout(wanted_base: int, n_nodes: int) -> Layout:
         raise InvalidField(field="port_base", problem=f"{wanted_base} is not between 1 and 65535")
     base = wanted_base
     while base + METRICS_OFFSET + FIRST_NODE_OFFSET + n_nodes < 1 << 16:
-        layout = Layout(base, n_nodes)
+        layout = Layout(base, n_nodes, removed)
         if all(_is_free(port) for port in layout.ports()):
             return layout
         base += STEP
     raise NoFreePorts(port_base=wanted_base)
+
+
+def is_free(layout: Layout, name: str) -> bool:
+    """Whether a process of this name would find its ports free."""
+    port = layout.port_of(name)
+    return _is_free(port) and _is_free(port + METRICS_OFFSET)
 
 
 def _is_free(port: int) -> bool:

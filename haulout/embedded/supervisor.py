@@ -73,16 +73,41 @@ class Supervisor:
         self._cannot_record = False
         self.addresses_announced = False
         self.shutdown_requested = asyncio.Event()
-        self.children = {
-            name: Child(
-                name=name,
-                command=command_of(name, folder, layout),
-                environment=environment_of(name),
-                log=folder.log_of(name),
-                restart=restart,
-            )
-            for name in layout.names
-        }
+        self._restart = restart
+        self.children = {name: self._make_child(name) for name in layout.names}
+
+    def _make_child(self, name: str) -> Child:
+        return Child(
+            name=name,
+            command=command_of(name, self._folder, self._layout),
+            environment=environment_of(name),
+            log=self._folder.log_of(name),
+            restart=self._restart,
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """Who belongs to the network now, and where it listens."""
+        return self._layout
+
+    def extend_layout(self, layout: Layout) -> None:
+        """A number was taken by a node that is to come."""
+        self._layout = layout
+
+    async def add_child(self, name: str) -> None:
+        """Run one process more, which the layout has already."""
+        if name not in self.children:
+            self.children[name] = self._make_child(name)
+        await self.children[name].start()
+        self.record()
+
+    async def remove_child(self, name: str, layout: Layout) -> None:
+        """Stop a process and forget it; `layout` has it no more."""
+        await self._child(name).stop()
+        self._layout = layout
+        del self.children[name]
+        self._health.pop(name, None)
+        self.record()
 
     async def run(self) -> None:
         """Start everything and probe it until cancelled; then end it in the order opposite to the start."""
@@ -94,7 +119,7 @@ class Supervisor:
             self.record()
             async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=False) as http:
                 while True:
-                    await asyncio.gather(*(self._probe(http, child) for child in self.children.values()))
+                    await asyncio.gather(*(self._probe(http, child) for child in list(self.children.values())))
                     self.record()
                     await self._clock.sleep_ms(PROBE_INTERVAL_MS)
         finally:

@@ -18,7 +18,9 @@ from prometheus_client import CollectorRegistry
 
 from haulout.errors import InvalidField, Unreachable
 from haulout.ports import Clock, Rng
+from haulout.primitives import ObjectId
 from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
+from haulout.wire.convert import read_object_id
 from haulout.wire.security import open_channel
 from haulout.wire.serving import Context, Guard, Limits, build_server, serving
 from haulout.wire.v1 import control_pb2 as pb
@@ -35,6 +37,8 @@ if TYPE_CHECKING:  # stubs of the stubs: they exist for the type checker only
 
 # Stopping a process waits for it to drain.
 STOP_TIMEOUT_MS = 30_000
+# A new node executes the whole ledger before anything is staked on it.
+ADD_TIMEOUT_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,29 @@ class ClusterControl(Protocol):
             InvalidInput: no such process.
         """
 
+    async def add_node(self, stake_frost: int) -> tuple[str, ObjectId]:
+        """Start one storage node more, register it and stake on it; its name and id.
+
+        Raises:
+            Rejected: the ledger refuses, under its code.
+        """
+
+    async def drain_node(self, name: str) -> ObjectId:
+        """Have a node leave the committee with the next epoch; its id.
+
+        Raises:
+            InvalidInput: no such node.
+            Rejected: the ledger refuses, as with too few nodes left.
+        """
+
+    async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
+        """Stop a node for good; its id.
+
+        Raises:
+            InvalidInput: no such node.
+            Rejected: others still need what it has.
+        """
+
     async def shutdown(self) -> None:
         """Begin to end everything; returns at once."""
 
@@ -117,6 +144,27 @@ class GrpcControl:
     async def start_node(self, name: str) -> None:
         """Start a stopped process."""
         await self._peer.unary("StartNode", self._stub().StartNode, pb.StartNodeRequest(name=name))
+
+    async def add_node(self, stake_frost: int) -> tuple[str, ObjectId]:
+        """Start one storage node more, register it and stake on it."""
+        request = pb.AddNodeRequest(stake_frost=stake_frost)
+        answer = await self._peer.unary("AddNode", self._stub().AddNode, request, wait_ms=ADD_TIMEOUT_MS)
+        with self._peer.reading("AddNode"):
+            return answer.name, read_object_id(answer.node_id, "node_id")
+
+    async def drain_node(self, name: str) -> ObjectId:
+        """Have a node leave the committee with the next epoch."""
+        request = pb.DrainNodeRequest(name=name)
+        answer = await self._peer.unary("DrainNode", self._stub().DrainNode, request, wait_ms=STOP_TIMEOUT_MS)
+        with self._peer.reading("DrainNode"):
+            return read_object_id(answer.node_id, "node_id")
+
+    async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
+        """Stop a node for good."""
+        request = pb.RemoveNodeRequest(name=name, is_dead=is_dead)
+        answer = await self._peer.unary("RemoveNode", self._stub().RemoveNode, request, wait_ms=STOP_TIMEOUT_MS)
+        with self._peer.reading("RemoveNode"):
+            return read_object_id(answer.node_id, "node_id")
 
     async def shutdown(self) -> None:
         """Begin to end everything."""
@@ -153,6 +201,17 @@ class ControlServicer(ClusterControlServicer):
     async def StartNode(self, request: pb.StartNodeRequest, context: Context) -> pb.StartNodeResponse:
         await self._control.start_node(_read_name(request.name))
         return pb.StartNodeResponse()
+
+    async def AddNode(self, request: pb.AddNodeRequest, context: Context) -> pb.AddNodeResponse:
+        name, node_id = await self._control.add_node(request.stake_frost)
+        return pb.AddNodeResponse(name=name, node_id=node_id)
+
+    async def DrainNode(self, request: pb.DrainNodeRequest, context: Context) -> pb.DrainNodeResponse:
+        return pb.DrainNodeResponse(node_id=await self._control.drain_node(_read_name(request.name)))
+
+    async def RemoveNode(self, request: pb.RemoveNodeRequest, context: Context) -> pb.RemoveNodeResponse:
+        node_id = await self._control.remove_node(_read_name(request.name), is_dead=request.is_dead)
+        return pb.RemoveNodeResponse(node_id=node_id)
 
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
         await self._control.shutdown()

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaulout/wire/v1/control.proto\x12\x0fhaulout.wire.v1\"\x16\n\x14ListProcessesRequest\"\x95\x01\n\x15ListProcessesResponse\x12\r\n\x05place\x18\x01 \x01(\t\x12\x10\n\x08is_ready\x18\x02 \x01(\x08\x12+\n\tprocesses\x18\x03 \x03(\x0b\x32\x18.haulout.wire.v1.Process\x12.\n\nconditions\x18\x04 \x03(\x0b\x32\x1a.haulout.wire.v1.Condition\"\xd2\x01\n\x07Process\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x10\n\x03pid\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07reasons\x18\x05 \x03(\t\x12\x12\n\nn_restarts\x18\x06 \x01(\r\x12\x30\n\x04urls\x18\x07 \x03(\x0b\x32\".haulout.wire.v1.Process.UrlsEntry\x1a+\n\tUrlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_pid\"I\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x1f\n\x0fStopNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10StopNodeResponse\" \n\x10StartNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11StartNodeResponse\"\x11\n\x0fShutdownRequest\"\x12\n\x10ShutdownResponse2\xe6\x02\n\x0e\x43lusterControl\x12^\n\rListProcesses\x12%.haulout.wire.v1.ListProcessesRequest\x1a&.haulout.wire.v1.ListProcessesResponse\x12O\n\x08StopNode\x12 .haulout.wire.v1.StopNodeRequest\x1a!.haulout.wire.v1.StopNodeResponse\x12R\n\tStartNode\x12!.haulout.wire.v1.StartNodeRequest\x1a\".haulout.wire.v1.StartNodeResponse\x12O\n\x08Shutdown\x12 .haulout.wire.v1.ShutdownRequest\x1a!.haulout.wire.v1.ShutdownResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaulout/wire/v1/control.proto\x12\x0fhaulout.wire.v1\"\x16\n\x14ListProcessesRequest\"\x95\x01\n\x15ListProcessesResponse\x12\r\n\x05place\x18\x01 \x01(\t\x12\x10\n\x08is_ready\x18\x02 \x01(\x08\x12+\n\tprocesses\x18\x03 \x03(\x0b\x32\x18.haulout.wire.v1.Process\x12.\n\nconditions\x18\x04 \x03(\x0b\x32\x1a.haulout.wire.v1.Condition\"\xd2\x01\n\x07Process\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x10\n\x03pid\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0f\n\x07reasons\x18\x05 \x03(\t\x12\x12\n\nn_restarts\x18\x06 \x01(\r\x12\x30\n\x04urls\x18\x07 \x03(\x0b\x32\".haulout.wire.v1.Process.UrlsEntry\x1a+\n\tUrlsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04_pid\"I\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05holds\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x1f\n\x0fStopNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x12\n\x10StopNodeResponse\" \n\x10StartNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11StartNodeResponse\"%\n\x0e\x41\x64\x64NodeRequest\x12\x13\n\x0bstake_frost\x18\x01 \x01(\x04\"0\n\x0f\x41\x64\x64NodeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x0c\" \n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11\x44rainNodeResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\"2\n\x11RemoveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07is_dead\x18\x02 \x01(\x08\"%\n\x12RemoveNodeResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\"\x11\n\x0fShutdownRequest\"\x12\n\x10ShutdownResponse2\xdf\x04\n\x0e\x43lusterControl\x12^\n\rListProcesses\x12%.haulout.wire.v1.ListProcessesRequest\x1a&.haulout.wire.v1.ListProcessesResponse\x12O\n\x08StopNode\x12 .haulout.wire.v1.StopNodeRequest\x1a!.haulout.wire.v1.StopNodeResponse\x12R\n\tStartNode\x12!.haulout.wire.v1.StartNodeRequest\x1a\".haulout.wire.v1.StartNodeResponse\x12L\n\x07\x41\x64\x64Node\x12\x1f.haulout.wire.v1.AddNodeRequest\x1a .haulout.wire.v1.AddNodeResponse\x12R\n\tDrainNode\x12!.haulout.wire.v1.DrainNodeRequest\x1a\".haulout.wire.v1.DrainNodeResponse\x12U\n\nRemoveNode\x12\".haulout.wire.v1.RemoveNodeRequest\x1a#.haulout.wire.v1.RemoveNodeResponse\x12O\n\x08Shutdown\x12 .haulout.wire.v1.ShutdownRequest\x1a!.haulout.wire.v1.ShutdownResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,10 +51,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTNODEREQUEST']._serialized_end=599
   _globals['_STARTNODERESPONSE']._serialized_start=601
   _globals['_STARTNODERESPONSE']._serialized_end=620
-  _globals['_SHUTDOWNREQUEST']._serialized_start=622
-  _globals['_SHUTDOWNREQUEST']._serialized_end=639
-  _globals['_SHUTDOWNRESPONSE']._serialized_start=641
-  _globals['_SHUTDOWNRESPONSE']._serialized_end=659
-  _globals['_CLUSTERCONTROL']._serialized_start=662
-  _globals['_CLUSTERCONTROL']._serialized_end=1020
+  _globals['_ADDNODEREQUEST']._serialized_start=622
+  _globals['_ADDNODEREQUEST']._serialized_end=659
+  _globals['_ADDNODERESPONSE']._serialized_start=661
+  _globals['_ADDNODERESPONSE']._serialized_end=709
+  _globals['_DRAINNODEREQUEST']._serialized_start=711
+  _globals['_DRAINNODEREQUEST']._serialized_end=743
+  _globals['_DRAINNODERESPONSE']._serialized_start=745
+  _globals['_DRAINNODERESPONSE']._serialized_end=781
+  _globals['_REMOVENODEREQUEST']._serialized_start=783
+  _globals['_REMOVENODEREQUEST']._serialized_end=833
+  _globals['_REMOVENODERESPONSE']._serialized_start=835
+  _globals['_REMOVENODERESPONSE']._serialized_end=872
+  _globals['_SHUTDOWNREQUEST']._serialized_start=874
+  _globals['_SHUTDOWNREQUEST']._serialized_end=891
+  _globals['_SHUTDOWNRESPONSE']._serialized_start=893
+  _globals['_SHUTDOWNRESPONSE']._serialized_end=911
+  _globals['_CLUSTERCONTROL']._serialized_start=914
+  _globals['_CLUSTERCONTROL']._serialized_end=1521
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,21 @@ class ClusterControlStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.StartNodeRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.StartNodeResponse.FromString,
                 _registered_method=True)
+        self.AddNode = channel.unary_unary(
+                '/haulout.wire.v1.ClusterControl/AddNode',
+                request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.AddNodeRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.AddNodeResponse.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/haulout.wire.v1.ClusterControl/DrainNode',
+                request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.RemoveNode = channel.unary_unary(
+                '/haulout.wire.v1.ClusterControl/RemoveNode',
+                request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeResponse.FromString,
+                _registered_method=True)
         self.Shutdown = channel.unary_unary(
                 '/haulout.wire.v1.ClusterControl/Shutdown',
                 request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
@@ -82,6 +97,27 @@ class ClusterControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddNode(self, request, context):
+        """Start one storage node more, register it, and stake on it once it is at the ledger's head.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Have a node leave the committee with the next epoch; its process goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveNode(self, request, context):
+        """Stop a node for good. Refused while others still need what it has, unless it is dead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Shutdown(self, request, context):
         """End all processes in order, then the server itself.
         """
@@ -106,6 +142,21 @@ def add_ClusterControlServicer_to_server(servicer, server):
                     servicer.StartNode,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.StartNodeRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.StartNodeResponse.SerializeToString,
+            ),
+            'AddNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddNode,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.AddNodeRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.AddNodeResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.DrainNodeRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'RemoveNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveNode,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeResponse.SerializeToString,
             ),
             'Shutdown': grpc.unary_unary_rpc_method_handler(
                     servicer.Shutdown,
@@ -195,6 +246,87 @@ class ClusterControl:
             '/haulout.wire.v1.ClusterControl/StartNode',
             haulout_dot_wire_dot_v1_dot_control__pb2.StartNodeRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_control__pb2.StartNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.ClusterControl/AddNode',
+            haulout_dot_wire_dot_v1_dot_control__pb2.AddNodeRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_control__pb2.AddNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.ClusterControl/DrainNode',
+            haulout_dot_wire_dot_v1_dot_control__pb2.DrainNodeRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_control__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.ClusterControl/RemoveNode',
+            haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

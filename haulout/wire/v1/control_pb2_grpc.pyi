@@ -43,6 +43,12 @@ class ClusterControlStub:
     """Stop a process and leave it stopped."""
     StartNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.StartNodeRequest, _control_pb2.StartNodeResponse]
     """Start a stopped process."""
+    AddNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.AddNodeRequest, _control_pb2.AddNodeResponse]
+    """Start one storage node more, register it, and stake on it once it is at the ledger's head."""
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.DrainNodeRequest, _control_pb2.DrainNodeResponse]
+    """Have a node leave the committee with the next epoch; its process goes on."""
+    RemoveNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveNodeRequest, _control_pb2.RemoveNodeResponse]
+    """Stop a node for good. Refused while others still need what it has, unless it is dead."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]
     """End all processes in order, then the server itself."""
 
@@ -57,6 +63,12 @@ class ClusterControlAsyncStub(ClusterControlStub):
     """Stop a process and leave it stopped."""
     StartNode: _aio.UnaryUnaryMultiCallable[_control_pb2.StartNodeRequest, _control_pb2.StartNodeResponse]  # type: ignore[assignment]
     """Start a stopped process."""
+    AddNode: _aio.UnaryUnaryMultiCallable[_control_pb2.AddNodeRequest, _control_pb2.AddNodeResponse]  # type: ignore[assignment]
+    """Start one storage node more, register it, and stake on it once it is at the ledger's head."""
+    DrainNode: _aio.UnaryUnaryMultiCallable[_control_pb2.DrainNodeRequest, _control_pb2.DrainNodeResponse]  # type: ignore[assignment]
+    """Have a node leave the committee with the next epoch; its process goes on."""
+    RemoveNode: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveNodeRequest, _control_pb2.RemoveNodeResponse]  # type: ignore[assignment]
+    """Stop a node for good. Refused while others still need what it has, unless it is dead."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]  # type: ignore[assignment]
     """End all processes in order, then the server itself."""
 
@@ -86,6 +98,30 @@ class ClusterControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StartNodeResponse, _abc.Awaitable[_control_pb2.StartNodeResponse]]:
         """Start a stopped process."""
+
+    @_abc_1.abstractmethod
+    def AddNode(
+        self,
+        request: _control_pb2.AddNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.AddNodeResponse, _abc.Awaitable[_control_pb2.AddNodeResponse]]:
+        """Start one storage node more, register it, and stake on it once it is at the ledger's head."""
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _control_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DrainNodeResponse, _abc.Awaitable[_control_pb2.DrainNodeResponse]]:
+        """Have a node leave the committee with the next epoch; its process goes on."""
+
+    @_abc_1.abstractmethod
+    def RemoveNode(
+        self,
+        request: _control_pb2.RemoveNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RemoveNodeResponse, _abc.Awaitable[_control_pb2.RemoveNodeResponse]]:
+        """Stop a node for good. Refused while others still need what it has, unless it is dead."""
 
     @_abc_1.abstractmethod
     def Shutdown(

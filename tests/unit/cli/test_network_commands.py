@@ -34,7 +34,7 @@ class Shell:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.loop = asyncio.new_event_loop()
-        self.world = self.loop.run_until_complete(client_world.World().start())
+        self.world = self.loop.run_until_complete(client_world.World(manual_epochs=True).start())
         self.folder = folder
         self.capsys = capsys
         self.file = folder / "film.mp4"
@@ -237,3 +237,65 @@ def test_info(shell: Shell) -> None:
     assert "node-4:1" in text
     assert info["finality"] == {"sequenced": 0, "committed": 0, "attested": 0}
     assert "attested by the nodes up to 0" in text
+
+
+# --- stake and epochs ---------------------------------------------------------------------------------------
+
+
+def test_a_stake_is_made_listed_and_taken_back(shell: Shell) -> None:
+    node_id = shell.json("info")["committeeInfo"]["currentStorageNodes"][0]["nodeId"]
+    staked = shell.json("stake", "--node-id", node_id, "--amount", "5WAL")
+    assert (staked["nodeId"], staked["principal"], staked["state"]) == (node_id, 5 * 10**9, "Staked")
+    assert shell.json("list-staked-wal") == [staked]
+    _, text, _ = shell("list-staked-wal")
+    assert "5 WAL" in text and "node-" in text and "from epoch 2" in text
+    paid = shell.json("withdraw-stake", "--object-id", staked["id"])
+    assert paid == {"objectId": staked["id"], "paidOut": 5 * 10**9}
+    assert shell.json("list-staked-wal") == []
+
+
+def test_a_stake_at_work_is_requested_back_first(shell: Shell) -> None:
+    node_id = shell.json("info")["committeeInfo"]["currentStorageNodes"][0]["nodeId"]
+    staked = shell.json("stake", "--node-id", node_id, "--amount", "5WAL")
+    shell.json("epoch", "advance", "--no-wait")
+    assert shell.json("withdraw-stake", "--object-id", staked["id"], code=3)["error"]["details"][0]["reason"] == (
+        "NOT_WITHDRAWING"
+    )
+    requested = shell.json("request-withdraw-stake", "--object-id", staked["id"])
+    assert requested["state"] == {"Withdrawing": {"withdrawEpoch": 3}}
+    code, _, err = shell("request-withdraw-stake", "--object-id", staked["id"])
+    assert code == 3 and "NOT_STAKED" in err
+
+
+def test_an_epoch_is_advanced_by_hand(shell: Shell) -> None:
+    assert shell.json("epoch", "advance", "--no-wait") == {"epoch": 2, "phase": "Sync", "movingShards": 0}
+    code, _, err = shell("epoch", "advance", "--no-wait")
+    assert code == 3 and "WRONG_EPOCH_STATE" in err
+
+
+def test_a_plan_tells_who_would_own_what(shell: Shell) -> None:
+    now = shell.json("epoch", "plan")
+    assert [(m["name"], m["shards"], m["nextShards"]) for m in now["members"]] == [
+        (f"node-{i}", 2, 2) for i in range(5)
+    ]
+    assert (now["epoch"], now["movedShards"], now["isPossible"], now["problem"]) == (2, 0, True, None)
+    more = shell.json("epoch", "plan", "--stake", "node-1=+2000WAL")
+    assert {m["name"]: m["nextShards"] for m in more["members"]}["node-1"] == 3
+    assert more["movedShards"] == 1
+    _, text, _ = shell("epoch", "plan", "--stake", "node-1=+2000WAL")
+    assert "node-1          3 shards (+1)" in text and "1 shards move" in text
+
+
+def test_a_plan_says_when_too_few_would_be_left(shell: Shell) -> None:
+    planned = shell.json("epoch", "plan", "--leave", "node-0", "--leave", "node-1")
+    assert (planned["isPossible"], planned["problem"]["code"]) == (False, "COMMITTEE_TOO_SMALL")
+    _, text, _ = shell("epoch", "plan", "--leave", "node-0", "--leave", "node-1")
+    assert "the committee stays as it is" in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--stake", "node-1=500"), ("--stake", "node-9=+1WAL"), ("--leave", "nobody"), ("--stake", "=+5")]
+)
+def test_a_plan_refuses_what_it_does_not_understand(shell: Shell, arguments: tuple[str, str]) -> None:
+    code, _, err = shell("epoch", "plan", *arguments)
+    assert code == 2 and "MALFORMED_REQUEST" in err

@@ -270,7 +270,9 @@ class LacksMetadata(HauloutError):
 class World:
     """A ledger with its replica, five nodes, and a client with an account."""
 
-    def __init__(self, *, nodes: int = N_NODES, funds_frost: int = 10**15, clock: Any = None) -> None:
+    def __init__(
+        self, *, nodes: int = N_NODES, funds_frost: int = 10**15, clock: Any = None, manual_epochs: bool = False
+    ) -> None:
         self.clock = clock or JumpingClock()
         self.town = build_development_network(
             node_addresses={f"node-{i}": (f"node-{i}:1",) for i in range(nodes)},
@@ -281,6 +283,7 @@ class World:
             seed=bytes(32),
             scheme=SCHEME,
             max_blob_bytes=MAX_BLOB_BYTES,
+            manual_epochs=manual_epochs,
         )
         self.nodes = [FakeNode(self, index) for index in range(nodes)]
         self.by_address = {node.secrets.addresses[0]: node for node in self.nodes}

@@ -19,6 +19,8 @@ class Health:
     height: int = 1234
     stored_bytes: int = 5 << 20
     incomplete_blobs: int = 3
+    gaining: tuple[int, ...] = (18, 19)
+    giving: tuple[int, ...] = (20,)
 
 
 def shown(*reports: ProcessReport) -> str:
@@ -42,6 +44,8 @@ def test_a_node_shows_what_it_holds_and_lacks() -> None:
         "42",
         "127.0.0.1:31425",
         "20",
+        "+2",
+        "-1",
         "1234",
         "5.0",
         "MiB",

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from haulout.embedded.membership import NodeNeeded
 from haulout.errors import InvalidField, Unreachable
+from haulout.primitives import ObjectId
 from haulout.wire.control import ClusterReport, Condition, GrpcControl, ProcessInfo, serve_control
 
+NODE = ObjectId(b"\x07" * 32)
 REPORT = ClusterReport(
     place="/data/network",
     is_ready=False,
@@ -37,6 +40,20 @@ class Recorder:
     async def start_node(self, name: str) -> None:
         self.told.append(f"start {name}")
 
+    async def add_node(self, stake_frost: int) -> tuple[str, ObjectId]:
+        self.told.append(f"add {stake_frost}")
+        return "node-7", NODE
+
+    async def drain_node(self, name: str) -> ObjectId:
+        self.told.append(f"drain {name}")
+        return NODE
+
+    async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
+        if not is_dead:
+            raise NodeNeeded(name=name, n_shards=4, n_giving=2, problem="epoch 7 is in Sync")
+        self.told.append(f"remove {name}")
+        return NODE
+
     async def shutdown(self) -> None:
         self.told.append("shutdown")
 
@@ -63,6 +80,17 @@ async def test_commands_arrive_in_order(control: GrpcControl, cluster: Recorder)
     await control.start_node("node-0")
     await control.shutdown()
     assert cluster.told == ["stop node-0", "start node-0", "shutdown"]
+
+
+async def test_nodes_join_and_leave(control: GrpcControl, cluster: Recorder) -> None:
+    assert await control.add_node(5) == ("node-7", NODE)
+    assert await control.drain_node("node-7") == NODE
+    assert await control.remove_node("node-7", is_dead=True) == NODE
+    assert cluster.told == ["add 5", "drain node-7", "remove node-7"]
+    with pytest.raises(NodeNeeded) as refused:
+        await control.remove_node("node-1", is_dead=False)
+    assert refused.value.n_giving == 2
+    assert "haulout node drain node-1" in str(refused.value)
 
 
 async def test_an_unknown_or_missing_name_is_refused_by_field(control: GrpcControl, cluster: Recorder) -> None:
