@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +28,16 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = PROGRAM.format(arguments=arguments, heavy=HEAVY)
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+@pytest.mark.parametrize("module", ["node_grpc.ledger_main", "graphql_api.__main__", "haulout_operator.handlers"])
+def test_who_codes_no_blobs_never_loads_the_compiler(module: str) -> None:
+    """Ledger, GraphQL and operator: numba would cost them a second and 150 MiB."""
+    program = f"import sys, {module}; print('loaded:', *sorted({{'numba', 'llvmlite'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.splitlines()[-1].split() == ["loaded:"]
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    file = Path(spec.origin)
+    sources = [file] if file.name == "ledger_main.py" else file.parent.rglob("*.py")  # node_grpc has nodes as well
+    assert not [path for path in sources if "warm_up_kernels" in path.read_text()], "it would load them later"

@@ -86,3 +86,16 @@ def test_constants_multiply(element: int, seed: int) -> None:
     strips.multiply_row(chunk.ctypes.data, product.ctypes.data, 64, constant.ctypes.data)
     assert [multiply(element, int(x)) for x in to_lanes(chunk)] == to_lanes(product).tolist()
     assert logs()[0] == LOG_ZERO and multiply_logs(LOG_ZERO, logs()[:1])[0] == 0
+
+
+def test_the_case_that_is_done_by_hand() -> None:
+    """The numbers of `haulout.codec.kernels`."""
+    assert [multiply(2, 2), multiply(2, 3), multiply(3, 3)] == [3, 1, 2]
+    source = np.array([1, 2], np.uint16)
+    code = code_of(2, 4)
+    repair = code.encode(source[:, None])
+    assert repair.tolist() == [[0], [3]] and code.generator.tolist() == [[3, 2], [2, 3]]
+    decoder = code.decoder([1, 2])
+    assert decoder.missing == (0,)
+    received = np.array([[2], [0]], np.uint16)
+    assert decoder.decode_by_matrix(received).tolist() == decoder.decode_by_transform(received).tolist() == [[1]]
