@@ -327,6 +327,7 @@ TYPES: Mapping[str, Callable[..., Event]] = {
     "CommissionCollected": NodeChanged,
     "ProtocolVersionChosen": NetworkChanged,
     "ProtocolVersionActivated": NetworkChanged,
+    "SubsidiesChanged": NetworkChanged,
 }
 
 

@@ -223,7 +223,7 @@ def _of_node(batch: Batch, body: e.ActiveSetChanged) -> None:
     batch.record(node=body.node_id)
 
 
-def _of_network(batch: Batch, body: e.ProtocolVersionChosen | e.ProtocolVersionActivated) -> None:
+def _of_network(batch: Batch, body: Any) -> None:
     batch.record()
 
 
@@ -250,4 +250,5 @@ EPOCH_HANDLERS: Mapping[type, Callable[[Batch, Any], None]] = {
     e.CommissionCollected: _commission_collected,
     e.ProtocolVersionChosen: _of_network,
     e.ProtocolVersionActivated: _of_network,
+    e.SubsidiesChanged: _of_network,
 }

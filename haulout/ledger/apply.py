@@ -27,7 +27,19 @@ from haulout.chain.block import (
 )
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import BlobTooLarge, InvalidInput, Rejected
-from haulout.ledger import accounts, blobs, commands, epochs, governance, keys, queries, staking, storage, withdrawals
+from haulout.ledger import (
+    accounts,
+    blobs,
+    commands,
+    epochs,
+    governance,
+    keys,
+    queries,
+    staking,
+    storage,
+    subsidies,
+    withdrawals,
+)
 from haulout.ledger.admission import check_envelope, check_known_commands, check_not_ordered, check_signature
 from haulout.ledger.draft import CachedView, Draft
 from haulout.ledger.events import Event, EventBody
@@ -80,6 +92,11 @@ HANDLERS: Final[Mapping[type, Handler]] = {
     commands.SetNextPublicKey: governance.set_next_public_key,
     commands.JoinActiveSet: governance.join_active_set,
     commands.UpdateProtocolVersion: governance.update_protocol_version,
+    commands.AddSubsidy: subsidies.add_subsidy,
+    commands.OpenSubsidies: subsidies.open_subsidies,
+    commands.SetSubsidies: subsidies.set_subsidies,
+    commands.FundSubsidies: subsidies.fund_subsidies,
+    commands.ProcessSubsidies: subsidies.process_subsidies,
 }
 
 

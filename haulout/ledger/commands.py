@@ -14,19 +14,24 @@ from typing import Annotated
 
 from haulout.bcs import U8, U16, U32, U64, Bytes32, Bytes48, Bytes96, Union
 from haulout.ledger.epoch_commands import (
+    AddSubsidy as AddSubsidy,
     AdvanceEpoch as AdvanceEpoch,
     CancelLeave as CancelLeave,
     ChangeEpoch as ChangeEpoch,
     CollectCommission as CollectCommission,
     EndVoting as EndVoting,
     ForceDone as ForceDone,
+    FundSubsidies as FundSubsidies,
     JoinActiveSet as JoinActiveSet,
+    OpenSubsidies as OpenSubsidies,
+    ProcessSubsidies as ProcessSubsidies,
     ReportSyncDone as ReportSyncDone,
     RequestLeave as RequestLeave,
     RequestWithdraw as RequestWithdraw,
     SetCommission as SetCommission,
     SetNextPublicKey as SetNextPublicKey,
     SetNodeAccounts as SetNodeAccounts,
+    SetSubsidies as SetSubsidies,
     SetVotes as SetVotes,
     UpdatePrices as UpdatePrices,
     UpdateProtocolVersion as UpdateProtocolVersion,
@@ -265,6 +270,11 @@ COMMANDS = Union(
         35: SetNextPublicKey,
         36: JoinActiveSet,
         37: UpdateProtocolVersion,
+        38: AddSubsidy,
+        39: OpenSubsidies,
+        40: SetSubsidies,
+        41: FundSubsidies,
+        42: ProcessSubsidies,
     }
 )
 LAST_OF_PROTOCOL_1 = COMMANDS.tag_of(JoinStake)
@@ -306,6 +316,11 @@ Command = Annotated[
     | SetNodeAccounts
     | SetNextPublicKey
     | JoinActiveSet
-    | UpdateProtocolVersion,
+    | UpdateProtocolVersion
+    | AddSubsidy
+    | OpenSubsidies
+    | SetSubsidies
+    | FundSubsidies
+    | ProcessSubsidies,
     COMMANDS,
 ]

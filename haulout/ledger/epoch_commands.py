@@ -160,3 +160,45 @@ class UpdateProtocolVersion:
     message: bytes
     signature: Bytes96
     signers: bytes
+
+
+# --- subsidies ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddSubsidy:
+    """Give FROST to the committees of this epoch and those after it, in equal parts."""
+
+    amount_frost: U64
+    n_epochs: U32
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSubsidies:
+    """Open the network's fund for subsidies; the sender, a member's governance account, sets its rates."""
+
+    usage_rate_bps: U32
+    base_frost: U64
+    per_shard_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class SetSubsidies:
+    """Change the fund's rates, and who sets them."""
+
+    admin: Bytes32
+    usage_rate_bps: U32
+    base_frost: U64
+    per_shard_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class FundSubsidies:
+    """Put FROST into the fund."""
+
+    amount_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSubsidies:
+    """Let the fund pay what is due; anyone may, any number of times."""

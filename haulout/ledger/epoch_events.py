@@ -214,3 +214,19 @@ class ProtocolVersionActivated:
     """Blocks after this one follow this version of the rules."""
 
     protocol_version: U32
+
+
+@dataclass(frozen=True, slots=True)
+class SubsidiesChanged:
+    """The network's fund for subsidies, whole.
+
+    `already_frost` is what of the rewards booked for an epoch is not subsidised, or has been.
+    """
+
+    admin: Bytes32
+    usage_rate_bps: U32
+    base_frost: U64
+    per_shard_frost: U64
+    balance_frost: U64
+    latest_epoch: U32
+    already_frost: Mapping[U32, U64]

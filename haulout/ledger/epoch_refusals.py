@@ -206,3 +206,33 @@ class InvalidProtocolVersion(Rejected):
     from_epoch: int
     current: int
     epoch: int
+
+
+@dataclass(eq=False)
+class SubsidiesExist(Rejected):
+    """The network has its fund."""
+
+    code = "SUBSIDIES_EXIST"
+    template = "the network's subsidies are set by {admin}"
+    admin: str
+
+
+@dataclass(eq=False)
+class InsufficientSubsidies(Rejected):
+    """The fund cannot pay, so it pays nobody."""
+
+    code = "INSUFFICIENT_FUNDS_IN_POOL"
+    template = "the fund for subsidies holds {available_frost} FROST, {needed_frost} are due next"
+    hint = "open it, fund it, or lower its rates"
+    available_frost: int
+    needed_frost: int
+
+
+@dataclass(eq=False)
+class SubsidyRateTooHigh(Rejected):
+    """More than a hundred times what users pay."""
+
+    code = "INVALID_SUBSIDY_RATE"
+    template = "{rate_bps} basis points are more than {limit_bps}"
+    rate_bps: int
+    limit_bps: int

@@ -44,6 +44,7 @@ from haulout.ledger.refusals import (
     WrongEpochState,
 )
 from haulout.ledger.state import STATE_VERSION, Committee, Member, NextEpoch, Node, Phase
+from haulout.ledger.subsidies import collect_without_subsidy
 from haulout.primitives import hex_id_text, is_quorum, max_faulty
 
 BURN_PERCENT = 3
@@ -219,8 +220,7 @@ def _close_books(run: Execution, committee: Committee) -> dict[bytes, int]:
     paid = sum(rewards.values())
     run.update_system(burned_frost=run.system.burned_frost + burned)
     run.emit(RewardsDistributed(run.epoch, bucket.rewards_frost, burned, paid, income - paid))
-    if income > paid:
-        run.collect(run.epoch + 1, income - paid)
+    collect_without_subsidy(run, run.epoch + 1, income - paid)
     return rewards
 
 

@@ -34,6 +34,7 @@ from haulout.ledger.epoch_events import (
     RewardsDistributed as RewardsDistributed,
     ShardMove as ShardMove,
     ShardsReceived as ShardsReceived,
+    SubsidiesChanged as SubsidiesChanged,
     VotingEnded as VotingEnded,
 )
 
@@ -269,6 +270,7 @@ EVENTS = Union(
         33: CommissionCollected,
         34: ProtocolVersionChosen,
         35: ProtocolVersionActivated,
+        36: SubsidiesChanged,
     }
 )
 EventBody = Annotated[
@@ -307,7 +309,8 @@ EventBody = Annotated[
     | NodeKeyRotated
     | CommissionCollected
     | ProtocolVersionChosen
-    | ProtocolVersionActivated,
+    | ProtocolVersionActivated
+    | SubsidiesChanged,
     EVENTS,
 ]
 

@@ -95,6 +95,8 @@ def _conservation(view: View) -> Iterator[str]:
     held += sum(bucket.rewards_frost for _, bucket in _rows(view, keys.BUCKET, Bucket))
     held += sum(staked.principal_frost for _, staked in _rows(view, keys.STAKED_WAL, StakedWal))
     held += sum(node.commission_frost + node.rewards_frost for _, node in _rows(view, keys.NODE, Node))
+    fund = queries.subsidies(view)
+    held += 0 if fund is None else fund.balance_frost
     if held != system.supply_frost - system.burned_frost:
         yield f"{held} FROST are held, {system.supply_frost} - {system.burned_frost} exist"
     for key, account in _rows(view, keys.ACCOUNT, Account):

@@ -11,6 +11,7 @@ PARAMS = b"\x01params"
 SYSTEM = b"\x01system"
 STAKING = b"\x01staking"
 NEXT = b"\x01next"
+SUBSIDIES = b"\x01subsidies"
 
 BUCKET = b"\x02"
 COMMITTEE = b"\x03"

@@ -32,6 +32,7 @@ from haulout.ledger.state import (
     StakedWal,
     Staking,
     Storage,
+    Subsidies,
     System,
     View,
 )
@@ -40,6 +41,7 @@ _ROWS: Mapping[bytes, Any] = {
     keys.SYSTEM: System,
     keys.STAKING: Staking,
     keys.NEXT: NextEpoch,
+    keys.SUBSIDIES: Subsidies,
     keys.BUCKET: Bucket,
     keys.COMMITTEE: Committee,
     keys.ACCOUNT: Account,
@@ -330,6 +332,19 @@ class Projection:
     def _protocol_version_activated(self, _: e.Event, body: e.ProtocolVersionActivated) -> None:
         self._system = replace(self._system, protocol_version=body.protocol_version, next_protocol=None)
 
+    def _subsidies_changed(self, _: e.Event, body: e.SubsidiesChanged) -> None:
+        row = Subsidies(
+            version=STATE_VERSION,
+            admin=body.admin,
+            usage_rate_bps=body.usage_rate_bps,
+            base_frost=body.base_frost,
+            per_shard_frost=body.per_shard_frost,
+            balance_frost=body.balance_frost,
+            latest_epoch=body.latest_epoch,
+            already_frost=body.already_frost,
+        )
+        self._put(keys.SUBSIDIES, row)
+
     def _tells_nothing_new(self, _: e.Event, body: Any) -> None:
         """What other events of the same transaction say as well."""
 
@@ -375,4 +390,5 @@ _HANDLERS: Mapping[type, Callable[[Projection, e.Event, Any], None]] = {
     e.CommissionCollected: Projection._tells_nothing_new,
     e.ProtocolVersionChosen: Projection._protocol_version_chosen,
     e.ProtocolVersionActivated: Projection._protocol_version_activated,
+    e.SubsidiesChanged: Projection._subsidies_changed,
 }

@@ -30,6 +30,7 @@ from haulout.ledger.state import (
     StakedWal,
     Staking,
     Storage,
+    Subsidies,
     System,
     View,
 )
@@ -130,6 +131,11 @@ def next_epoch(view: View) -> NextEpoch | None:
 def phase(view: View) -> Phase:
     """Where the epoch stands."""
     return staking(view).phase
+
+
+def subsidies(view: View) -> Subsidies | None:
+    """The fund for subsidies, once it is open."""
+    return _find(view, keys.SUBSIDIES, Subsidies)
 
 
 def bucket(view: View, epoch: int) -> Bucket:

@@ -5,7 +5,7 @@ lays a transaction's writes over it. Every value starts with its schema version.
 `FIRST_DERIVED` are committed by the state root; those from it on are indexes that follow from the others, kept for
 speed and rebuilt at will.
 
-    01 name                   singletons: params, system, staking, next
+    01 name                   singletons: params, system, staking, next, subsidies
     02 epoch                  Bucket: booked bytes and rewards of one epoch of the ring
     03 epoch                  Committee of that epoch
     10 address                Account
@@ -122,6 +122,20 @@ class NextEpoch:
 
     version: U8
     total_capacity_bytes: U64
+
+
+@dataclass(frozen=True, slots=True)
+class Subsidies:
+    """The network's fund for subsidies; there is none until somebody opens it."""
+
+    version: U8
+    admin: Bytes32
+    usage_rate_bps: U32  # of what users pay
+    base_frost: U64  # to each member, per epoch
+    per_shard_frost: U64  # and for each of its shards
+    balance_frost: U64
+    latest_epoch: U32  # in which the fixed part was paid
+    already_frost: Mapping[U32, U64]  # epoch -> rewards that are subsidised, or never will be
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger import invariants, keys, queries
 from haulout.ledger.apply import apply_block
 from haulout.ledger.commands import (
+    AddSubsidy,
     AdvanceEpoch,
     CancelLeave,
     ChangeEpoch,
@@ -26,7 +27,10 @@ from haulout.ledger.commands import (
     EndVoting,
     Existing,
     ForceDone,
+    FundSubsidies,
     JoinActiveSet,
+    OpenSubsidies,
+    ProcessSubsidies,
     ReportSyncDone,
     RequestLeave,
     RequestWithdraw,
@@ -34,6 +38,7 @@ from haulout.ledger.commands import (
     SetCommission,
     SetNextPublicKey,
     SetNodeAccounts,
+    SetSubsidies,
     SetVotes,
     SplitStake,
     Stake,
@@ -128,6 +133,25 @@ class EpochMachine(RuleBasedStateMachine):
     def earn(self, account: str, size_mib: int, end: int) -> None:
         """Storage is bought, so that there is something to pay to the nodes."""
         self.sandbox.run(account, ReserveSpace(size_mib << 20, 0, self.epoch + end))
+
+    @rule(account=accounts, pick=picks, what=st.integers(0, 5), amount=st.sampled_from([0, 7, 999, WAL]))
+    def subsidise(self, account: str, pick: int, what: int, amount: int) -> None:
+        secret, address = NETWORK.account_secrets["alice"], self.sandbox.address("alice")
+        match what:
+            case 0:
+                self.sandbox.run(account, AddSubsidy(amount, pick % 8))
+            case 1:
+                governor = self.node(pick).governance_secret if pick % 5 else secret
+                self.sandbox.run_with(governor, OpenSubsidies(pick % 20_000, 10, 3))
+                for node in NETWORK.nodes:  # whoever it is hands the fund over
+                    self.sandbox.run_with(node.governance_secret, SetSubsidies(address, pick % 20_000, 10, 3))
+            case 2:
+                rate = pick * 20 if pick % 3 else 100
+                self.sandbox.run(account, SetSubsidies(address, rate, pick % 100, pick % 30))
+            case 3:
+                self.sandbox.run(account, FundSubsidies(amount))
+            case _:
+                self.sandbox.run(account, ProcessSubsidies())
 
     @rule(account=accounts, pick=picks, amount=st.sampled_from([WAL - 1, WAL, 2 * WAL + 7, 40 * WAL]))
     def stake(self, account: str, pick: int, amount: int) -> None:
