@@ -121,6 +121,8 @@ class Batch:
         self.is_first = progress.height < 0
         self.event: e.Event
         self.event_rows: list[Row] = []
+        self.balances: dict[bytes, tuple[int, Row]] = {}  # by address, with what a new account's row also says
+        self.bookings: dict[int, Row] = {}  # by epoch
         self.summaries = Summaries(connection, projector.n_shards)
 
     # --- blocks -------------------------------------------------------------------------------------------
@@ -143,6 +145,7 @@ class Batch:
     def finish(self) -> Progress:
         if self.event_rows:
             self.sql.execute(insert(t.events), self.event_rows)
+        self.write_latest()
         self.n_blobs += self.summaries.end_batch()
         progress = Progress(
             height=self.height,
@@ -192,12 +195,19 @@ class Batch:
     def born(self) -> Row:
         return {"registered_height": self.event.height, "registered_sequence": self.event.sequence}
 
-    def put(self, table: Table, key: Row, values: Row, *, born: bool = False) -> bool:
-        """Update a row or make it; says whether it was made. `born` adds the registration to a new row."""
+    def put(self, table: Table, key: Row, values: Row, *, born: Row | None = None) -> bool:
+        """Update a row or make it; says whether it was made. `born` is added to a new row."""
         if update_rows(self.sql, table, key, values):
             return False
-        insert_row(self.sql, table, {**key, **values, **(self.born() if born else {})})
+        insert_row(self.sql, table, {**key, **values, **(born or {})})
         return True
+
+    def write_latest(self) -> None:
+        """Balances and bookings as the batch left them: nearly every transaction changes the same few rows."""
+        for address, (balance_frost, born) in self.balances.items():
+            self.n_accounts += self.put(t.accounts, {"address": address}, {"balance_frost": balance_frost}, born=born)
+        for epoch, booked in self.bookings.items():
+            self.put(t.ring, {"epoch": epoch}, booked)
 
     def set(self, table: Table, key: bytes | int, **values: Any) -> None:
         column = next(iter(table.primary_key.columns))
@@ -213,8 +223,8 @@ class Batch:
     # --- accounts and storage -----------------------------------------------------------------------------
 
     def _balance_changed(self, body: e.BalanceChanged) -> None:
-        made = self.put(t.accounts, {"address": body.address}, {"balance_frost": body.balance_frost}, born=True)
-        self.n_accounts += made
+        _, born = self.balances.get(body.address) or (0, self.born())
+        self.balances[body.address] = body.balance_frost, born
         self.record(account=body.address)
 
     def _storage_reserved(self, body: e.StorageReserved) -> None:
@@ -232,7 +242,7 @@ class Batch:
             "blob_object_id": None,
             "deleted_height": None,
         }
-        self.put(t.storage, {"object_id": body.object_id}, values, born=True)
+        self.put(t.storage, {"object_id": body.object_id}, values, born=self.born())
         self.record(obj=body.object_id, account=body.owner)
 
     def _storage_destroyed(self, body: e.StorageDestroyed) -> None:
@@ -270,7 +280,7 @@ class Batch:
             "blob_object_id": body.object_id,
             "deleted_height": None,
         }
-        self.put(t.storage, {"object_id": body.storage_id}, bound, born=True)
+        self.put(t.storage, {"object_id": body.storage_id}, bound, born=self.born())
         self.summaries.stale_blobs[body.blob_id] = None
         self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
@@ -392,7 +402,7 @@ class Batch:
             "withdraw_epoch": body.withdraw_epoch,
             "deleted_height": None if body.principal_frost else self.event.height,
         }
-        self.put(t.stakes, {"object_id": body.object_id}, values, born=True)
+        self.put(t.stakes, {"object_id": body.object_id}, values, born=self.born())
         self.summaries.stale_pools[body.node_id] = None
         self.record(obj=body.object_id, account=body.owner, node=body.node_id)
 

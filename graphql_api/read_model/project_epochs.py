@@ -64,6 +64,7 @@ def _epoch_started(batch: Batch, body: e.EpochStarted) -> None:
         batch.set(t.nodes, row["node_id"], weight=row["weight"])
     # The ring holds what is booked from now on; what an epoch earned is told by the one that distributed it.
     batch.sql.execute(delete(t.ring).where(t.ring.c.epoch < body.epoch))
+    batch.bookings = {epoch: booked for epoch, booked in batch.bookings.items() if epoch >= body.epoch}
     batch.summaries.started_epochs[body.epoch] = None
     batch.record()
 
@@ -82,8 +83,7 @@ def _prices_updated(batch: Batch, body: e.PricesUpdated) -> None:
 
 
 def _ring_changed(batch: Batch, body: e.RingChanged) -> None:
-    values = {"used_bytes": body.used_bytes, "rewards_frost": body.rewards_frost}
-    batch.put(t.ring, {"epoch": body.epoch}, values)
+    batch.bookings[body.epoch] = {"used_bytes": body.used_bytes, "rewards_frost": body.rewards_frost}
     batch.record()
 
 
