@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from graphql_api.accounts import Account, ChainObject, StorageReservation, load_account
-from graphql_api.connections import After, Before, Connection, First, Last, Paging
+from graphql_api.connections import After, Before, Connection, First, Last, Paging, nothing
 from graphql_api.context import Context, Info
+from graphql_api.durability import Durability, Sliver, slivers_connection
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
-from graphql_api.proofs import AvailabilityCertificate, Persistence
+from graphql_api.proofs import AvailabilityCertificate, Axis, Persistence
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import Order
 from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery, Row
 from graphql_api.scalars import Address, Base64, BigInt, BlobID, ObjectID, at
+from graphql_api.sliver_proofs import RangeProof, SliverProof, range_proof, sliver_proof
 from haulout.errors import InvalidField
-from haulout.primitives import EncodingType, blob_id_text
+from haulout.primitives import BlobId, EncodingType, blob_id_text
 
 if TYPE_CHECKING:
     from graphql_api.events import Event
@@ -133,6 +135,56 @@ class Blob(Node):
             return None
         row = await info.context.loaders.certificate.load(self.certificate_sequence)
         return None if row is None else AvailabilityCertificate.of(row, info.context.services.params.n_shards)
+
+    @resolved(
+        "How far it is from being lost, right now; null unless it is certified, and until the nodes have been asked."
+    )
+    async def durability(self, info: Info) -> Durability | None:
+        if self.state is not BlobState.CERTIFIED or self.first_certified_epoch is None:
+            return None
+        margin = info.context.services.holdings.margin_of(BlobId(self.blob_id), self.first_certified_epoch)
+        return None if margin is None else Durability.of(margin)
+
+    @resolved("Its slivers along one axis with who holds them, asked from the nodes now; none unless it is certified.")
+    async def slivers(
+        self,
+        info: Info,
+        axis: Annotated[Axis, strawberry.argument(description="Rows or columns.")] = Axis.PRIMARY,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        stored: Annotated[
+            bool | None, strawberry.argument(description="Only those that are held, or that are known to be lacking.")
+        ] = None,
+    ) -> Connection[Sliver]:
+        if self.state is not BlobState.CERTIFIED:
+            return nothing()
+        return await slivers_connection(
+            info, BlobId(self.blob_id), axis, stored, first=first, after=after, last=last, before=before
+        )
+
+    @resolved("Proof that one of its slivers belongs to it; null unless it is certified.")
+    async def proof(
+        self,
+        info: Info,
+        pair: Annotated[int, strawberry.argument(description="Index of the sliver pair, from 0 to n - 1.")],
+        axis: Annotated[Axis, strawberry.argument(description="Which sliver of the pair.")] = Axis.PRIMARY,
+    ) -> SliverProof | None:
+        if self.state is not BlobState.CERTIFIED:
+            return None
+        return await sliver_proof(info, BlobId(self.blob_id), pair, axis)
+
+    @resolved("Proof of some of its bytes; null unless it is certified.")
+    async def range_proof(
+        self,
+        info: Info,
+        start: Annotated[BigInt, strawberry.argument(description="The first byte.")],
+        length: Annotated[BigInt, strawberry.argument(description="How many bytes, at least 1.")],
+    ) -> RangeProof | None:
+        if self.state is not BlobState.CERTIFIED:
+            return None
+        return await range_proof(info, BlobId(self.blob_id), start, length)
 
     @resolved("Undeleted objects with this blob id, oldest first.")
     async def objects(

@@ -119,6 +119,15 @@ class Paging:
         return assemble(page, build, lambda row: self.cursors.encode(tuple(row[name] for name in names)), count)
 
 
+def nothing() -> Connection[Any]:
+    """A connection without rows, for lists that cannot have any."""
+
+    async def count() -> int:
+        return 0
+
+    return assemble(Page((), has_next=False, has_previous=False), lambda row: row, str, count)
+
+
 def assemble(
     page: Page[Any],
     build: Callable[[Any], T],

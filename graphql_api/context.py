@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import strawberry
 
 from graphql_api.read_model.reading import Reading
-from haulout.ledger.state import Params
+from haulout.ledger.state import Params, View
 
 if TYPE_CHECKING:
     from graphql_api.health import HealthBoard
+    from graphql_api.holdings import HoldingsBoard
+    from graphql_api.inspection import Inspector
     from graphql_api.ledger_watch import Finality
     from graphql_api.limits import Bounds
     from graphql_api.loaders import Loaders
+    from haulout.client.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,10 @@ class Services:
     gateway_url: str
     health: HealthBoard
     finality: Finality
+    network: Network
+    holdings: HoldingsBoard
+    inspector: Inspector
+    view: Callable[[], View]  # the ledger's state as executed here, at its head
     bounds: Bounds
     version: str
 

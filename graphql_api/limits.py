@@ -47,10 +47,41 @@ class Bounds:
 DEFAULT_BOUNDS = Bounds()
 
 # Lists without page arguments, and fields that cost more than their resolution.
-LIST_SIZES: Mapping[str, int] = {"shardMap": 50, "attributes": 4}
-WEIGHTS: Mapping[str, int] = {"totalCount": 10, "health": 5, "phase": 5}
+LIST_SIZES: Mapping[str, int] = {
+    "attributes": 4,
+    "checks": 6,
+    "diagnosis": 4,
+    "moves": 50,
+    "multiGetBlobs": 100,
+    "shardMap": 50,
+}
+WEIGHTS: Mapping[str, int] = {
+    "diagnosis": 5,
+    "health": 5,
+    "phase": 5,
+    "proof": 20,
+    "rangeProof": 50,
+    "simulateAssignment": 500,
+    "sliver": 200,
+    "slivers": 100,
+    "totalCount": 10,
+    "verifyBlob": 2_000,
+    "verifyCertificate": 100,
+    "worstDurability": 50,
+}
 CONNECTIONS = frozenset(
-    {"blobs", "blobObjects", "objects", "events", "members", "storageNodes", "stakes", "reservations", "epochs"}
+    {
+        "blobObjects",
+        "blobs",
+        "epochs",
+        "events",
+        "members",
+        "objects",
+        "reservations",
+        "slivers",
+        "stakes",
+        "storageNodes",
+    }
 )
 
 

@@ -12,6 +12,7 @@ import strawberry
 from graphql_api.blobs import OrderDirection
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
+from graphql_api.diagnosis import Diagnosis, Known, diagnose
 from graphql_api.fields import resolved
 from graphql_api.health import Checkup
 from graphql_api.ids import Node, global_id
@@ -21,6 +22,7 @@ from graphql_api.read_model.paging import Order
 from graphql_api.read_model.queries import NodeQuery, Row
 from graphql_api.scalars import Base64, BigInt, ObjectID, at
 from haulout.errors import InvalidField
+from haulout.ledger import queries as ledger_queries
 
 if TYPE_CHECKING:
     from graphql_api.stakes import StakingPool
@@ -133,6 +135,23 @@ class StorageNode(Node):
         from graphql_api.stakes import StakingPool
 
         return StakingPool.of(self.row)
+
+    @resolved("Why it is not as it should be, worst first; empty when it is well.")
+    async def diagnosis(self, info: Info) -> list[Diagnosis]:
+        services = info.context.services
+        view = services.view()
+        node_id = bytes(self.node_id)
+        progress = await info.context.reading.snapshot()
+        known = Known(
+            address=self.endpoint,
+            epoch=progress.epoch,
+            height=progress.height,
+            weight=self.weight,
+            stake_frost=self.row["stake_frost"],
+            arriving=sum(1 for _ in ledger_queries.open_hand_overs(view, to_node=node_id)),
+            leaving=sum(1 for _ in ledger_queries.open_hand_overs(view, from_node=node_id)),
+        )
+        return diagnose(await self._check(info), services.holdings.report_of(node_id), known)
 
     async def _check(self, info: Info) -> Checkup:
         if not self.addresses:

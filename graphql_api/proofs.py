@@ -25,6 +25,12 @@ class Persistence(enum.Enum):
     DELETABLE = strawberry.enum_value("DELETABLE", description="Its owner may delete it at any time.")
 
 
+@strawberry.enum(description="Along which side of a blob's matrix a sliver lies.")
+class Axis(enum.Enum):
+    PRIMARY = strawberry.enum_value("PRIMARY", description="A row; the first rows hold the content itself.")
+    SECONDARY = strawberry.enum_value("SECONDARY", description="A column.")
+
+
 @strawberry.type(
     description="Signatures of nodes that own a quorum of shards, over the statement that they store a blob durably."
 )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any, cast
 
@@ -54,11 +55,14 @@ from graphql_api.fields import resolved
 from graphql_api.ids import Node, bytes_key, int_key, read_global_id
 from graphql_api.limits import DEFAULT_BOUNDS, CachedValidation, Limits
 from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, load_node, nodes_connection
+from graphql_api.planning import AssignmentPlan, CostEstimate, StakeChangeInput, estimate_cost, simulate_assignment
 from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
-from graphql_api.scalars import SCALARS, Address, BlobID, ObjectID
+from graphql_api.read_model.paging import PAGE_MAX, PageTooLarge
+from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
 from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
 from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
+from graphql_api.verification import Verification, verify_blob, verify_certificate
 from haulout.errors import HauloutError, InvalidField
 from haulout.observability.logs import get_logger
 
@@ -96,6 +100,14 @@ class Query:
         self, info: Info, blob_id: Annotated[BlobID, strawberry.argument(description="The blob's id.")]
     ) -> Blob | None:
         return await load_blob(info, blob_id)
+
+    @resolved("Blobs by their ids, in this order; null for each that nobody registered.")
+    async def multi_get_blobs(
+        self, info: Info, blob_ids: Annotated[list[BlobID], strawberry.argument(description="Ids, at most 100.")]
+    ) -> list[Blob | None]:
+        if len(blob_ids) > PAGE_MAX:
+            raise PageTooLarge(asked=len(blob_ids), limit=PAGE_MAX)
+        return await asyncio.gather(*(load_blob(info, blob_id) for blob_id in blob_ids))
 
     @resolved("Blobs of the whole network, registered but uncertified ones included.")
     async def blobs(
@@ -142,6 +154,50 @@ class Query:
         row = await info.context.reading.run(queries.newest_certificate, blob_id, epoch)
         n_shards = info.context.services.params.n_shards
         return None if row is None else AvailabilityCertificate.of(row, n_shards)
+
+    @resolved("Check a certificate, wherever it is from, with the keys of an epoch's committee.")
+    async def verify_certificate(
+        self,
+        info: Info,
+        message: Annotated[Base64, strawberry.argument(description="Exactly the bytes that were signed.")],
+        signature: Annotated[Base64, strawberry.argument(description="Aggregate signature, 96 bytes.")],
+        signers: Annotated[list[int], strawberry.argument(description="Positions of the signers in the committee.")],
+        epoch: Annotated[int, strawberry.argument(description="The epoch whose committee signed.")],
+    ) -> Verification:
+        return await verify_certificate(info, message, signature, signers, epoch)
+
+    @resolved("Check a blob as it is now: ledger, certificate, metadata, and whether its slivers are there.")
+    async def verify_blob(
+        self,
+        info: Info,
+        blob_id: Annotated[BlobID, strawberry.argument(description="The blob's id.")],
+        strict: Annotated[
+            bool, strawberry.argument(description="Also read it and encode it again; for blobs of up to 4 MiB.")
+        ] = False,
+    ) -> Verification:
+        return await verify_blob(info, blob_id, strict)
+
+    @resolved("What storing blobs would cost now.")
+    async def estimate_cost(
+        self,
+        info: Info,
+        sizes: Annotated[list[BigInt], strawberry.argument(description="Size of each blob in bytes; at most 100.")],
+        epochs: Annotated[int, strawberry.argument(description="How many epochs, the current one included.")],
+    ) -> CostEstimate:
+        return await estimate_cost(info, sizes, epochs)
+
+    @resolved("Who would own which shards, were stakes changed or nodes gone; decides exactly as voting end does.")
+    async def simulate_assignment(
+        self,
+        info: Info,
+        stake_changes: Annotated[
+            list[StakeChangeInput], strawberry.argument(description="Stake that would come or go; may be empty.")
+        ],
+        leaving: Annotated[
+            list[strawberry.ID] | None, strawberry.argument(description="Nodes that would leave, by global `id`.")
+        ] = None,
+    ) -> AssignmentPlan:
+        return await simulate_assignment(info, stake_changes, leaving)
 
     @resolved("An epoch; null when it has not begun.")
     async def epoch(self, info: Info, number: EpochArgument = None) -> Epoch | None:

@@ -14,12 +14,16 @@ import haulout
 from graphql_api.app import build_app, why_not_ready
 from graphql_api.context import Services
 from graphql_api.health import HealthBoard
+from graphql_api.holdings import HoldingsBoard
+from graphql_api.inspection import Inspector
 from graphql_api.ledger_watch import LedgerWatch
 from graphql_api.limits import DEFAULT_BOUNDS
 from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
+from haulout.client.network import Network
+from haulout.client.view import LedgerView, ReplicaSource
 from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger import queries
 from haulout.ledger.genesis import Genesis
@@ -95,12 +99,25 @@ async def run_service(
         health = HealthBoard(transport, clock)
         stack.push_async_callback(health.close)
         watch = LedgerWatch(replica, ledger, scheme, clock=clock, workers=writers, registry=registry)
+        network = Network(
+            view=LedgerView(ReplicaSource(replica)),
+            transport=transport,
+            scheme=scheme,
+            clock=clock,
+            rng=rng,
+            workers=readers,
+        )
+        holdings = HoldingsBoard(network, params.n_shards, registry)
         services = Services(
             params=params,
             cursor_key=database.cursor_key,
             gateway_url=gateway_url.rstrip("/"),
             health=health,
             finality=watch,
+            network=network,
+            holdings=holdings,
+            inspector=Inspector(network, params.n_shards),
+            view=lambda: replica.view,
             bounds=DEFAULT_BOUNDS,
             version=haulout.__version__,
         )
@@ -110,6 +127,7 @@ async def run_service(
             asyncio.create_task(replica.run(), name="replica"),
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(watch.run(), name="ledger watch"),
+            asyncio.create_task(holdings.run(), name="holdings"),
         )
         stack.push_async_callback(_end, tasks)
         yield Service(app, replica, follower, tasks)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
+
 import strawberry
 
 from graphql_api.context import Info
+from graphql_api.durability import Durability
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.fields import resolved
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
 from graphql_api.scalars import Base64, BigInt
+from haulout.primitives import BlobId
+
+SUSPECTS_MAX = 500  # blobs that lack most, looked at for the worst
 
 
 @strawberry.type(description="The network in numbers, as of the answer's watermark.")
@@ -25,6 +31,13 @@ class SystemStats:
     total_stake: BigInt = strawberry.field(description="Stake of the committee when its epoch started, in FROST.")
     nodes_active: int = strawberry.field(description="Nodes in the committee.")
     nodes_total: int = strawberry.field(description="Registered nodes.")
+
+    @resolved(
+        "Durability of the blob that is nearest to being lost; null when nothing is certified, and until the nodes "
+        "have been asked."
+    )
+    async def worst_durability(self, info: Info) -> Durability | None:
+        return await load_worst_durability(info) if self.certified_blob_count else None
 
     @resolved("The current epoch.")
     async def epoch(self, info: Info) -> Epoch:
@@ -55,6 +68,18 @@ async def load_system(info: Info) -> SystemStats | None:
         nodes_active=totals["n_members"],
         nodes_total=progress.n_nodes,
     )
+
+
+async def load_worst_durability(info: Info) -> Durability | None:
+    """The smallest margin: of all blobs that some node lacks a part of, and of one that is whole but for dead nodes."""
+    holdings, epoch = info.context.services.holdings, await info.context.epoch()
+    margins = [holdings.margin_of(BlobId(bytes(32)), certified_epoch) for certified_epoch in (0, epoch)]
+    suspects = heapq.nlargest(SUSPECTS_MAX, holdings.exceptions().items(), key=lambda item: item[1])
+    for row in await info.context.loaders.blob.load_many([blob_id for blob_id, _ in suspects]):
+        if row is not None and queries.state_of_blob(row, epoch) == "CERTIFIED":
+            margins.append(holdings.margin_of(BlobId(row["blob_id"]), row["first_certified_epoch"]))
+    known = [margin for margin in margins if margin is not None]
+    return Durability.of(min(known, key=lambda margin: margin.margin_shards)) if known else None
 
 
 @strawberry.type(description="Limits that every request is held to; all are checked before anything is executed.")

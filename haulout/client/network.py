@@ -8,7 +8,7 @@ import errno
 import mmap
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,6 +97,16 @@ class Network:
         return committee.epoch, [
             self._link(ObjectId(m.node_id), nodes.get(ObjectId(m.node_id)), m.public_key, m.shards)
             for m in committee.members
+        ]
+
+    async def links_of(self, node_ids: Iterable[ObjectId]) -> list[MemberLink]:
+        """The ways to nodes, whatever they hold: links without shards, in the order asked."""
+        wanted = list(node_ids)
+        nodes = await self.view.nodes(wanted)
+        return [
+            self._link(node_id, node, b"" if node is None else node.public_key, ())
+            for node_id in wanted
+            for node in (nodes.get(node_id),)
         ]
 
     async def holder_links(self, certified_epoch: int) -> tuple[int, list[MemberLink], bool]:

@@ -15,19 +15,23 @@ from starlette.applications import Starlette
 from graphql_api.app import build_app
 from graphql_api.context import Services
 from graphql_api.health import HealthBoard
+from graphql_api.holdings import HoldingsBoard
+from graphql_api.inspection import Inspector
 from graphql_api.limits import Bounds
 from graphql_api.read_model.database import Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import BlockEvents, Progress, Projector
 from graphql_api.read_model.reading import ReadModel
+from haulout.client.network import Network
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.messages import storage_confirmation
 from haulout.errors import Unreachable
 from haulout.ledger import events as e
-from haulout.ledger.state import Params
+from haulout.ledger.state import Committee, Member, Params
 from haulout.ports import NodeHealth
 from haulout.world.clock import SystemClock
+from haulout.world.memory_store import MemoryStore
 from haulout.world.rng import SystemRng
 from haulout.world.workers import ThreadWorkers
 
@@ -158,6 +162,7 @@ class Net:
         self.follower: Follower
         self.read_model: ReadModel
         self.app: Starlette
+        self.services: Services
 
     async def post(self, query: str, *, headers: Mapping[str, str] | None = None, **variables: Any) -> httpx.Response:
         body = {"query": query, "variables": variables}
@@ -192,6 +197,9 @@ class Nodes:
                 if address not in nodes.answers:
                     raise Unreachable(peer=address, problem="it is down")
                 return nodes.answers[address]
+
+            async def list_incomplete(self, **_: Any) -> Any:
+                raise Unreachable(peer=address, problem="it is down")
 
         return Api()
 
@@ -231,6 +239,24 @@ class _Header:
 class _Applied:
     def __init__(self, header: _Header, events: tuple[e.Event, ...]) -> None:
         self.header, self.events = header, events
+
+
+class Ledger:
+    """What a replica would say: the committee of genesis."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    async def committee(self) -> Committee:
+        body = next(event.body for event in self.history.blocks[0].events if isinstance(event.body, e.EpochStarted))
+        return Committee(1, body.epoch, tuple(Member(m.node_id, m.public_key, m.shards) for m in body.members))
+
+    async def open_hand_overs(self) -> list[Any]:
+        return []
+
+    async def nodes(self, node_ids: Any) -> dict[Any, Any]:
+        bodies = [event.body for event in self.history.blocks[0].events]
+        return {body.node_id: body for body in bodies if isinstance(body, e.NodeRegistered)}
 
 
 class Heard:
@@ -287,11 +313,27 @@ async def net(tmp_path: Path, history: History, bounds: Bounds) -> AsyncIterator
         database, progress, projector, ListedBlocks(history), clock=clock, workers=workers, registry=registry
     )
     board = HealthBoard(transport, clock)
-    services = Services(params(), database.cursor_key, GATEWAY, board, Heard(), bounds, "0.0.0")
+    network = Network(
+        view=Ledger(history), transport=transport, scheme=history.scheme, clock=clock, rng=SystemRng(), workers=workers
+    )
+    services = Services(
+        params=params(),
+        cursor_key=database.cursor_key,
+        gateway_url=GATEWAY,
+        health=board,
+        finality=Heard(),
+        network=network,
+        holdings=HoldingsBoard(network, N_SHARDS, registry),
+        inspector=Inspector(network, N_SHARDS),
+        view=MemoryStore,
+        bounds=bounds,
+        version="0.0.0",
+    )
     read_model = ReadModel(database, workers)
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
         running = Net(database, http, history, transport)
+        running.services = services
         running.follower, running.read_model, running.app = follower, read_model, app
         yield running
     await board.close()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import event
+
+from graphql_api.read_model.project import Projector
 from haulout.primitives import blob_id_text, hex_id_text
 
 
@@ -217,3 +220,23 @@ async def test_an_answer_says_how_far_it_is(net: Any) -> None:
         "epoch": 1,
     }
     assert body["extensions"]["watermark"] == expected
+
+
+async def test_a_page_takes_as_many_sql_queries_as_one_row(net: Any) -> None:
+    """Rows of one answer are read together, however many there are."""
+    first_new = len(net.history.blocks)
+    for body in [net.history.registered(i) for i in range(100, 150)]:
+        net.history.block(body, net.history.certified(body))
+    net.database.apply(Projector(10, net.history.scheme), net.follower.progress, net.history.blocks[first_new:])
+    statements: list[str] = []
+    event.listen(net.database.readers, "before_cursor_execute", lambda _c, _k, text, *_: statements.append(text))
+    query = """query ($n: Int!) { blobs(first: $n) { nodes { blobId
+      certificate { verified event { sequence } object { cost } }
+      objects(first: 2) { nodes { cost owner { walBalance } storage { sizeBytes } attributes { key } blob { state } } }
+    } } }"""
+    counts = []
+    for n in (1, 50):
+        statements.clear()
+        assert len((await net.ask(query, n=n))["blobs"]["nodes"]) == n
+        counts.append(len(statements))
+    assert counts[0] == counts[1] <= 12

@@ -1,0 +1,191 @@
+"""What the nodes lack: each is asked every two seconds, and only exceptions are kept.
+
+A certified blob is whole everywhere unless a node says otherwise or does not answer. So what is kept are the blobs that
+nodes list as incomplete (`ListIncomplete`) and which nodes are silent; what a blob can still lose follows from these,
+from who holds which shards, and from nothing that would have to be stored per blob.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from haulout.client.network import MemberLink, Network
+from haulout.errors import HauloutError
+from haulout.ledger import queries
+from haulout.ledger.queries import ShardHandOver
+from haulout.ledger.state import Committee
+from haulout.observability.logs import get_logger
+from haulout.ports import IncompleteBlob
+from haulout.primitives import BlobId, ObjectId, min_decodable
+
+PERIOD_MS = 2_000
+TIMEOUT_MS = 2_000
+PAGE = 1_000
+LISTED_MAX = 20_000  # exceptions that are kept of one node
+ALL = 1 << 16  # more slivers than a node can have of a blob
+
+log = get_logger("holdings")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node said it lacks.
+
+    Attributes:
+        is_reachable: whether it answered; a node that did not is taken for lost.
+        lacking: slivers that it lacks, by blob; blobs that are whole are not in it.
+        listed_to: the last blob id looked at when the list was cut off, None when it is complete.
+        checked_at_ms: when it said so, or was silent.
+    """
+
+    is_reachable: bool
+    lacking: Mapping[BlobId, int]
+    listed_to: BlobId | None
+    checked_at_ms: int
+
+    def lost_shards(self, blob_id: BlobId, weight: int) -> int:
+        """Shards of a node, out of `weight`, whose slivers of a blob cannot be counted on."""
+        if not self.is_reachable:
+            return weight
+        if self.listed_to is not None and blob_id > self.listed_to:
+            return weight  # nobody knows
+        return min(weight, self.lacking.get(blob_id, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How far a blob is from being lost, in shards and in nodes.
+
+    Attributes:
+        live_shards: shards whose slivers are there and can be fetched.
+        required_shards: so many are enough to read the blob: n - 2f.
+        tolerated_node_losses: so many more of the heaviest nodes may vanish, and it can still be read.
+        checked_at_ms: when the node that was asked longest ago answered.
+    """
+
+    live_shards: int
+    required_shards: int
+    tolerated_node_losses: int
+    checked_at_ms: int
+
+    @property
+    def margin_shards(self) -> int:
+        """Shards that may still go; negative when the blob cannot be read."""
+        return self.live_shards - self.required_shards
+
+
+def compute_margin(
+    blob_id: BlobId, holders: Mapping[ObjectId, int], reports: Mapping[ObjectId, NodeReport], n_shards: int
+) -> Margin:
+    """The margin of a blob.
+
+    Args:
+        holders: shards of each node that holds some of the blob.
+        reports: what these nodes said; one without a report is taken for lost.
+    """
+    left = []
+    for node_id, weight in holders.items():
+        report = reports.get(node_id)
+        left.append(0 if report is None else weight - report.lost_shards(blob_id, weight))
+    live, required = sum(left), min_decodable(n_shards)
+    losses, remaining = 0, live
+    for shards in sorted(left, reverse=True):
+        remaining -= shards
+        if remaining < required or not shards:
+            break
+        losses += 1
+    checked = min((report.checked_at_ms for node_id in holders if (report := reports.get(node_id))), default=0)
+    return Margin(live, required, losses, checked)
+
+
+@dataclass(slots=True)
+class _Round:
+    """Who held what when the nodes were asked last."""
+
+    committee: Committee
+    moving: list[ShardHandOver]
+    holders: dict[int, dict[ObjectId, int]] = field(default_factory=dict)
+
+    def holders_of(self, certified_epoch: int) -> dict[ObjectId, int]:
+        if certified_epoch not in self.holders:
+            found = queries.shard_holders(self.committee, self.moving, certified_epoch)
+            self.holders[certified_epoch] = {node_id: len(shards) for node_id, shards in found.items()}
+        return self.holders[certified_epoch]
+
+
+class HoldingsBoard:
+    """The nodes' last words on what they lack. Keep `run()` going as a task."""
+
+    def __init__(self, network: Network, n_shards: int, registry: CollectorRegistry) -> None:
+        self._network = network
+        self._n_shards = n_shards
+        self._round: _Round | None = None
+        self._reports: dict[ObjectId, NodeReport] = {}
+        text = "Blobs of which a node lacks something; at most 20,000 a node are known."
+        Gauge("haulout_graphql_incomplete_blobs", text, registry=registry).set_function(lambda: len(self.exceptions()))
+
+    async def run(self) -> None:
+        """Ask everyone again and again, until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except HauloutError as e:
+                log.warning("who holds what cannot be told", code=e.code, problem=str(e))
+            await self._network.clock.sleep_ms(PERIOD_MS)
+
+    async def refresh(self) -> None:
+        """Ask every node that holds something, once; all at a time."""
+        view = self._network.view
+        committee, moving = await view.committee(), await view.open_hand_overs()
+        node_ids = [ObjectId(member.node_id) for member in committee.members]
+        node_ids += [ObjectId(record.from_node) for record in moving]
+        links = await self._network.links_of(dict.fromkeys(node_ids))
+        reports = await asyncio.gather(*(self._ask(link) for link in links))
+        self._reports = {link.node_id: report for link, report in zip(links, reports, strict=True)}
+        self._round = _Round(committee, moving)
+
+    def margin_of(self, blob_id: BlobId, certified_epoch: int) -> Margin | None:
+        """The margin of a certified blob; None until the nodes have been asked once.
+
+        Args:
+            certified_epoch: of its first certification.
+        """
+        if self._round is None:
+            return None
+        return compute_margin(blob_id, self._round.holders_of(certified_epoch), self._reports, self._n_shards)
+
+    def report_of(self, node_id: bytes) -> NodeReport | None:
+        """What a node said last; None when it holds nothing or has not been asked yet."""
+        return self._reports.get(ObjectId(node_id))
+
+    def exceptions(self) -> Counter[BlobId]:
+        """Blobs of which some node that answers lacks something, with how many slivers are lacking."""
+        found: Counter[BlobId] = Counter()
+        for report in self._reports.values():
+            found.update(report.lacking)
+        return found
+
+    async def _ask(self, link: MemberLink) -> NodeReport:
+        clock = self._network.clock
+        lacking: dict[BlobId, int] = {}
+        after: BlobId | None = None
+        try:
+            async with asyncio.timeout(TIMEOUT_MS / 1000):
+                while True:
+                    page = await link.api.list_incomplete(after=after, limit=PAGE)
+                    lacking.update({blob.blob_id: n_lacking(blob) for blob in page.blobs})
+                    after = page.next_after
+                    if after is None or len(lacking) >= LISTED_MAX:
+                        return NodeReport(True, lacking, after, clock.now_ms())
+        except (HauloutError, TimeoutError):
+            return NodeReport(False, {}, None, clock.now_ms())
+
+
+def n_lacking(blob: IncompleteBlob) -> int:
+    """Slivers that a node lacks of a blob; without its metadata it serves none, however many it has."""
+    return blob.missing_slivers if not blob.lacks_metadata else ALL
