@@ -7,8 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from haulout import bcs, codec
+from haulout.client.holders import require_existence
 from haulout.client.network import MemberLink, Network
-from haulout.client.read import read_blob, read_metadata, require_existence
+from haulout.client.read import read_blob, read_metadata
 from haulout.codec import ConsistencyCheck, Sliver
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import Corrupt, HauloutError, InvalidInput, NotFound

@@ -125,7 +125,7 @@ async def test_counts_the_network(net: Any) -> None:
             "forced": False,
             "storageUsed": str(1 << 20),
             "rewards": "110",
-            "parameters": {"nShards": 10, "storagePricePerUnit": "100", "maxBlobSize": str(16 << 30)},
+            "parameters": {"nShards": 10, "storagePricePerUnit": "100", "maxBlobSize": str(1 << 30)},
         },
     }
 
