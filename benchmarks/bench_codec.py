@@ -169,8 +169,7 @@ class BlobBench:
             )
 
         def recover_proven() -> None:
-            for symbol in proven:
-                codec.verify_recovery_symbol(self.metadata, symbol, 0, Axis.PRIMARY)
+            codec.verify_recovery_symbols(self.metadata, proven, 0, Axis.PRIMARY)
             sliver = codec.recover_sliver(proven, self.metadata, 0, Axis.PRIMARY)
             codec.verify_sliver(self.metadata, Axis.PRIMARY, sliver)
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         SymbolId,
     )
     from haulout.codec.red_stuff import EncodedBlob, SliverBuffers
-    from haulout.codec.symbols import recover_sliver, recovery_symbol, verify_recovery_symbol
+    from haulout.codec.symbols import recover_sliver, recovery_symbol, verify_recovery_symbol, verify_recovery_symbols
     from haulout.codec.verify import verify_metadata
 
 _HOMES = {
@@ -82,6 +82,7 @@ _HOMES = {
     "recover_sliver": "symbols",
     "recovery_symbol": "symbols",
     "verify_recovery_symbol": "symbols",
+    "verify_recovery_symbols": "symbols",
     "verify_metadata": "verify",
     "verify_sliver": "encodings",
     "verify_slivers": "encodings",
@@ -122,6 +123,7 @@ __all__ = [
     "verify_inconsistency_proof",
     "verify_metadata",
     "verify_recovery_symbol",
+    "verify_recovery_symbols",
     "verify_sliver",
     "verify_slivers",
 ]

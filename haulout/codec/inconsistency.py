@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from haulout.codec import sizes
 from haulout.codec.errors import NotEnoughSymbols
 from haulout.codec.metadata import BlobMetadata, InconsistencyProof, ProvenSymbol, RecoverySymbol
-from haulout.codec.symbols import recover_sliver, verify_recovery_symbol
+from haulout.codec.symbols import recover_sliver, verify_recovery_symbols
 from haulout.codec.verify import compute_sliver_hashes
 from haulout.errors import InvalidInput
 from haulout.primitives import Axis
@@ -70,8 +70,7 @@ def verify_inconsistency_proof(metadata: BlobMetadata, axis: Axis, proof: Incons
     if len(proof.symbols) != needed:
         raise WrongSymbolCount(count=len(proof.symbols), needed=needed)
     symbols = [RecoverySymbol(axis, s.source_index, s.data, proof.target_index, s.proof) for s in proof.symbols]
-    for symbol in symbols:
-        verify_recovery_symbol(metadata, symbol, proof.target_index, axis)
+    verify_recovery_symbols(metadata, symbols, proof.target_index, axis)
     sliver = recover_sliver(symbols, metadata, proof.target_index, axis)
     if compute_sliver_hashes(metadata, axis, [sliver])[0] == metadata.sliver_hash(axis, proof.target_index):
         raise NotInconsistent(axis=axis.name.lower(), target_index=proof.target_index)

@@ -130,14 +130,19 @@ def build_proof(leaf_hashes: Sequence[bytes], index: int) -> MerkleProof:
 def verify_proof(
     root: bytes, n_leaves: int, leaf: bytes | bytearray | memoryview, index: int, proof: MerkleProof
 ) -> bool:
-    """Whether `leaf` stands at `index` of a tree with this root and number of leaves.
+    """Whether `leaf` stands at `index` of a tree with this root and number of leaves (`verify_path`)."""
+    return verify_path(root, n_leaves, hash_leaf(leaf), index, proof)
+
+
+def verify_path(root: bytes, n_leaves: int, leaf_hash: bytes, index: int, proof: MerkleProof) -> bool:
+    """Whether a leaf with this hash stands at `index` of a tree with this root and number of leaves.
 
     A path that is too long for the tree is refused, and so is one too short for the index. A shorter path than that of
     the tree would have to end in its root, which a leaf's hash cannot be: leaves and pairs have different prefixes.
     """
     if index < 0 or len(proof.siblings) > proof_length(n_leaves) or index >> len(proof.siblings):
         return False
-    running: bytes = hash_leaf(leaf)
+    running = leaf_hash
     for sibling in proof.siblings:
         other = EMPTY if sibling is None else sibling
         running = hash_pair(other, running) if index & 1 else hash_pair(running, other)

@@ -88,6 +88,11 @@ def test_refuses_symbols_that_lie(blob: EncodedBlob, changes: dict[str, object],
     symbol = dataclasses.replace(made_from(blob, S, 2, 5), **changes)  # type: ignore[arg-type]
     with pytest.raises(error):
         codec.verify_recovery_symbol(blob.metadata, symbol, 5, P)
+    honest = [made_from(blob, S, source, 5) for source in range(N)]
+    with pytest.raises(error):
+        codec.verify_recovery_symbols(blob.metadata, [*honest, symbol], 5, P)
+    codec.verify_recovery_symbols(blob.metadata, honest, 5, P)
+    codec.verify_recovery_symbols(blob.metadata, [], 5, P)
 
 
 def test_an_empty_hash_in_the_metadata_proves_nothing(blob: EncodedBlob) -> None:
