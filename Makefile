@@ -49,6 +49,7 @@ gen: venv ## Python from the .proto files, custom resource definitions from the 
 	@$(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		-I protos --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
 	@$(BIN)/python -m haulout_operator.crds helm/haulout/templates/crds
+	@$(BIN)/python -m haulout_operator.chart_readme helm/haulout
 
 bench: venv ## the committed benchmarks, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)

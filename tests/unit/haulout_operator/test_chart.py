@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from haulout.embedded.founding import MALLOC_ENVIRONMENT
+from haulout_operator.chart_readme import build_readme, describe_values
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "haulout"
@@ -98,3 +99,15 @@ def test_the_image_runs_as_nobody() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "USER 65532:65532" in text
     assert ":latest" not in text
+
+
+def test_the_readme_has_every_value() -> None:
+    assert (CHART / "README.md").read_text() == build_readme(CHART), "run `make gen`"
+    described = {path for path, _, _ in describe_values((CHART / "values.yaml").read_text())}
+
+    def leaves(value: Any, path: str) -> set[str]:
+        if isinstance(value, dict) and value and path not in described:
+            return {leaf for name, child in value.items() for leaf in leaves(child, f"{path}.{name}".lstrip("."))}
+        return {path}
+
+    assert leaves(yaml.safe_load((CHART / "values.yaml").read_text()), "") == described

@@ -1,0 +1,133 @@
+"""A Kubernetes to test on: yours, the one that a command makes, or kind; with the image in it.
+
+    KUBECONFIG        a cluster that is there; HAULOUT_IMAGE names an image that its nodes can get
+    HAULOUT_TESTBED   a command: `up --nodes N` prints a kubeconfig, `load IMAGE.tar`, `path` prints a folder of
+                      programs, `down`
+    kind              when it and docker are there
+
+`make cluster` and `make cluster-down` are this file's `up` and `down`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "haulout"
+IMAGE = "localhost/haulout:dev"
+ARCHIVE = ROOT / "build" / "haulout.tar"
+KIND_NAME = "haulout"
+
+
+class NoCluster(Exception):
+    """Nothing to test on; says what is missing."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where kubectl and helm go, and what to install."""
+
+    kubeconfig: str
+    image: str
+    pull_policy: str
+    programs: str  # folder with kubectl and helm, in front of PATH; may be empty
+
+    def environment(self) -> dict[str, str]:
+        path = os.environ["PATH"]
+        return {
+            **os.environ,
+            "KUBECONFIG": self.kubeconfig,
+            "PATH": f"{self.programs}:{path}" if self.programs else path,
+        }
+
+    def run(self, *command: str, check: bool = True, timeout: float = 300, text: str | None = None) -> str:
+        """A command against this cluster; its output."""
+        done = subprocess.run(
+            command, env=self.environment(), input=text, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout if check else done.stdout + done.stderr
+
+
+def find_cluster(nodes: int = 1) -> Cluster:
+    """Bring up what there is."""
+    given = os.environ.get("KUBECONFIG")
+    testbed = os.environ.get("HAULOUT_TESTBED")
+    if given and os.environ.get("HAULOUT_IMAGE"):
+        return Cluster(given, os.environ["HAULOUT_IMAGE"], "IfNotPresent", "")
+    if testbed:
+        archive = build_image()
+        kubeconfig = given or _last_line(testbed, "up", "--nodes", str(nodes))
+        subprocess.run([testbed, "load", str(archive)], check=True, capture_output=True)
+        return Cluster(kubeconfig, IMAGE, "Never", _last_line(testbed, "path"))
+    if shutil.which("kind") and shutil.which("docker"):
+        archive = build_image()
+        if KIND_NAME not in _last_lines("kind", "get", "clusters").split():
+            subprocess.run(["kind", "create", "cluster", "--name", KIND_NAME, "--wait", "120s"], check=True)
+        subprocess.run(["kind", "load", "image-archive", str(archive), "--name", KIND_NAME], check=True)
+        kubeconfig = ROOT / "build" / "kubeconfig"
+        kubeconfig.write_text(_last_lines("kind", "get", "kubeconfig", "--name", KIND_NAME))
+        return Cluster(str(kubeconfig), IMAGE, "Never", "")
+    raise NoCluster(
+        "no Kubernetes to test on: set KUBECONFIG and HAULOUT_IMAGE, or HAULOUT_TESTBED, or install kind and docker"
+    )
+
+
+def build_image() -> Path:
+    """The image of this tree as a file."""
+    ready = os.environ.get("HAULOUT_ARCHIVE")
+    if ready:
+        return Path(ready)
+    ARCHIVE.parent.mkdir(exist_ok=True)
+    environment = {**os.environ, "IMAGE": IMAGE, "ARCHIVE": str(ARCHIVE)}
+    if "BASE" not in environment and os.environ.get("HAULOUT_TESTBED"):  # no registry: a base of our own
+        environment["BASE"] = _last_line(str(ROOT / ".ci" / "image-base"))
+    subprocess.run([ROOT / ".ci" / "image"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return ARCHIVE
+
+
+def install_arguments(cluster: Cluster) -> list[str]:
+    """Values that name the image."""
+    repository, _, tag = cluster.image.rpartition(":")
+    values = {"image.repository": repository, "image.tag": tag, "image.pullPolicy": cluster.pull_policy}
+    return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+
+
+def _last_line(*command: str) -> str:
+    return _last_lines(*command).strip().splitlines()[-1]
+
+
+def _last_lines(*command: str) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def up() -> None:
+    """A cluster with the chart installed."""
+    cluster = find_cluster()
+    command = ["helm", "upgrade", "--install", "haulout", str(CHART), *install_arguments(cluster)]
+    cluster.run(*command, "--wait", "--timeout=10m", timeout=700)
+    sys.stdout.write(cluster.run("helm", "get", "notes", "haulout"))
+    folder = f"PATH={cluster.programs}:$PATH " if cluster.programs else ""
+    sys.stdout.write(f"\nexport {folder}KUBECONFIG={cluster.kubeconfig}\n")
+
+
+def down() -> None:
+    """End what `up` made."""
+    testbed = os.environ.get("HAULOUT_TESTBED")
+    if testbed:
+        subprocess.run([testbed, "down"], check=True)
+    elif shutil.which("kind"):
+        subprocess.run(["kind", "delete", "cluster", "--name", KIND_NAME], check=True)
+
+
+if __name__ == "__main__":
+    try:
+        {"up": up, "down": down}[sys.argv[1]]()
+    except (NoCluster, AssertionError) as e:
+        sys.exit(str(e))
