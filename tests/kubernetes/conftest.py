@@ -49,7 +49,8 @@ class Installation:
         """helm install --wait; seconds."""
         started = time.monotonic()
         values = ["--set", "network.spec.epoch.manual=true", *testbed.install_arguments(self.cluster)]
-        self.helm("install", "haulout", str(testbed.CHART), *values, *more, "--take-ownership", "--wait", "--timeout", "10m")
+        waiting = ["--take-ownership", "--wait", "--timeout", "10m"]
+        self.helm("install", "haulout", str(testbed.CHART), *values, *more, *waiting)
         return time.monotonic() - started
 
     def get(self, kind: str, name: str = "") -> dict[str, Any]:
