@@ -83,7 +83,7 @@ class Summaries:
             shares += self._rate_at(pool["node_id"], at - 1).to_shares(principal)
         balance = pool["balance_frost"]
         rate = ExchangeRate(STATE_VERSION, balance, pool["n_shares"])
-        return balance, balance + sum(due("pending_stake").values()) - rate.to_frost(shares)
+        return balance, max(0, balance + sum(due("pending_stake").values()) - rate.to_frost(shares))
 
     def _rate_at(self, node_id: bytes, epoch: int) -> ExchangeRate:
         c = t.exchange_rates.c

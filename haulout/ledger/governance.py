@@ -66,9 +66,10 @@ def request_leave(run: Execution, command: RequestLeave) -> tuple[bytes, ...]:
     pool = _governed(run, command.node_id)
     if pool.node.leaving:
         raise PoolAlreadyWithdrawing(node_id=hex_id_text(pool.node_id))
-    plan = plan_next_committee(run.draft, leaving=(pool.node_id,))
-    if plan.kept_because is not None:
-        raise plan.kept_because
+    if any(node_id == pool.node_id for node_id, _ in queries.staking(run.draft).active_set):
+        plan = plan_next_committee(run.draft, leaving=(pool.node_id,))
+        if plan.kept_because is not None:
+            raise plan.kept_because
     pool = replace(pool, node=replace(pool.node, leaving=True))
     run.put(keys.node(pool.node_id), pool.node)
     run.emit(NodeLeaveRequested(pool.node_id))

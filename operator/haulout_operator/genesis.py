@@ -10,6 +10,7 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger.apply import PROTOCOL_VERSION
 from haulout.ledger.genesis import (
     DEFAULT_COMMISSION_BPS,
+    DEFAULT_HYSTERESIS_BPS,
     DEFAULT_MAX_BLOB_BYTES,
     DEFAULT_STORAGE_PRICE_FROST,
     DEFAULT_WRITE_PRICE_FROST,
@@ -82,7 +83,7 @@ def build_network_genesis(
         manual_epochs=spec.epoch.manual,
         driver_grace_ms=parse_duration_ms(spec.epoch.driver_grace),
         allow_unsafe=False,
-        hysteresis_bps=0,
+        hysteresis_bps=DEFAULT_HYSTERESIS_BPS,
         accounts=tuple(GenesisAccount(address, balance) for address, balance in funds.items()),
         nodes=tuple(_node(node, treasury, namespace, scheme) for node in nodes),
     )
