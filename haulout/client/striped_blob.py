@@ -44,15 +44,13 @@ class StripedBlob:
     @property
     def encoder_bytes(self) -> int:
         """Memory of an encoder."""
-        striping = self.striping
-        per_stripe = striping.stripe_bytes + striping.n_shards * sum(striping.part_bytes(axis) for axis in Axis)
-        return min(striping.segment_stripes, striping.n_stripes) * per_stripe
+        return SegmentEncoder.memory_bytes(self.striping)
 
     def upload(self, segment: EncodedSegment, pair: SliverPairIndex, axis: Axis) -> SliverUpload:
         """One segment of a sliver as it travels."""
         index = sliver_index_of_pair(pair, axis, self.striping.n_shards)
         piece = SliverStripes(
-            segment.part(axis, index),
+            segment.part(axis, index).reshape(-1).data,
             self.striping.symbol_size_bytes,
             index,
             segment.stripes.start,

@@ -26,7 +26,8 @@ from haulout.ports import BlobHoldings, SliverUpload
 from haulout.primitives import Axis, ObjectId
 
 STRAGGLER_BASE_MS = 2_000
-ENCODERS = 2  # one segment is encoded while another is sent
+ENCODERS = 2  # one segment is encoded while another is sent, unless they are very large
+LARGE_ENCODER_BYTES = 256 << 20
 
 T = TypeVar("T")
 Lacking = dict[int, list[Target]]  # by segment
@@ -54,6 +55,7 @@ class StripedUpload:
         self._said = Confirmations(
             network, blob.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id
         )
+        self._n_encoders = ENCODERS if blob.encoder_bytes < LARGE_ENCODER_BYTES else 1
         self._given_up: set[int] = set()  # members that trying again is of no use with
         self._counted: set[tuple[int, Target, int]] = set()  # whose bytes were counted: member, sliver, segment
         self._moved_us = network.clock.monotonic_us()
@@ -66,7 +68,7 @@ class StripedUpload:
             WrongEpoch: the committee has changed; begin again with the new one.
         """
         clock, pause_ms = self._network.clock, FIRST_PAUSE_MS
-        async with self._network.encoded.take(ENCODERS * self._blob.encoder_bytes):
+        async with self._network.encoded.take(self._n_encoders * self._blob.encoder_bytes):
             while True:
                 await self._round()
                 if self._said.are_enough:
@@ -149,7 +151,7 @@ class StripedUpload:
     async def _send_segments(self, lacking: dict[int, Lacking]) -> set[int]:
         """Go through the segments once; the members that have everything at the end."""
         alive = set(lacking)
-        encoders = [self._blob.encoder() for _ in range(ENCODERS)]
+        encoders = [self._blob.encoder() for _ in range(self._n_encoders)]
         numbers = [
             number
             for number in range(self._blob.striping.n_segments)
@@ -161,8 +163,8 @@ class StripedUpload:
             for i, number in enumerate(numbers):
                 segment = await ahead if ahead is not None else await run(encoders[0].encode, number)
                 ahead = None
-                if i + 1 < len(numbers):
-                    encode = encoders[(i + 1) % ENCODERS].encode
+                if i + 1 < len(numbers) and len(encoders) > 1:
+                    encode = encoders[(i + 1) % len(encoders)].encode
                     ahead = asyncio.ensure_future(run(encode, numbers[i + 1]))
                 wanting = [index for index in sorted(alive) if number in lacking[index]]
 

@@ -129,16 +129,15 @@ def read_stripes(source: BlobSource, striping: Striping, stripes: range, out: Sy
 
 
 def encode_stripe(striping: Striping, rows: Symbols, primary: Symbols | None, secondary: Symbols) -> None:
-    """The parts of the slivers in one stripe, without their hashes.
+    """The parts of the repair slivers in one stripe, without their hashes. Those of the systematic ones are its rows
+    and columns.
 
     Args:
         rows: (k1, k2, s).
         primary: where the parts of primary slivers from k1 on go, (n - k1, k2, s); None to leave them out.
-        secondary: where those of all secondary slivers go, (n, k1, s).
+        secondary: where the parts of secondary slivers from k2 on go, (n - k2, k1, s).
     """
-    columns = rows.transpose(1, 0, 2)
-    secondary[: striping.n_columns] = columns
-    striping.code(Axis.SECONDARY).encode_symbols(list(columns), list(secondary[striping.n_columns :]))
+    striping.code(Axis.SECONDARY).encode_symbols(list(rows.transpose(1, 0, 2)), list(secondary))
     if primary is not None:
         striping.code(Axis.PRIMARY).encode_symbols(list(rows), list(primary))
 
@@ -148,13 +147,16 @@ def hash_stripe(striping: Striping, rows: Symbols, secondary: Symbols | None = N
 
     Args:
         rows: (k1, k2, s).
-        secondary: the parts of all secondary slivers, (n, k1, s), if they were computed already.
+        secondary: the parts of secondary slivers from k2 on, (n - k2, k1, s), if they were computed already.
     """
-    n, k1, size = striping.n_shards, striping.n_rows, striping.symbol_size_bytes
+    n, k1, k2, size = striping.n_shards, striping.n_rows, striping.n_columns, striping.symbol_size_bytes
     if secondary is None:
-        secondary = np.empty((n, k1, size), np.uint8)
+        secondary = np.empty((n - k2, k1, size), np.uint8)
         encode_stripe(striping, rows, None, secondary)
-    leaves = expand_and_hash(striping.code(Axis.PRIMARY), secondary)  # (column, row, 32)
+    leaves = np.empty((n, n, DIGEST_BYTES), np.uint8)  # (column, row, 32)
+    code = striping.code(Axis.PRIMARY)
+    leaves[:k2] = expand_and_hash(code, rows.transpose(1, 0, 2))
+    leaves[k2:] = expand_and_hash(code, secondary)
     return np.stack([compute_roots(leaves.transpose(1, 0, 2)), compute_roots(leaves)])
 
 
@@ -196,7 +198,8 @@ class StripeHasher:
         self._source = source
         self._striping = striping
         self._rows = np.empty((1, striping.n_rows, striping.n_columns, striping.symbol_size_bytes), np.uint8)
-        self._secondary = np.empty((striping.n_shards, striping.n_rows, striping.symbol_size_bytes), np.uint8)
+        n_repair = striping.n_shards - striping.n_columns
+        self._secondary = np.empty((n_repair, striping.n_rows, striping.symbol_size_bytes), np.uint8)
 
     def roots(self, stripes: range) -> Digests:
         """The roots (2, n, stripes, 32) of all slivers in consecutive stripes."""
@@ -250,8 +253,9 @@ def encode_to_sink(
     for stripe in range(striping.n_stripes):
         stripes = range(stripe, stripe + 1)
         read_stripes(source, striping, stripes, rows[None])
-        encode_stripe(striping, rows, primary[striping.n_rows :], secondary)
-        roots[:, :, stripe] = hash_stripe(striping, rows, secondary)
+        secondary[: striping.n_columns] = rows.transpose(1, 0, 2)
+        encode_stripe(striping, rows, primary[striping.n_rows :], secondary[striping.n_columns :])
+        roots[:, :, stripe] = hash_stripe(striping, rows, secondary[striping.n_columns :])
         for axis, parts in zip(Axis, (primary, secondary), strict=True):
             offset = stripe * striping.part_bytes(axis)
             for index in range(n):
@@ -297,13 +301,19 @@ class EncodedSegment:
     """The parts of all slivers in the stripes of one segment."""
 
     stripes: range
-    primary: Symbols  # (n, stripes, k2, s)
-    secondary: Symbols  # (n, stripes, k1, s)
+    rows: Symbols  # (stripes, k1, k2, s)
+    primary: Symbols  # of primary slivers from k1 on, (n - k1, stripes, k2, s)
+    secondary: Symbols  # of secondary slivers from k2 on, (n - k2, stripes, k1, s)
 
-    def part(self, axis: Axis, sliver_index: int) -> memoryview:
-        """The raw bytes of a sliver; a view, not a copy."""
-        parts = self.primary if axis is Axis.PRIMARY else self.secondary
-        return memoryview(parts[sliver_index].reshape(-1))
+    def part(self, axis: Axis, sliver_index: int) -> Symbols:
+        """The parts (stripes, symbols, s) of a sliver, contiguous."""
+        repair = self.primary if axis is Axis.PRIMARY else self.secondary
+        n_systematic = self.rows.shape[1 + axis]
+        if sliver_index >= n_systematic:
+            found: Symbols = repair[sliver_index - n_systematic]
+            return found
+        part = self.rows[:, sliver_index] if axis is Axis.PRIMARY else self.rows[:, :, sliver_index]
+        return np.ascontiguousarray(part)
 
 
 class SegmentEncoder:
@@ -315,11 +325,18 @@ class SegmentEncoder:
     def __init__(self, source: BlobSource, striping: Striping) -> None:
         self._source = source
         self._striping = striping
-        n, size = striping.n_shards, striping.symbol_size_bytes
+        n, k1, k2, size = striping.n_shards, striping.n_rows, striping.n_columns, striping.symbol_size_bytes
         count = min(striping.segment_stripes, striping.n_stripes)
-        self._rows = np.empty((count, striping.n_rows, striping.n_columns, size), np.uint8)
-        self._primary = np.empty(n * count * striping.n_columns * size, np.uint8)
-        self._secondary = np.empty(n * count * striping.n_rows * size, np.uint8)
+        self._rows = np.empty((count, k1, k2, size), np.uint8)
+        self._primary = np.empty((n - k1) * count * k2 * size, np.uint8)
+        self._secondary = np.empty((n - k2) * count * k1 * size, np.uint8)
+
+    @staticmethod
+    def memory_bytes(striping: Striping) -> int:
+        """Size of the buffers."""
+        count = min(striping.segment_stripes, striping.n_stripes)
+        n, k1, k2 = striping.n_shards, striping.n_rows, striping.n_columns
+        return count * (k1 * k2 + (n - k1) * k2 + (n - k2) * k1) * striping.symbol_size_bytes
 
     def encode(self, segment_index: int) -> EncodedSegment:
         """Encode the stripes of a segment."""
@@ -327,13 +344,12 @@ class SegmentEncoder:
         stripes = striping.segment(segment_index)
         n, k1, k2 = striping.n_shards, striping.n_rows, striping.n_columns
         count, size = len(stripes), striping.symbol_size_bytes
-        primary = self._primary[: n * count * k2 * size].reshape(n, count, k2, size)
-        secondary = self._secondary[: n * count * k1 * size].reshape(n, count, k1, size)
+        primary = self._primary[: (n - k1) * count * k2 * size].reshape(n - k1, count, k2, size)
+        secondary = self._secondary[: (n - k2) * count * k1 * size].reshape(n - k2, count, k1, size)
         rows = read_stripes(self._source, striping, stripes, self._rows)
-        primary[:k1] = rows.transpose(1, 0, 2, 3)
         for i in range(count):
-            encode_stripe(striping, rows[i], primary[k1:, i], secondary[:, i])
-        return EncodedSegment(stripes, primary, secondary)
+            encode_stripe(striping, rows[i], primary[:, i], secondary[:, i])
+        return EncodedSegment(stripes, rows, primary, secondary)
 
 
 def segments_of(striping: Striping, stripes: range) -> Iterator[tuple[int, range]]:

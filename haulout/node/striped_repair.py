@@ -231,12 +231,15 @@ def rebuild_segment(
     matrices = decode_stripes(metadata, pieces, Axis.PRIMARY, stripes)
     n, k1, k2, size = striping.n_shards, striping.n_rows, striping.n_columns, striping.symbol_size_bytes
     primary = np.empty((n - k1, k2, size), np.uint8)
-    secondary = np.empty((n, k1, size), np.uint8)
+    secondary = np.empty((n - k2, k1, size), np.uint8)
     found: dict[SliverPlace, list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = {place: [] for place in places}
     for rows in matrices:
         encode_stripe(striping, rows, primary, secondary)
         for axis, index in places:
-            part = secondary[index] if axis is Axis.SECONDARY else rows[index] if index < k1 else primary[index - k1]
+            if axis is Axis.PRIMARY:
+                part = rows[index] if index < k1 else primary[index - k1]
+            else:
+                part = rows[:, index] if index < k2 else secondary[index - k2]
             found[axis, index].append(part.copy())
     results = []
     for axis, index in places:

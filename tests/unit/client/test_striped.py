@@ -207,7 +207,7 @@ async def test_a_wrongly_encoded_blob_never_comes_to_its_end(world, make_data, m
     def hash_wrongly(striping: Any, rows: Any, secondary: Any = None) -> Any:
         roots = hashes(striping, rows, secondary)
         primary = np.empty((6, 7, striping.symbol_size_bytes), np.uint8)
-        encode_wrongly(striping, rows, primary, np.empty((10, 4, striping.symbol_size_bytes), np.uint8))
+        encode_wrongly(striping, rows, primary, np.empty((3, 4, striping.symbol_size_bytes), np.uint8))
         roots[Axis.PRIMARY, 4] = rs8.stripe_roots(striping, Axis.PRIMARY, primary[:1])[0]
         return roots
 

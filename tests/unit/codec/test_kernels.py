@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulout import codec
+from haulout.codec import gf8
 from haulout.codec.errors import KernelsDisagree, UnknownKernels
 from haulout.codec.kernels import choice
 from haulout.codec.kernels.choice import Kernels
 from haulout.crypto import batch
 
 blake2b_lanes = pytest.importorskip("haulout.crypto.blake2b_lanes")
+native_gf8 = pytest.importorskip("haulout.codec.kernels.gf8")
 simd = pytest.importorskip("haulout.crypto.simd")
 strips = pytest.importorskip("haulout.codec.kernels.strips")
 
@@ -138,3 +140,27 @@ def test_blobs_are_encoded_alike(n_shards: int, length: int, pattern: bytes) -> 
         assert codec.compute_blob_id(data, n_shards) == (plain.blob_id, plain.metadata)
     finally:
         choice.use_numpy()
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 14),
+    st.integers(1, 3),
+    st.integers(1, 1500),
+    st.integers(0, 63),
+    st.integers(0, 70),
+    st.integers(0, 1 << 32),
+)
+def test_rows_of_bytes_are_multiplied_alike(
+    k: int, m: int, words: int, size: int, misaligned: int, gap: int, seed: int
+) -> None:
+    """The words of a row stand `gap` bytes apart."""
+    rng = np.random.default_rng(seed)
+    memory = rng.integers(0, 256, misaligned + k * words * (size + gap), dtype=np.uint8)[misaligned:]
+    source = list(memory.reshape(k, words, size + gap)[:, :, :size])
+    matrix = gf8.Matrix(rng.integers(0, 256, (m, k), dtype=np.uint8))
+    plain, fast = np.zeros((m, words, size), np.uint8), np.full((m, words, size + gap), 7, np.uint8)
+    gf8.multiply_plainly(matrix, source, list(plain))
+    native_gf8.multiply(matrix, source, list(fast[:, :, :size]))
+    assert (fast[:, :, :size] == plain).all()
+    assert (fast[:, :, size:] == 7).all(), "nothing is written beside the words"
