@@ -51,7 +51,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--listen", "address to serve GraphQL on", default="127.0.0.1:31416")
     option("--metrics", "address to serve /metrics, /healthz and /readyz on", default="127.0.0.1:31516")
     option("--gateway-url", "where blobs can be read by HTTP", default="http://127.0.0.1:31415")
-    option("--database", "URL of the read model's database; SQLite in --dir by default", default="")
+    option("--database", "URL of the read model's database: postgresql://…; SQLite in --dir by default", default="")
     option("--cors-origins", "origins that browsers may ask from, separated by commas", default="*")
     option("--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     option("--log-level", "least important level that is logged", default="info", choices=LEVELS)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
+import shutil
 import socket
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,3 +67,54 @@ def _nothing_leaves_this_machine() -> Iterator[None]:
             patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), position))
         patch.setattr(socket, "getaddrinfo", guarded_resolve)
         yield
+
+
+class PostgresServer:
+    """A throwaway server from the distribution's package, reached through a socket file; every database is new."""
+
+    def __init__(self, programs: Path, home: Path) -> None:
+        self._programs, self._home = programs, home
+        self._user: dict[str, Any] = {}
+        self._n_databases = 0
+        if os.getuid() == 0:  # its programs refuse to run as root
+            who = pwd.getpwnam("postgres")
+            os.chown(home, who.pw_uid, who.pw_gid)
+            self._user = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
+
+    def start(self) -> None:
+        data = str(self._home / "data")
+        self._run("initdb", "-D", data, "-U", "haulout", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        options = f"-c listen_addresses= -c unix_socket_directories={self._home} -c fsync=off -c full_page_writes=off"
+        self._run("pg_ctl", "-D", data, "-l", str(self._home / "log"), "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._home / "data"), "-m", "immediate", "-w", "stop")
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        self._n_databases += 1
+        name = f"test_{self._n_databases}"
+        self._run("createdb", "-h", str(self._home), "-U", "haulout", name)
+        return f"postgresql://haulout@/{name}?host={self._home}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        subprocess.run(
+            [self._programs / program, *arguments],
+            cwd=self._home, env=environment, check=True, capture_output=True, timeout=60, **self._user,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """PostgreSQL as distributions package it: `apt-get install postgresql`."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    assert installed, "install PostgreSQL: apt-get install postgresql"
+    home = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # the path of a socket has at most 107 bytes
+    server = PostgresServer(installed[-1].parent, home)
+    try:
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

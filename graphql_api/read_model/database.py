@@ -20,6 +20,7 @@ from haulout.errors import Rejected, Unavailable
 READERS_MAX = 8
 POOL_TIMEOUT_S = 1  # readers wait for a place before they ask the pool
 CURSOR_KEY_BYTES = 32
+WRITERS_LOCK = 0x4861756C6F7574  # "Haulout", as the number of an advisory lock
 
 
 @dataclass(eq=False)
@@ -80,6 +81,7 @@ class Database:
             ReadModelUnavailable: it cannot be reached or written.
         """
         with answering(), self.writer.begin() as connection:
+            self._take_turn(connection)
             if rebuild:
                 found = sa.MetaData()
                 found.reflect(connection)
@@ -103,16 +105,32 @@ class Database:
     def apply(self, projector: Projector, progress: Progress, blocks: Sequence[BlockEvents]) -> Progress:
         """Apply a batch in one SQL transaction, cursor included.
 
+        On PostgreSQL several processes may share a database: each follows the ledger for itself, one writes at a time,
+        and what another has written meanwhile is not written again.
+
+        Returns:
+            How far the database is now, which may be beyond the batch.
+
         Raises:
             EventGap, OtherHistory, ReadModelUnavailable: nothing was applied.
         """
         with answering(), self.writer.begin() as connection:
-            return projector.apply_blocks(connection, progress, blocks)
+            if self._take_turn(connection):
+                progress = read_progress(connection)
+                blocks = [block for block in blocks if block.height > progress.height]
+            return projector.apply_blocks(connection, progress, blocks) if blocks else progress
 
     def close(self) -> None:
         """Let go of all connections."""
         self.readers.dispose()
         self.writer.dispose()
+
+    def _take_turn(self, connection: Connection) -> bool:
+        """Wait until no other process writes, to the end of this transaction; False where there can be none."""
+        if self.url.get_backend_name() == "sqlite":
+            return False
+        connection.execute(select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
+        return True
 
     def _create(self, connection: Connection, chain_id: bytes, fresh_key: bytes) -> None:
         schema.metadata.create_all(connection)

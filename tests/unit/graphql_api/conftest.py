@@ -272,8 +272,8 @@ def params() -> Params:
     return Params(1, CHAIN_ID, N_SHARDS, 86_400_000, 53, 1 << 30, GENESIS_MS, False, 60_000, False, 0)
 
 
-def open_database(path: Path, **options: Any) -> tuple[Database, Progress]:
-    database = Database(f"sqlite:///{path}")
+def open_database(url: str, **options: Any) -> tuple[Database, Progress]:
+    database = Database(url)
     return database, database.open(chain_id=CHAIN_ID, fresh_key=bytes(32), **options)
 
 
@@ -294,7 +294,21 @@ def bounds() -> Bounds:
 
 
 @pytest.fixture
-async def net(tmp_path: Path, history: History, bounds: Bounds) -> AsyncIterator[Net]:
+def backend() -> str:
+    """Where the read model is; tests that hold on both databases make it "sqlite" and "postgres"."""
+    return "sqlite"
+
+
+@pytest.fixture
+def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    if backend == "postgres":
+        url: str = request.getfixturevalue("postgres").new_database()
+        return url
+    return f"sqlite:///{tmp_path / 'read_model.sqlite'}"
+
+
+@pytest.fixture
+async def net(database_url: str, history: History, bounds: Bounds) -> AsyncIterator[Net]:
     """Three blobs: certified, only registered, deleted."""
     one, two, three = (history.registered(i, deletable=i != 1) for i in (1, 2, 3))
     history.block(e.BalanceChanged(name("account", 1), 1_900), one, e.RingChanged(1, 1 << 20, 110))
@@ -305,7 +319,7 @@ async def net(tmp_path: Path, history: History, bounds: Bounds) -> AsyncIterator
         e.BlobDeleted(three.object_id, three.blob_id, 6, True, three.storage_id),
         e.StorageReserved(three.storage_id, three.owner, 1, 6, 1 << 20, 0),
     )
-    database, progress = open_database(tmp_path / "read_model.sqlite")
+    database, progress = open_database(database_url)
     projector = Projector(N_SHARDS, history.scheme)
     progress = database.apply(projector, progress, history.blocks)
     clock, registry, transport, workers = SystemClock(), CollectorRegistry(), Nodes(), ThreadWorkers(4)

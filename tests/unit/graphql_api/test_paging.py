@@ -14,6 +14,12 @@ BLOBS = """query ($first: Int, $after: String, $last: Int, $before: String, $ord
     edges { cursor node { blobId } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """All of this holds on both databases."""
+    return str(request.param)
+
+
 @pytest.fixture
 def history(history: Any) -> Any:
     """A hundred blobs, of which many have equal sizes."""

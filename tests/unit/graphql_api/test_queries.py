@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
 from graphql_api.read_model.project import Projector
 from haulout.primitives import blob_id_text, hex_id_text
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """All of this holds on both databases."""
+    return str(request.param)
 
 
 async def test_lists_blobs_with_weight_and_threshold_of_their_certificates(net: Any, ids: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,15 @@ from haulout.world.workers import ThreadWorkers
 CHAIN_ID = bytes([7]) * 32
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "read_model.sqlite"
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """All of this holds on both databases."""
+    return str(request.param)
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{path}")
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
     database.open(chain_id=CHAIN_ID, fresh_key=b"k" * 32)
     yield database
     database.close()
@@ -46,23 +46,23 @@ def row_of(database: Database, table: Any, **key: Any) -> dict[str, Any]:
         return dict(connection.execute(sa.select(table).where(*where)).mappings().one())
 
 
-def test_a_new_database_stands_before_genesis_and_keeps_its_key(path: Path, database: Database) -> None:
-    again = Database(f"sqlite:///{path}")
+def test_a_new_database_stands_before_genesis_and_keeps_its_key(database_url: str, database: Database) -> None:
+    again = Database(database_url)
     assert again.open(chain_id=CHAIN_ID, fresh_key=b"q" * 32) == NOTHING
     assert again.cursor_key == b"k" * 32
     again.close()
 
 
-def test_goes_on_where_it_stood(path: Path, database: Database, history: Any, projector: Projector) -> None:
+def test_goes_on_where_it_stood(database_url: str, database: Database, history: Any, projector: Projector) -> None:
     history.block(history.registered(1))
     progress = database.apply(projector, NOTHING, history.blocks)
-    again = Database(f"sqlite:///{path}")
+    again = Database(database_url)
     assert again.open(chain_id=CHAIN_ID, fresh_key=bytes(32)) == progress
     assert (progress.height, progress.sequence, progress.n_blobs) == (1, history.n_events - 1, 1)
     again.close()
 
 
-def test_refuses_another_version_and_says_how_to_go_on(path: Path, database: Database) -> None:
+def test_refuses_another_version_and_says_how_to_go_on(database_url: str, database: Database) -> None:
     with database.writer.begin() as connection:
         connection.execute(sa.update(t.meta).where(t.meta.c.name == "schema_version").values(value="99"))
     with pytest.raises(ForeignReadModel, match=r"has version 99.*--rebuild"):
@@ -70,11 +70,12 @@ def test_refuses_another_version_and_says_how_to_go_on(path: Path, database: Dat
 
 
 @pytest.mark.parametrize("statement", ["CREATE TABLE photos (name TEXT)", "CREATE TABLE meta (colour TEXT)"])
-def test_refuses_a_database_of_something_else(path: Path, statement: str) -> None:
-    other = sqlite3.connect(path)
-    other.execute(statement)
-    other.close()
-    database = Database(f"sqlite:///{path}")
+def test_refuses_a_database_of_something_else(database_url: str, statement: str) -> None:
+    other = sa.create_engine(database_url)
+    with other.begin() as connection:
+        connection.execute(sa.text(statement))
+    other.dispose()
+    database = Database(database_url)
     with pytest.raises(ForeignReadModel):
         database.open(chain_id=CHAIN_ID, fresh_key=bytes(32))
     database.close()
@@ -265,3 +266,51 @@ async def test_a_reading_sees_one_moment(database: Database, history: Any, proje
         assert await reading.run(lambda connection: connection.execute(count).scalar()) == 0
         assert (await reading.snapshot()).n_blobs == 0
     workers.close()
+
+
+def contents(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables but the facts about the database itself."""
+    with database.readers.connect() as connection:
+        return {
+            table.name: sorted((tuple(row) for row in connection.execute(sa.select(table))), key=repr)
+            for table in t.metadata.sorted_tables
+            if table is not t.meta
+        }
+
+
+class TestSharedPostgres:
+    """Several processes on one database, and one history on two kinds of it."""
+
+    @pytest.fixture
+    def backend(self) -> str:
+        return "postgres"
+
+    def test_the_rows_are_those_of_sqlite(
+        self, tmp_path: Path, database: Database, history: Any, projector: Projector
+    ) -> None:
+        one, two = history.registered(1), history.registered(2, end_epoch=9)
+        history.block(one, two, e.BlobAttributesChanged(two.object_id, {"a\x00b": "ü", "": "x" * 5_000}))
+        history.block(history.certified(one), e.BalanceChanged(b"r" * 32, (1 << 64) - 1))
+        history.block(e.BlobDeleted(one.object_id, one.blob_id, 6, True, one.storage_id))
+        local = Database(f"sqlite:///{tmp_path / 'local.sqlite'}")
+        local.open(chain_id=CHAIN_ID, fresh_key=b"k" * 32)
+        assert local.apply(projector, NOTHING, history.blocks) == database.apply(projector, NOTHING, history.blocks)
+        assert contents(local) == contents(database)
+        local.close()
+
+    def test_what_another_process_has_written_is_not_written_again(
+        self, database_url: str, database: Database, history: Any, projector: Projector
+    ) -> None:
+        for i in range(6):
+            history.block(history.registered(i))
+        other = Database(database_url)
+        theirs = other.open(chain_id=CHAIN_ID, fresh_key=bytes(32))
+        assert other.cursor_key == database.cursor_key  # so that a cursor of one process is good at the other
+        mine = database.apply(projector, NOTHING, history.blocks[:5])
+        theirs = other.apply(projector, theirs, history.blocks[:3])
+        assert theirs == mine
+        theirs = other.apply(projector, theirs, history.blocks[3:6])
+        assert theirs.height == 5
+        assert database.apply(projector, mine, history.blocks[5:]).height == 6
+        assert len(contents(database)["events"]) == history.n_events
+        other.close()
