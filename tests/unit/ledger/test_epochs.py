@@ -11,6 +11,7 @@ from haulout.crypto import messages
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger import commands, invariants, queries
 from haulout.ledger.apply import PROTOCOL_VERSION
+from haulout.ledger.blobs import derive_blob_id
 from haulout.ledger.commands import (
     AdvanceEpoch,
     CancelLeave,
@@ -28,6 +29,7 @@ from haulout.ledger.commands import (
     UpdateProtocolVersion,
 )
 from haulout.ledger.events import (
+    ActiveSetChanged,
     CommitteeKept,
     EpochDone,
     EpochStarted,
@@ -138,6 +140,14 @@ def test_a_second_caller_does_no_harm(timed: Sandbox) -> None:
     ]
 
 
+def test_an_epoch_by_hand_waits_for_the_shards_of_the_last(world: Sandbox) -> None:
+    assert world.run("poor", AdvanceEpoch(1)).is_ok
+    assert refusal(world.run("poor", AdvanceEpoch(2))) == "WRONG_EPOCH_STATE"
+    assert refusal(world.run("poor", AdvanceEpoch(1))) == "UNEXPECTED_EPOCH"
+    assert world.run("poor", ForceDone(2)).is_ok  # by hand there is no deadline
+    assert world.run("poor", AdvanceEpoch(2)).is_ok
+
+
 def test_one_transaction_may_end_the_vote_and_change_the_epoch(timed: Sandbox) -> None:
     due = timed.head.time_ms + DURATION_MS
     steps = timed.sign("poor", EndVoting(1), ChangeEpoch(1), Transfer(bytes(32), 1), valid_until_ms=due)
@@ -169,6 +179,18 @@ def test_three_nodes_keep_their_committee_and_say_so() -> None:
     withdraw = commands.Withdraw(commands.Existing(stake))
     assert world.run_with(world.nodes[0].governance_secret, withdraw).is_ok
     assert world.run("poor", AdvanceEpoch(2)).is_ok  # a member without stake is paid and kept
+    invariants.check(world.state)
+
+
+def test_without_any_stake_the_committee_stays() -> None:
+    world = Sandbox(network_of(4, manual_epochs=True), KeyedHash())
+    for index, node in enumerate(world.nodes):
+        stake = next(iter(queries.owned_ids(world.state, governor_of(world, index), queries.ObjectKind.STAKED_WAL)))
+        request = commands.RequestWithdraw(commands.Existing(stake))
+        assert world.run_with(node.governance_secret, request).is_ok
+    assert queries.staking(world.state).active_set == ()
+    assert world.run("poor", AdvanceEpoch(1)).is_ok
+    assert last(world, CommitteeKept) == CommitteeKept(2, "NO_STAKE", 0, 4)
     invariants.check(world.state)
 
 
@@ -370,6 +392,8 @@ def test_a_key_rotates_to_what_the_vote_has_fixed(world: Sandbox) -> None:
     forged = replace(first, proof_of_possession=bytes(96))
     assert refusal(world.run_with(node.capability_secret, forged)) == "INVALID_PROOF_OF_POSSESSION"
     assert refusal(world.run("bob", first)) == "AUTHORIZATION_FAILURE"
+    nonsense = replace(first, public_key=bytes(48))
+    assert refusal(world.run_with(node.capability_secret, nonsense)) == "INVALID_PUBLIC_KEY"
     assert world.run_with(node.capability_secret, first).is_ok
     due = world.network.genesis.genesis_time_ms + world.network.genesis.epoch_duration_ms
     assert run_at(world, "poor", EndVoting(1), due).is_ok
@@ -433,3 +457,25 @@ def test_a_vote_names_what_is_fixed(world: Sandbox) -> None:
     following = queries.next_committee(world.state)
     assert following is not None
     assert [m.node_id for m in ended.members] == [m.node_id for m in following.members]
+
+
+def test_a_node_asks_for_its_place(world: Sandbox) -> None:
+    node, n_events = world.network.nodes[0], len(world.events)
+    assert refusal(world.run("bob", JoinActiveSet(node.node_id))) == "AUTHORIZATION_FAILURE"
+    assert refusal(world.run("bob", JoinActiveSet(bytes(32)))) == "POOL_NOT_FOUND"
+    assert world.run_with(node.capability_secret, JoinActiveSet(node.node_id)).is_ok
+    assert [event.body for event in world.events[n_events:]] == [ActiveSetChanged(node.node_id, 2000 * WAL)]
+
+
+def test_the_certificate_of_an_epoch_is_worth_nothing_in_the_next(manual: Sandbox) -> None:
+    """The shards moved: a quorum of the old committee says nothing about who has the blob now."""
+    blob_id = derive_blob_id(1, 1, bytes(32))
+    register = commands.RegisterBlob(commands.Created(0, 0), blob_id, bytes(32), 1, 1, False)
+    blob = manual.run("alice", commands.ReserveSpace(6_940, 0, 5), register).created[1][0]
+    old = manual.certify_blob(commands.Existing(blob), blob_id)
+    manual.add_node("fresh", "alice", 2000 * WAL)
+    manual.run("poor", AdvanceEpoch(1))
+    assert refusal(manual.run("alice", old)) in ("INCORRECT_EPOCH", "SIG_VERIFICATION", "NOT_ENOUGH_STAKE")
+    assert manual.run("alice", manual.certify_blob(commands.Existing(blob), blob_id)).is_ok
+    existence = queries.blob_existence(manual.state, blob_id)
+    assert existence is not None and existence.certified_epoch == 2

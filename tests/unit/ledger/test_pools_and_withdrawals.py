@@ -342,3 +342,34 @@ def test_reports_come_from_the_capability_account(world: Sandbox) -> None:
     assert refusal(world.run_with(node.capability_secret, replace(report, epoch=1))) == "INVALID_SYNC_EPOCH"
     assert world.run_with(node.capability_secret, report).is_ok
     assert refusal(world.run_with(node.capability_secret, report)) == "DUPLICATE_SYNC_DONE"
+
+
+def test_an_inactive_stake_needs_no_request(manual: Sandbox) -> None:
+    small = manual.add_node("small", "alice")
+    object_id = stake_on(manual, small, WAL)
+    next_epoch(manual)
+    assert refusal(manual.run("alice", RequestWithdraw(Existing(object_id)))) == "WITHDRAW_DIRECTLY"
+    assert refusal(manual.run("alice", RequestWithdraw(Existing(bytes(32))))) == "OBJECT_NOT_FOUND"
+    assert refusal(manual.run("bob", Withdraw(Existing(object_id)))) == "NOT_OWNER"
+
+
+def test_stake_on_its_way_out_waits_for_the_shards_of_a_node_that_left(manual: Sandbox) -> None:
+    leaver = manual.network.nodes[0]
+    manual.add_node("substitute", "alice", 2000 * WAL)
+    object_id = genesis_stake(manual, leaver)
+    assert manual.run_with(leaver.governance_secret, RequestWithdraw(Existing(object_id))).is_ok
+    next_epoch(manual, sync=False)
+    assert manual.run("poor", ForceDone(2)).is_ok
+    withdraw = Withdraw(Existing(object_id))
+    assert refusal(manual.run_with(leaver.governance_secret, withdraw)) == "HAND_OVER_OPEN"
+    manual.report_sync_done()
+    assert manual.run_with(leaver.governance_secret, withdraw).is_ok
+    invariants.check(manual.state)
+
+
+def test_part_of_what_waits_goes_back(world: Sandbox) -> None:
+    node = world.network.nodes[0]
+    first = stake_on(world, node, 5 * WAL)
+    stake_on(world, node, 2 * WAL)
+    assert world.run("alice", Withdraw(Existing(first))).is_ok
+    assert pool(world, node).node.pending_stake == {2: 2 * WAL}
