@@ -296,12 +296,28 @@ def check_quorum(
     """The weight of the current committee behind a message.
 
     Raises:
-        InvalidBitmap, NotEnoughStake, SignatureInvalid: in this order.
+        IncorrectEpoch, InvalidBitmap, NotEnoughStake, SignatureInvalid: in this order.
     """
+    if run.protocol_version > 1:
+        _check_epoch_of(run, message)
     members = [Signer(m.public_key, m.weight) for m in queries.committee(run.draft, run.epoch).members]
     return check_certificate(
         run.scheme, members, message=message, signature=signature, bitmap=signers, is_enough=is_enough
     )
+
+
+def _check_epoch_of(run: Execution, message: bytes) -> None:
+    """Refuse a message of another epoch before anything else: its signers are not this committee's members.
+
+    Whoever collected it has to know that new confirmations are needed, and not that the old ones look forged. Under
+    protocol version 1 the committee never changed, so the order did not matter.
+    """
+    try:
+        epoch = messages.parse(message).epoch
+    except UndecodableBytes:
+        return  # what is wrong with it is said where its body is needed
+    if epoch != run.epoch:
+        raise IncorrectEpoch(message_epoch=epoch, epoch=run.epoch)
 
 
 def parse_body(run: Execution, message: bytes, expected: type[T], noun: str) -> T:
