@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pytest
 
 from haulout.node.errors import CorruptRecord
+from haulout.node.piece_store import PieceName, StoredPiece
 from haulout.node.records import Promise, bit_of, names_in
 from haulout.node.sliver_files import FOLDER
 from haulout.node.sliver_store import Layout, SliverStore
@@ -22,8 +23,10 @@ from haulout.world.errors import NoSuchFile, StorageFailed
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
 
-LAYOUT = Layout(inline_bytes=300, pack_bytes=1000, own_file_bytes=600, buffer_limit_bytes=1800)
+LAYOUT = Layout(inline_bytes=300, inline_piece_bytes=300, pack_bytes=1000, own_file_bytes=600, buffer_limit_bytes=1800)
 N_SHARDS = 4
+N_BLOBS = 8  # those from 5 on are in stripes
+N_SEGMENTS = 3
 
 
 class PowerCut(Exception):
@@ -174,6 +177,22 @@ def sliver_of(blob: int, shard: int, axis: Axis) -> bytes:
     return random.Random(f"{blob}/{shard}/{axis}").randbytes(size)
 
 
+def piece_of(blob: int, name: PieceName) -> StoredPiece:
+    """The first segments have a file, the last stands in its row."""
+    some = random.Random(f"{blob}/{name}")
+    size = 40 if name[2] == N_SEGMENTS - 1 else 250 + 10 * name[0]
+    return StoredPiece(some.randbytes(size), some.randbytes(64), (some.randbytes(32),))
+
+
+async def put_segment(slivers: SliverStore, blob: int, segment: int, *, proven: bool = True) -> None:
+    """All slivers of one segment; a shard's pieces come together."""
+    for shard in range(N_SHARDS):
+        names = [(shard, axis, segment) for axis in Axis]
+        pieces = [(name, piece_of(blob, name)) for name in names]
+        given = [(name, p.data, p.leaves, p.proof if proven else None) for name, p in pieces]
+        await slivers.pieces.put(blob_of(blob), given, N_SEGMENTS)
+
+
 async def open_store(machine: Machine, store: MemoryStore) -> SliverStore:
     return await SliverStore.open(
         store, CrashDisk(machine), clock=StillClock(), rng=SeededRng(5), workers=InlineWorkers(), layout=LAYOUT
@@ -193,27 +212,68 @@ async def upload(slivers: SliverStore, confirmed: dict[int, bytes]) -> None:
             confirmed[blob] = b"metadata %d" % blob
     confirmed.pop(1)
     await slivers.drop_blob(blob_of(1))
+    await upload_stripes(slivers, confirmed)
+
+
+async def upload_stripes(slivers: SliverStore, confirmed: dict[int, bytes]) -> None:
+    """One blob in stripes is uploaded with a sync on the way, one is rebuilt at the second try, one is deleted."""
+    for blob in (5, 6, 7):
+        slivers.put_metadata(blob_of(blob), b"metadata %d" % blob)
+    for segment in range(N_SEGMENTS):
+        await put_segment(slivers, 5, segment)
+        if segment == 0:
+            await slivers.sync_blob(blob_of(5))
+    await slivers.sync_blob(blob_of(5), promise=promise_of(5))
+    confirmed[5] = b"metadata 5"
+
+    await put_segment(slivers, 6, 0, proven=False)
+    await slivers.sync_blob(blob_of(6))  # makes nothing of it durable
+    assert slivers.held_mask(blob_of(6)) == 0
+    await slivers.pieces.drop_unproven(blob_of(6))
+    for segment in range(N_SEGMENTS):
+        await put_segment(slivers, 6, segment, proven=False)
+    names = [(shard, axis, segment) for shard in range(N_SHARDS) for axis in Axis for segment in range(N_SEGMENTS)]
+    slivers.pieces.prove(blob_of(6), {name: piece_of(6, name).proof for name in names})
+    await slivers.sync_blob(blob_of(6), promise=promise_of(6))
+    confirmed[6] = b"metadata 6"
+
+    await put_segment(slivers, 7, 1)
+    await slivers.sync_blob(blob_of(7))
+    await put_segment(slivers, 7, 2)
+    await slivers.drop_blob(blob_of(7))
 
 
 async def check_image(machine: Machine, confirmed: dict[int, bytes]) -> None:
     """Everything confirmed verifies; whatever claims to be held is right; no file is left that nobody needs."""
     store, restarted = await machine.image()
     slivers = await open_store(restarted, store)
-    for blob in range(5):
+    for blob in range(N_BLOBS):
         mask = slivers.held_mask(blob_of(blob))
         if blob in confirmed:
             assert slivers.get_metadata(blob_of(blob)) == confirmed[blob]
             assert slivers.promise(blob_of(blob)) == promise_of(blob)
             assert mask == sum(bit_of(shard, axis) for shard in range(N_SHARDS) for axis in Axis)
-        for shard, axis in names_in(mask):
+        for shard, axis in names_in(mask) if blob < 5 else ():
             assert await slivers.get_sliver(blob_of(blob), shard, axis) == sliver_of(blob, shard, axis)
+        await check_pieces(slivers, blob)
     await slivers.sweep_files()
+    for blob in range(5, N_BLOBS):
+        for name in await check_pieces(slivers, blob):
+            await slivers.discard_piece(blob_of(blob), name)
     for blob in range(5):
         for shard, axis in names_in(slivers.held_mask(blob_of(blob))):
             assert await slivers.get_sliver(blob_of(blob), shard, axis) == sliver_of(blob, shard, axis)
             await slivers.discard_sliver(blob_of(blob), shard, axis)
     assert await CrashDisk(restarted).list(FOLDER) == []
     assert slivers.stored_slivers == slivers.stored_bytes == 0
+
+
+async def check_pieces(slivers: SliverStore, blob: int) -> list[PieceName]:
+    """Every piece that claims to be held is right; their names."""
+    names = [name for shard in range(N_SHARDS) for name in slivers.pieces.names_on_shard(blob_of(blob), shard)]
+    for name in names:
+        assert await slivers.pieces.get(blob_of(blob), name) == piece_of(blob, name)
+    return names
 
 
 async def run_cut_at(cut_at: int | None, seed: int, *, skips_file_sync: bool = False) -> int:
