@@ -65,12 +65,14 @@ def blob_status(
 
 async def _blob_id_of(session: Session, file: Path | None) -> BlobId:
     from haulout.cli.files import open_blob
+    from haulout.cli.session import load_kernels
     from haulout.client.store import identify
 
     if file is None:
         raise AssertionError("checked with the options")
     n_shards = (await session.network.view.params()).n_shards
     with open_blob(file) as data:
+        await load_kernels(session, data.size_bytes)
         blob_id, _ = await identify(session.network, data, n_shards)
     return blob_id
 

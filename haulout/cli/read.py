@@ -42,7 +42,7 @@ def read(
     """Read a blob from the storage nodes, verified here."""
     if strict and skip:
         raise InvalidField(field="skip-consistency-check", problem="cannot be had with --strict-consistency-check")
-    from haulout.cli.session import run_session
+    from haulout.cli.session import load_kernels, run_session
     from haulout.primitives import blob_id_text, parse_blob_id
 
     wanted = parse_blob_id(blob_id)
@@ -53,6 +53,7 @@ def read(
 
         check = ConsistencyCheck.STRICT if strict else ConsistencyCheck.SKIP if skip else ConsistencyCheck.DEFAULT
         metadata = await read_metadata(session.network, wanted)
+        await load_kernels(session, metadata.unencoded_length)
         stream = stream_blob(session.network, wanted, metadata, check=check)
         async with contextlib.aclosing(stream) as chunks:
             if out is not None:

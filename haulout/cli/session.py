@@ -26,6 +26,7 @@ from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.genesis_file import read_genesis
+from haulout.world.kernels import KernelSettings, load_kernels_for
 from haulout.world.rng import SystemRng
 from haulout.world.workers import ThreadWorkers
 
@@ -124,6 +125,12 @@ async def open_session(directory: Path | None) -> AsyncIterator[Session]:
             if e.peer != client.ledger:
                 raise
             raise NetworkNotAnswering(path=str(folder.root), ledger=client.ledger) from e
+
+
+async def load_kernels(session: Session, size_bytes: int) -> None:
+    """Native kernels for a blob of this size, if they are worth the seconds that it takes to get them."""
+    n_shards = (await session.network.view.params()).n_shards
+    await session.network.workers.run(load_kernels_for, KernelSettings.of(os.environ), size_bytes, n_shards)
 
 
 def run_session(directory: Path | None, work: Callable[[Session], Awaitable[T]]) -> T:

@@ -109,10 +109,12 @@ async def _store_files(
 
 async def _store_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
     from haulout.cli.files import open_blob
+    from haulout.cli.session import load_kernels
     from haulout.client import documents
     from haulout.client.store import store_blob
 
     with open_blob(path) as data, _progress_bar(path.name) as on_progress:
+        await load_kernels(session, data.size_bytes)
         result = await store_blob(session.network, session.wallet, data, request, on_progress=on_progress)
         size_bytes = len(data)
     if not as_json:
@@ -153,6 +155,7 @@ def _operation_text(operation: str) -> str:
 async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as_json: bool) -> dict[str, Any]:
     """What storing a file would give and cost; upstream's `storageCost` is the whole cost, and so is ours."""
     from haulout.cli.files import open_blob
+    from haulout.cli.session import load_kernels
     from haulout.client.registration import propose
     from haulout.client.store import check_request, identify
     from haulout.codec import sizes
@@ -163,6 +166,7 @@ async def _quote_file(session: Session, path: Path, request: StoreRequest, *, as
     check_request(request, params)
     with open_blob(path) as data:
         size_bytes = data.size_bytes
+        await load_kernels(session, size_bytes)
         blob_id, encoding = await identify(session.network, data, params.n_shards, request.encoding)
     encoded_bytes = sizes.encoded_length(size_bytes, params.n_shards, encoding)
     plan = await propose(view, session.wallet.address, blob_id, encoded_bytes, request)
