@@ -20,6 +20,7 @@ from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import CursorCodec, bind, page_of, read_window
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, at
+from graphql_api.transitions import EpochTransition, ShardMove, ShardMoveFilter, moves_connection, transition_of
 from haulout.codec.sizes import encodings_of, max_network_blob_bytes
 from haulout.primitives import STORAGE_UNIT_BYTES, max_faulty, min_correct, min_one_correct
 
@@ -179,6 +180,29 @@ class Epoch(Node):
     async def rewards(self, info: Info) -> BigInt:
         booking = await info.context.loaders.ring.load(self.number)
         return BigInt(booking["rewards_frost"] if booking else 0)
+
+    @resolved("How it took over from the epoch before.")
+    async def transition(self, info: Info) -> EpochTransition:
+        return await transition_of(info, self.row)
+
+    @resolved("Shards that changed owner with it, ascending.")
+    async def shard_moves(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[ShardMoveFilter | None, strawberry.argument(description="Which moves.")] = None,
+    ) -> Connection[ShardMove]:
+        return await moves_connection(
+            info, filter, of_epoch=self.number, first=first, after=after, last=last, before=before
+        )
+
+    @resolved("FROST paid to its members' pools; null until the epoch is over.")
+    async def paid_rewards(self) -> BigInt | None:
+        paid = self.row["paid_frost"]
+        return None if paid is None else BigInt(paid)
 
     @resolved("What happened in it, oldest first.")
     async def events(

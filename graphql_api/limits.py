@@ -78,6 +78,7 @@ CONNECTIONS = frozenset(
         "members",
         "objects",
         "reservations",
+        "shardMoves",
         "slivers",
         "stakes",
         "storageNodes",

@@ -51,6 +51,7 @@ class Loaders:
         self.ring = self._by(t.ring.c.epoch)
         self.event = self._by(t.events.c.sequence)
         self.members: DataLoader[int, list[Row]] = self._batch(self._members)
+        self.move_counts: DataLoader[int, tuple[int, int]] = self._batch(self._move_counts)
         self.attributes: DataLoader[bytes, list[tuple[str, str]]] = self._batch(self._attributes)
         self.page: DataLoader[PageOf, Page[Row]] = self._batch(self._pages)
 
@@ -68,6 +69,10 @@ class Loaders:
     async def _members(self, epochs: list[int]) -> Sequence[list[Row]]:
         found = await self._reading.run(queries.members_by_epoch, epochs)
         return [found.get(epoch, []) for epoch in epochs]
+
+    async def _move_counts(self, epochs: list[int]) -> Sequence[tuple[int, int]]:
+        found = await self._reading.run(queries.move_counts, epochs)
+        return [found.get(epoch, (0, 0)) for epoch in epochs]
 
     async def _attributes(self, object_ids: list[bytes]) -> Sequence[list[tuple[str, str]]]:
         found = await self._reading.run(queries.attributes_by_object, object_ids)

@@ -62,6 +62,7 @@ from graphql_api.read_model.paging import PAGE_MAX, PageTooLarge
 from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
 from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
 from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
+from graphql_api.transitions import ShardMove, ShardMoveFilter, moves_connection
 from graphql_api.verification import Verification, verify_blob, verify_certificate
 from haulout.errors import HauloutError, InvalidField
 from haulout.observability.logs import get_logger
@@ -216,6 +217,18 @@ class Query:
     @resolved("Who owns which shards: all members of a committee at once, in committee order.")
     async def shard_map(self, info: Info, epoch: EpochArgument = None) -> list[CommitteeMember]:
         return await load_members(info, epoch)
+
+    @resolved("Shards that changed owner with any epoch, by epoch and shard.")
+    async def shard_moves(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[ShardMoveFilter | None, strawberry.argument(description="Which moves.")] = None,
+    ) -> Connection[ShardMove]:
+        return await moves_connection(info, filter, first=first, after=after, last=last, before=before)
 
     @resolved("A storage node by its id or its name; null when there is none.")
     async def storage_node(

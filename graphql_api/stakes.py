@@ -15,6 +15,9 @@ from graphql_api.nodes import StorageNode
 from graphql_api.read_model import queries
 from graphql_api.read_model.queries import Row, StakeQuery
 from graphql_api.scalars import Address, BigInt, ObjectID
+from haulout.ledger import queries as ledger_queries
+from haulout.ledger.pools import compute_rewards, load_pool
+from haulout.ledger.state import View
 
 
 @strawberry.enum(description="Where a stake stands.")
@@ -90,6 +93,14 @@ class Stake(Node):
     async def account(self, info: Info) -> Account:
         return await load_account(info, self.owner)
 
+    @resolved(
+        "What it has earned so far, in FROST: what would be paid on top of the principal, by the ledger's own rule, "
+        "were it taken out now; null once it has been."
+    )
+    async def rewards(self, info: Info) -> BigInt | None:
+        earned = rewards_so_far(info.context.services.view(), self.object_id)
+        return None if earned is None else BigInt(earned)
+
     @resolved("The pool it is in.")
     async def pool(self, info: Info) -> StakingPool:
         row = await info.context.loaders.node.load(self.node_id)
@@ -109,6 +120,18 @@ class Stake(Node):
             owner=row["owner"],
             node_id=row["node_id"],
         )
+
+
+def rewards_so_far(view: View, object_id: bytes) -> int | None:
+    """FROST that a stake has earned in the current state; None when there is no such stake (any more)."""
+    staked = ledger_queries.staked_wal(view, object_id)
+    if staked is None:
+        return None
+    epoch = ledger_queries.system(view).epoch
+    if staked.activation_epoch > epoch:
+        return 0
+    until = epoch if staked.withdraw_epoch is None else min(epoch, staked.withdraw_epoch)
+    return compute_rewards(view, load_pool(view, staked.node_id), staked, until)
 
 
 def stake_state(activation_epoch: int, withdraw_epoch: int | None, epoch: int) -> StakeState:

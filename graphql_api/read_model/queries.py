@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, func, or_, select
 
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Order, Page, Window, fetch_first_pages
@@ -31,6 +31,7 @@ OBJECTS_ORDER = Order((t.blob_objects.c.registered_sequence,))
 STORAGE_ORDER = Order((t.storage.c.registered_sequence, t.storage.c.object_id))
 STAKES_ORDER = Order((t.stakes.c.registered_sequence,))
 EVENTS_ORDER = Order((t.events.c.sequence,))
+MOVES_ORDER = Order((t.hand_overs.c.epoch, t.hand_overs.c.shard_index))
 EPOCHS_ORDER = Order((t.epochs.c.epoch,), descending=True)
 
 
@@ -245,6 +246,35 @@ def system_totals(connection: Connection, epoch: int) -> Row:
     return {**totals, "total_stake_frost": stake, "n_members": n_members}
 
 
+@dataclass(frozen=True, slots=True)
+class MoveQuery:
+    """Which hand-overs of shards; all conditions hold."""
+
+    done: bool | None = None
+    from_node: bytes | None = None
+    to_node: bytes | None = None
+
+
+def moves_statement(query: MoveQuery) -> Select[Any]:
+    """All hand-overs that a query asks for, without order."""
+    c = t.hand_overs.c
+    statement = select(t.hand_overs)
+    if query.done is not None:
+        statement = statement.where(c.done_height.is_not(None) if query.done else c.done_height.is_(None))
+    if query.from_node is not None:
+        statement = statement.where(c.from_node == query.from_node)
+    if query.to_node is not None:
+        statement = statement.where(c.to_node == query.to_node)
+    return statement
+
+
+def move_counts(connection: Connection, epochs: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """How many shards moved with each of many epochs, and how many of these have arrived."""
+    c = t.hand_overs.c
+    statement = select(c.epoch, func.count(), func.count(c.done_height)).where(c.epoch.in_(epochs)).group_by(c.epoch)
+    return {epoch: (planned, done) for epoch, planned, done in connection.execute(statement)}
+
+
 # --- events -------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +329,7 @@ LISTS: Mapping[str, Listing] = {
     "objects": Listing(t.blob_objects, OBJECTS_ORDER, objects_statement),
     "storage": Listing(t.storage, STORAGE_ORDER, lambda _query, _epoch: free_storage_statement()),
     "stakes": Listing(t.stakes, STAKES_ORDER, lambda query, _epoch: stakes_statement(query)),
+    "moves": Listing(t.hand_overs, MOVES_ORDER, lambda query, _epoch: moves_statement(query)),
     "events": Listing(t.events, EVENTS_ORDER, lambda query, _epoch: events_statement(query)),
 }
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from graphql_api.read_model.project import Projector
-from haulout.primitives import blob_id_text, hex_id_text
+from graphql_api.stakes import rewards_so_far
+from haulout import bcs
+from haulout.crypto.keyed_hash import KeyedHash
+from haulout.ledger import events as e
+from haulout.ledger import keys, queries
+from haulout.ledger.genesis import build_development_network, build_genesis
+from haulout.ledger.state import STATE_VERSION, ExchangeRate, StakedWal
+from haulout.primitives import FROST_PER_WAL, blob_id_text, hex_id_text
+from haulout.world.memory_store import MemoryStore
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -247,3 +256,76 @@ async def test_a_page_takes_as_many_sql_queries_as_one_row(net: Any) -> None:
         assert len((await net.ask(query, n=n))["blobs"]["nodes"]) == n
         counts.append(len(statements))
     assert counts[0] == counts[1] <= 12
+
+
+async def test_an_epoch_tells_which_shards_change_hands_and_how_far_that_is(net: Any, ids: Any) -> None:
+    history = net.history
+    first_new = len(history.blocks)
+    keys = [history.scheme.public_key(secret) for secret in history.secrets]
+    shards = ((0, 1), (3, 4, 5), (6, 7, 2), (8, 9))
+    members = tuple(e.CommitteeMemberRecord(ids("node", i), keys[i], shards[i]) for i in range(4))
+    moves = (e.ShardMove(2, ids("node", 0), ids("node", 2)),)
+    history.block(e.EpochStarted(2, members, 1 << 42, 100, 200), e.HandOversOpened(2, moves))
+    projector = Projector(10, history.scheme)
+    progress = net.database.apply(projector, net.follower.progress, history.blocks[first_new:])
+    query = """query ($f: ShardMoveFilter) { epoch(number: 2) {
+      transition { finishedAt forced doneWeight quorumWeight plannedMoves finishedMoves }
+      shardMoves(filter: $f) { totalCount nodes { shard state fromNode { name } toNode { name } doneHeight } } } }"""
+    epoch = (await net.ask(query))["epoch"]
+    assert epoch["transition"] == {
+        "finishedAt": None,
+        "forced": False,
+        "doneWeight": 0,
+        "quorumWeight": 7,
+        "plannedMoves": 1,
+        "finishedMoves": 0,
+    }
+    move = {"shard": 2, "fromNode": {"name": "node-0"}, "toNode": {"name": "node-2"}}
+    assert epoch["shardMoves"] == {"totalCount": "1", "nodes": [{**move, "state": "RUNNING", "doneHeight": None}]}
+    height = len(history.blocks)
+    history.block(e.ShardsReceived(2, ids("node", 2), (2,), 0, True, 3))
+    net.database.apply(projector, progress, history.blocks[height:])
+    epoch = (await net.ask(query, f={"state": "DONE", "toNode": hex_id_text(ids("node", 2))}))["epoch"]
+    assert (epoch["transition"]["doneWeight"], epoch["transition"]["finishedMoves"]) == (3, 1)
+    assert epoch["shardMoves"]["nodes"] == [{**move, "state": "DONE", "doneHeight": str(height)}]
+    everywhere = """query ($f: ShardMoveFilter) { shardMoves(filter: $f) { nodes { epoch shard } } }"""
+    assert (await net.ask(everywhere, f={"state": "RUNNING"}))["shardMoves"]["nodes"] == []
+    wanted = {"fromNode": hex_id_text(ids("node", 0))}
+    assert (await net.ask(everywhere, f=wanted))["shardMoves"]["nodes"] == [{"epoch": 2, "shard": 2}]
+
+
+def test_a_stake_has_earned_what_the_ledger_would_pay_for_it() -> None:
+    scheme = KeyedHash()
+    network = build_development_network(
+        node_addresses={f"node-{i}": (f"127.0.0.1:{9 + i}",) for i in range(4)},
+        n_shards=10,
+        stake_frost=1_000 * FROST_PER_WAL,
+        account_funds_frost={},
+        genesis_time_ms=1_800_000_000_000,
+        seed=bytes(32),
+        scheme=scheme,
+    )
+    rows = dict(build_genesis(network.genesis, scheme).writes)
+    view = MemoryStore({key: value for key, value in rows.items() if value is not None})
+    node_id = network.nodes[0].node_id
+    object_id = b"s" * 32
+    staked = StakedWal(STATE_VERSION, b"o" * 32, node_id, 1_000, 1, None)
+
+    def put(key: bytes, row: Any) -> None:
+        rows[key] = bcs.encode(row)
+
+    def earned(withdraw_epoch: int | None = None) -> int | None:
+        put(keys.staked_wal(object_id), replace(staked, withdraw_epoch=withdraw_epoch))
+        return rewards_so_far(MemoryStore({key: value for key, value in rows.items() if value is not None}), object_id)
+
+    assert rewards_so_far(view, object_id) is None
+    assert earned() == 0
+    node, system = queries.node(view, node_id), queries.system(view)
+    assert node is not None
+    put(keys.node(node_id), replace(node, rewards_frost=10_000))
+    for epoch, balance in ((2, 1_500), (3, 4_000)):  # of a thousand shares
+        put(keys.exchange_rate(node_id, epoch), ExchangeRate(STATE_VERSION, balance, 1_000))
+    put(keys.SYSTEM, replace(system, epoch=2))
+    assert (earned(), earned(withdraw_epoch=3)) == (500, 500)
+    put(keys.SYSTEM, replace(system, epoch=3))
+    assert (earned(), earned(withdraw_epoch=2)) == (3_000, 500)
