@@ -18,7 +18,8 @@ from graphql_api.read_model.database import Database
 from graphql_api.service import run_service
 from haulout.crypto.bls import Bls12381
 from haulout.errors import HauloutError
-from haulout.observability.health_server import serve_health, serve_http
+from haulout.observability.health_server import serve_health
+from haulout.observability.http_server import serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry

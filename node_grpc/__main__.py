@@ -211,7 +211,11 @@ async def serve(options: argparse.Namespace) -> None:
             workers=workers,
             registry=registry,
         )
-        running = (follow_ledger(replica, clock), node.run(), warm_up_kernels(kernels, workers))
+        running = (
+            follow_ledger(replica, clock),
+            node.run(),
+            warm_up_kernels(kernels, workers, clock, readiness.reasons),
+        )
         tasks = [asyncio.create_task(one) for one in running]
         stack.push_async_callback(cancel_all, tasks)
         servicer = StorageServicer(node, n_shards=genesis.n_shards)

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from haulout.observability.health_server import Reasons
 from haulout.ports import Clock, Rng
 from haulout.wire.serving import Guard, Limits, build_server, serving
+from node_grpc.reflection import REFLECTION, LazyReflection
 
 HEALTH_INTERVAL_MS = 500
 Status = health_pb2.HealthCheckResponse
@@ -51,7 +51,7 @@ async def serve_service(
     add_to(server)
     states = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    reflection.enable_server_reflection([name, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    server.add_generic_rpc_handlers([LazyReflection([name, health.SERVICE_NAME, REFLECTION])])
 
     async def set_state(reasons: Sequence[str]) -> None:
         state = Status.NOT_SERVING if reasons else Status.SERVING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -44,6 +44,8 @@ def up(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Run a network on this machine until Ctrl-C."""
+    import asyncio
+
     from haulout.embedded.assembly import UpOptions, run_network
     from haulout.embedded.folder import find_folder
     from haulout.observability.logs import configure_logs
@@ -79,6 +81,12 @@ async def _announce(running: Running) -> None:
 
 
 async def _show_live(running: Running) -> None:
+    import asyncio
+
+    supervisor, layout = running.supervisor, running.layout
+    _say(f"ready: {layout.urls_of('gateway')['http']}  {layout.urls_of('graphql')['graphql']}")
+    if not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ):  # nobody to draw for: rich stays unloaded
+        await asyncio.Event().wait()
     from rich.console import Console
     from rich.live import Live
 
@@ -86,8 +94,6 @@ async def _show_live(running: Running) -> None:
     from haulout.world.clock import SystemClock
 
     clock = SystemClock()
-    supervisor, layout = running.supervisor, running.layout
-    _say(f"ready: {layout.urls_of('gateway')['http']}  {layout.urls_of('graphql')['graphql']}")
     console = Console(stderr=True)
     if not console.is_terminal:
         await asyncio.Event().wait()
@@ -172,6 +178,8 @@ def down(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> No
 
 def status(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> None:
     """Show the processes of the network, what the nodes hold, and what is missing."""
+    import asyncio
+
     from haulout.embedded.folder import find_folder
 
     folder = find_folder(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Coroutine
 from pathlib import Path
@@ -70,6 +69,8 @@ def gateway(
 
 
 def _serve(role: str, service: Coroutine[Any, Any, None], log_format: str, log_level: str) -> None:
+    import asyncio
+
     from haulout.errors import HauloutError, InvalidField
     from haulout.observability.logs import LEVELS, configure_logs, get_logger
 

@@ -11,7 +11,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from haulout import bcs, codec
 from haulout.client.errors import BlobUnavailable, SliversMissing, WrongBytes
@@ -19,12 +19,12 @@ from haulout.client.network import MemberLink, Network, unreachable_text
 from haulout.client.plan import NodeRank, assign_pairs, choose_pairs, n_hedges
 from haulout.codec import Sliver, SliverStripes
 from haulout.codec.metadata import BlobMetadata, BlobMetadataWithId
-from haulout.codec.rs8 import striping_of_blob
-from haulout.codec.stripes import stripes_of, verify_stripes
-from haulout.crypto.batch import Digests
 from haulout.errors import Corrupt, HauloutError, InvalidInput, WrongEpoch
 from haulout.ports import SliverUpload
 from haulout.primitives import Axis, BlobId, ObjectId, SliverPairIndex, blob_id_text, min_decodable, min_one_correct
+
+if TYPE_CHECKING:
+    from haulout.crypto.batch import Digests
 
 METADATA_AT_ONCE = 3
 VERIFY_BYTES = 1 << 20  # small slivers are verified together, which takes a third of the time
@@ -162,12 +162,12 @@ def read_stripes(
     stripes: range, metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]
 ) -> list[VerifiedStripes]:
     """Exactly these stripes of primary slivers."""
-    striping = striping_of_blob(metadata)
+    striping = codec.rs8.striping_of_blob(metadata)
     pieces: list[SliverStripes] = [bcs.decode(SliverStripes, upload.bcs) for upload in uploads]
     _check_asked(uploads, [piece.index for piece in pieces], owed)
-    if any(stripes_of(striping, Axis.PRIMARY, piece) != stripes for piece in pieces):
+    if any(codec.stripes.stripes_of(striping, Axis.PRIMARY, piece) != stripes for piece in pieces):
         raise Corrupt("stripes came that were not asked for")
-    return [VerifiedStripes(piece, verify_stripes(metadata, Axis.PRIMARY, piece)) for piece in pieces]
+    return [VerifiedStripes(piece, codec.stripes.verify_stripes(metadata, Axis.PRIMARY, piece)) for piece in pieces]
 
 
 def _check_asked(uploads: Sequence[SliverUpload], indices: Sequence[int], owed: frozenset[int]) -> None:

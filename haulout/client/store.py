@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from haulout import codec
 from haulout.account.wallet import Wallet
 from haulout.client.blob_file import BlobFile, buffer_of
 from haulout.client.errors import EpochsOutOfRange
@@ -28,12 +29,14 @@ from haulout.client.striped_blob import StripedBlob, prepare_striped
 from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
-from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, compute_blob_id, encode_blob
 from haulout.errors import BlobTooLarge, HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob, Params
 from haulout.ports import Buffer
 from haulout.primitives import Address, Axis, BlobId, EncodingType, ObjectId
+
+if TYPE_CHECKING:
+    from haulout.codec import EncodedBlob
 
 __all__ = [
     "AlreadyCertified",
@@ -119,14 +122,14 @@ async def store_blob(
     with contextlib.ExitStack() as stack:
         on_progress(Progress("encoding", 0, size_bytes))
         with network.metrics.store_phase.labels("encoding").time():
-            out = SliverBuffers(
+            out = codec.SliverBuffers(
                 *(
                     open_buffer(network.spill, sizes.slivers_size_bytes(axis, size_bytes, n_shards, encoding), stack)
                     for axis in (Axis.PRIMARY, Axis.SECONDARY)
                 )
             )
             with buffer_of(data) as buffer:
-                encoded = await network.workers.run(encode_blob, buffer, n_shards, encoding=encoding, out=out)
+                encoded = await network.workers.run(codec.encode_blob, buffer, n_shards, encoding=encoding, out=out)
         on_progress(Progress("encoding", size_bytes, size_bytes))
         async with network.storing(encoded.blob_id):
             return await _store_encoded(network, wallet, encoded, request, on_progress)
@@ -144,7 +147,7 @@ async def identify(
     if encoding is EncodingType.RS8:
         return (await prepare_striped(network, data, n_shards, lambda _: None)).blob_id, encoding
     with buffer_of(data) as buffer:
-        blob_id, _ = await network.workers.run(compute_blob_id, buffer, n_shards)
+        blob_id, _ = await network.workers.run(codec.compute_blob_id, buffer, n_shards)
     return blob_id, encoding
 
 

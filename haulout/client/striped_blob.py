@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from haulout import bcs
+from haulout import bcs, codec
 from haulout.client.blob_file import BlobFile
 from haulout.client.network import Network
-from haulout.codec import rs8
 from haulout.codec.metadata import BlobMetadata, SliverStripes
-from haulout.codec.rs8 import EncodedSegment, SegmentEncoder, StripeHasher, Striping
 from haulout.codec.streams import BlobSource, BytesSource
-from haulout.codec.stripes import SliverTrees
-from haulout.crypto.batch import DIGEST_BYTES, Digests
 from haulout.ports import Buffer, SliverUpload
 from haulout.primitives import Axis, BlobId, SliverPairIndex, sliver_index_of_pair
+
+if TYPE_CHECKING:
+    from haulout.codec.rs8 import EncodedSegment, SegmentEncoder, StripeHasher, Striping
+    from haulout.crypto.batch import Digests
 
 HASHED_AT_ONCE = 2  # stripes, each by a worker
 
@@ -31,15 +30,15 @@ class StripedBlob:
     """Made by `prepare_striped`."""
 
     def __init__(self, source: BlobSource, striping: Striping, roots: Digests) -> None:
-        self.metadata: BlobMetadata = rs8.metadata_of(striping, roots)
+        self.metadata: BlobMetadata = codec.rs8.metadata_of(striping, roots)
         self.blob_id: BlobId = self.metadata.blob_id()
         self.striping = striping
         self._source = source
-        self._trees = SliverTrees(roots)
+        self._trees = codec.stripes.SliverTrees(roots)
 
     def encoder(self) -> SegmentEncoder:
         """An encoder with buffers of its own."""
-        return SegmentEncoder(self._source, self.striping)
+        return codec.rs8.SegmentEncoder(self._source, self.striping)
 
     @property
     def encoder_bytes(self) -> int:
@@ -63,10 +62,14 @@ async def prepare_striped(
     network: Network, data: Buffer | BlobFile, n_shards: int, on_bytes: Callable[[int], None]
 ) -> StripedBlob:
     """Hash all stripes of a blob; `on_bytes` is told how many bytes are done."""
+    import numpy as np
+
+    from haulout.crypto.batch import DIGEST_BYTES
+
     source: BlobSource = data if isinstance(data, BlobFile) else BytesSource(data)
-    striping = rs8.striping_of(len(data), n_shards)
+    striping = codec.rs8.striping_of(len(data), n_shards)
     roots = np.empty((2, n_shards, striping.n_stripes, DIGEST_BYTES), np.uint8)
-    hashers = [StripeHasher(source, striping) for _ in range(min(HASHED_AT_ONCE, striping.n_stripes))]
+    hashers = [codec.rs8.StripeHasher(source, striping) for _ in range(min(HASHED_AT_ONCE, striping.n_stripes))]
     waiting = iter([striping.segment(index) for index in range(striping.n_segments)])
     done = 0
 

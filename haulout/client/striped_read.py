@@ -16,7 +16,9 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING
 
+from haulout import codec
 from haulout.client.errors import RangeOutOfBlob
 from haulout.client.fetch import SliverFetch, VerifiedStripes, read_stripes
 from haulout.client.holders import with_holders
@@ -24,11 +26,12 @@ from haulout.client.network import MemberLink, Network
 from haulout.client.spool import Spool
 from haulout.codec import ConsistencyCheck
 from haulout.codec.metadata import BlobMetadata
-from haulout.codec.rs8 import segments_of, stripes_of_bytes, striping_of_blob
-from haulout.codec.stripes import IdCheck, RowCheck, decode_stripes
 from haulout.primitives import Axis, BlobId, ObjectId, SliverPairIndex
 
-Check = RowCheck | IdCheck | None
+if TYPE_CHECKING:
+    from haulout.codec.stripes import IdCheck, RowCheck
+
+    Check = RowCheck | IdCheck | None
 
 
 async def stream_striped(
@@ -51,14 +54,14 @@ async def stream_striped(
         BlobUnavailable: too few nodes answer.
         InconsistentBlob: its writer encoded it wrongly; the last bytes were not handed out.
     """
-    striping = striping_of_blob(metadata)
+    striping = codec.rs8.striping_of_blob(metadata)
     size_bytes = metadata.unencoded_length
     end = size_bytes if length is None else start + length
     if not 0 <= start <= end <= size_bytes:
         raise RangeOutOfBlob(start=start, end=end - 1, size_bytes=size_bytes)
     is_whole = start == 0 and end == size_bytes
-    stripes = range(striping.n_stripes) if is_whole else stripes_of_bytes(striping, start, end - start)
-    parts = [part for _, part in segments_of(striping, stripes)] if end > start or is_whole else []
+    stripes = range(striping.n_stripes) if is_whole else codec.rs8.stripes_of_bytes(striping, start, end - start)
+    parts = [part for _, part in codec.rs8.segments_of(striping, stripes)] if end > start or is_whole else []
     reader = _Reader(network, blob_id, metadata, range(start, end), _checker(metadata, check) if is_whole else None)
     slot_bytes = striping.segment_stripes * striping.stripe_bytes
     with contextlib.ExitStack() as stack:
@@ -87,7 +90,7 @@ class _Reader:
         self._network = network
         self._blob_id = blob_id
         self._metadata = metadata
-        self._striping = striping_of_blob(metadata)
+        self._striping = codec.rs8.striping_of_blob(metadata)
         self._wanted = wanted
         self._check = check
         self._liars: set[ObjectId] = set()  # members that are not asked again for this blob
@@ -152,7 +155,7 @@ class _Reader:
             data = memoryview(joined)
         else:
             pieces = [verified.piece for verified in found.values()]
-            matrices = decode_stripes(self._metadata, pieces, Axis.PRIMARY, stripes)
+            matrices = codec.stripes.decode_stripes(self._metadata, pieces, Axis.PRIMARY, stripes)
             if self._check is not None:
                 self._check.add(stripes, matrices, {index: verified.roots for index, verified in found.items()})
                 if is_last:
@@ -165,4 +168,4 @@ class _Reader:
 def _checker(metadata: BlobMetadata, check: ConsistencyCheck) -> Check:
     if check is ConsistencyCheck.SKIP:
         return None
-    return RowCheck(metadata) if check is ConsistencyCheck.DEFAULT else IdCheck(metadata)
+    return codec.stripes.RowCheck(metadata) if check is ConsistencyCheck.DEFAULT else codec.stripes.IdCheck(metadata)

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from haulout.client.confirmations import Confirmations, UploadedCertificate
 from haulout.client.network import MemberLink, Network
 from haulout.client.plan import is_certifiable, pairs_of_shards
 from haulout.client.striped_blob import StripedBlob
 from haulout.client.upload import FIRST_PAUSE_MS, MAX_PAUSE_MS, STALL_MS, Target
-from haulout.codec.rs8 import EncodedSegment
 from haulout.errors import DeadlineExceeded, HauloutError
 from haulout.ports import BlobHoldings, SliverUpload
 from haulout.primitives import Axis, ObjectId
+
+if TYPE_CHECKING:
+    from haulout.codec.rs8 import EncodedSegment
 
 STRAGGLER_BASE_MS = 2_000
 ENCODERS = 2  # one segment is encoded while another is sent, unless they are very large

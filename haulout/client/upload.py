@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from haulout.client.confirmations import Confirmations, UploadedCertificate
 from haulout.client.network import MemberLink, Network
 from haulout.client.plan import pairs_of_shards
-from haulout.codec.red_stuff import EncodedBlob
 from haulout.errors import HauloutError, Rejected, WrongEpoch
 from haulout.ports import SliverUpload
 from haulout.primitives import (
@@ -29,6 +29,9 @@ from haulout.primitives import (
     SliverPairIndex,
     sliver_index_of_pair,
 )
+
+if TYPE_CHECKING:
+    from haulout.codec import EncodedBlob
 
 STALL_MS = 15_000  # so that the answer comes within 20 s of the last progress
 TAIL_BASE_MS = 500

@@ -29,7 +29,11 @@ from typing import TYPE_CHECKING, Any
 from haulout.codec import sizes
 
 if TYPE_CHECKING:
-    from haulout.codec.decoding import ConsistencyCheck
+    from haulout.codec import rs8 as rs8
+    from haulout.codec import stripes as stripes
+    from haulout.codec import verify as verify
+    from haulout.codec import words as words
+    from haulout.codec.consistency import ConsistencyCheck
     from haulout.codec.encodings import (
         compute_blob_id,
         decode_and_reencode,
@@ -58,7 +62,7 @@ if TYPE_CHECKING:
     from haulout.codec.verify import verify_metadata
 
 _HOMES = {
-    "ConsistencyCheck": "decoding",
+    "ConsistencyCheck": "consistency",
     "decode_and_reencode": "encodings",
     "decode_blob": "encodings",
     "padded_size_bytes": "encodings",
@@ -87,9 +91,12 @@ _HOMES = {
     "verify_sliver": "encodings",
     "verify_slivers": "encodings",
 }
+_MODULES = frozenset(("rs8", "stripes", "verify", "words"))  # for those who must not load numpy when they start
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

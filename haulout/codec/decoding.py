@@ -10,11 +10,11 @@ to the same verdict. Source: `spec/encoding.md` 8.3; `walrus-core`, `blob_encodi
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 from haulout.codec import parallel, sizes
+from haulout.codec.consistency import ConsistencyCheck
 from haulout.codec.errors import BufferSizeMismatch, InconsistentBlob, NotEnoughSlivers
 from haulout.codec.lanes import Symbols
 from haulout.codec.metadata import BlobMetadata, Sliver
@@ -31,14 +31,6 @@ from haulout.codec.scratch import fresh
 from haulout.codec.verify import shape_of, symbols_of
 from haulout.codec.words import hash_separate_words
 from haulout.primitives import Axis, blob_id_text
-
-
-class ConsistencyCheck(enum.Enum):
-    """What a reader checks of a decoded blob."""
-
-    SKIP = "skip"  # nothing
-    DEFAULT = "default"  # hashes of the systematic primary slivers, which hold all of the blob's bytes
-    STRICT = "strict"  # the blob id, from encoding it again
 
 
 def decode_blob(

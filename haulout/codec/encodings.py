@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from haulout.codec import decoding, red_stuff, rs8, verify
-from haulout.codec.decoding import ConsistencyCheck
+from haulout.codec.consistency import ConsistencyCheck
 from haulout.codec.errors import BufferSizeMismatch, InconsistentBlob, SliverHashMismatch
 from haulout.codec.metadata import BlobMetadata, Buffer, Sliver, SliverStripes
 from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, WritableBuffer

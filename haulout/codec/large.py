@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from haulout.codec import red_stuff_streams, rs8, sizes
-from haulout.codec.decoding import ConsistencyCheck
+from haulout.codec.consistency import ConsistencyCheck
 from haulout.codec.errors import InconsistentBlob, NotEnoughSlivers
 from haulout.codec.metadata import BlobMetadata, SliverStripes
 from haulout.codec.scratch import fresh

@@ -13,20 +13,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx
-
 from haulout.embedded.child import Child, ChildState
 from haulout.embedded.ending import end_orphans
 from haulout.embedded.folder import NetworkFolder, read_json, write_json
 from haulout.embedded.founding import command_of, environment_of
 from haulout.embedded.layout import Layout, role_of
-from haulout.errors import HauloutError, InvalidField, Unavailable
+from haulout.embedded.readiness import ask_ready
+from haulout.errors import HauloutError, InvalidField, Unavailable, Unreachable
 from haulout.observability.logs import get_logger
 from haulout.ports import Clock, NodeHealth, NodeTransport
 
 log = get_logger("supervisor")
 
-PROBE_INTERVAL_MS = 500
+PROBE_INTERVAL_MS = 1_000
+START_PROBE_INTERVAL_MS = 200  # while somebody waits
 HEALTH_TIMEOUT_S = 2.0
 
 
@@ -117,11 +117,10 @@ class Supervisor:
                 await child.start()
             self._are_started = True
             self.record()
-            async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=False) as http:
-                while True:
-                    await asyncio.gather(*(self._probe(http, child) for child in list(self.children.values())))
-                    self.record()
-                    await self._clock.sleep_ms(PROBE_INTERVAL_MS)
+            while True:
+                await asyncio.gather(*(self._probe(child) for child in list(self.children.values())))
+                self.record()
+                await self._clock.sleep_ms(PROBE_INTERVAL_MS if self.is_ready else START_PROBE_INTERVAL_MS)
         finally:
             await asyncio.shield(self._end())
 
@@ -206,18 +205,17 @@ class Supervisor:
             raise InvalidField(field="name", problem=f"{name!r} is not one of {', '.join(self.children)}")
         return child
 
-    async def _probe(self, http: httpx.AsyncClient, child: Child) -> None:
+    async def _probe(self, child: Child) -> None:
         if child.pid is None:
             child.is_ready = False
             self._health.pop(child.name, None)
             return
         try:
-            answer = await http.get(f"http://{self._layout.metrics_address_of(child.name)}/readyz")
-            child.is_ready = answer.status_code == 200
-            child.reasons = tuple(answer.json().get("reasons", ()))
-        except (httpx.HTTPError, ValueError) as e:
+            child.reasons = await ask_ready(self._layout.metrics_address_of(child.name), timeout_s=HEALTH_TIMEOUT_S)
+            child.is_ready = not child.reasons
+        except Unreachable as e:
             child.is_ready = False
-            child.reasons = (f"NOT_ANSWERING: {type(e).__name__}",)
+            child.reasons = (f"NOT_ANSWERING: {e.problem}",)
             return
         child.was_ready = child.was_ready or child.is_ready
         if role_of(child.name) == "node":

@@ -18,7 +18,8 @@ from haulout.gateway.app import build_app
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
-from haulout.observability.health_server import serve_health, serve_http
+from haulout.observability.health_server import serve_health
+from haulout.observability.http_server import serve_http
 from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
@@ -80,8 +81,6 @@ async def run_gateway(settings: GatewaySettings) -> None:
         stack.push_async_callback(replica.close)
         following = asyncio.create_task(replica.run(), name="replica")
         stack.push_async_callback(_end, following)
-        warming_up = asyncio.create_task(warm_up_kernels(settings.kernels, workers), name="kernels")
-        stack.push_async_callback(_end, warming_up)
         network = Network(
             view=LedgerView(ReplicaSource(replica)),
             transport=transport,
@@ -95,6 +94,10 @@ async def run_gateway(settings: GatewaySettings) -> None:
         wallet = Wallet(read_secret(settings.wallet), chain_id=genesis.chain_id, ledger=ledger, clock=clock, rng=rng)
         metrics = GatewayMetrics(registry)
         readiness = Readiness(replica)
+        warming_up = asyncio.create_task(
+            warm_up_kernels(settings.kernels, workers, clock, readiness.reasons), name="kernels"
+        )
+        stack.push_async_callback(_end, warming_up)
         app = build_app(
             network,
             Aggregator(network, BlobCache(settings.cache_bytes), metrics),

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from haulout import bcs
-from haulout.codec import SliverStripes
-from haulout.codec.metadata import BlobMetadata
-from haulout.codec.rs8 import Striping, segments_of, striping_of_blob
-from haulout.codec.stripes import cut_stripes, leaves_of, stripes_of, verify_stripes
+from haulout import bcs, codec
+from haulout.codec.metadata import BlobMetadata, SliverStripes
 from haulout.errors import HauloutError
 from haulout.node import rules
 from haulout.node.errors import InvalidSliver, InvalidStripes
@@ -33,6 +31,9 @@ from haulout.primitives import (
     shard_of_pair,
     sliver_index_of_pair,
 )
+
+if TYPE_CHECKING:
+    from haulout.codec.rs8 import Striping
 
 DIGEST_BYTES = 32
 
@@ -76,7 +77,7 @@ class PieceKeeper:
         Raises:
             DiskFull, StorageFailed: nothing of this batch is kept.
         """
-        striping = striping_of_blob(metadata)
+        striping = codec.rs8.striping_of_blob(metadata)
         held = self._vault.slivers.pieces.segments_held(blob_id)
         outcomes: list[Outcome] = []
         new: list[CheckedPiece] = []
@@ -121,7 +122,7 @@ class PieceKeeper:
         held = self._vault.slivers.pieces.segments_held(blob_id) if is_in_stripes(metadata) else {}
         if not held or metadata is None:
             return ()
-        striping = striping_of_blob(metadata)
+        striping = codec.rs8.striping_of_blob(metadata)
         found = []
         for pair_index, axis in missing:
             segments = held.get((shard_of_pair(pair_index, blob_id, duty.n_shards), axis), 0)
@@ -141,12 +142,12 @@ class PieceKeeper:
         Raises:
             InvalidStripes: the blob does not have them.
         """
-        striping = striping_of_blob(metadata)
+        striping = codec.rs8.striping_of_blob(metadata)
         wanted = range(striping.n_stripes) if stripes is None else stripes
         if not wanted or wanted.stop > striping.n_stripes:
             problem = f"it has {striping.n_stripes} stripes, not {wanted.start} to {wanted.stop - 1}"
             raise InvalidStripes(blob_id=blob_id_text(blob_id), problem=problem)
-        for segment, part in segments_of(striping, wanted):
+        for segment, part in codec.rs8.segments_of(striping, wanted):
             for pair_index, axis, shard_index in owned:
                 stored = await self._vault.piece(blob_id, (int(shard_index), axis, segment))
                 if stored is None:
@@ -166,19 +167,19 @@ def read_piece(metadata: BlobMetadata, striping: Striping, blob_id: BlobId, uplo
     axis = upload.axis
     try:
         piece: SliverStripes = bcs.decode(SliverStripes, upload.bcs)
-        stripes = stripes_of(striping, axis, piece)
+        stripes = codec.stripes.stripes_of(striping, axis, piece)
         expected = sliver_index_of_pair(upload.pair_index, axis, striping.n_shards)
         if piece.index != expected or piece.first_stripe != upload.first_stripe:
             raise _invalid(upload, blob_id, f"it is of sliver {piece.index}, stripe {piece.first_stripe}")
         segment = stripes.start // striping.segment_stripes
         if stripes != striping.segment(segment):
             raise _invalid(upload, blob_id, f"stripes {stripes.start} to {stripes.stop - 1} are no segment")
-        roots = verify_stripes(metadata, axis, piece)
+        roots = codec.stripes.verify_stripes(metadata, axis, piece)
     except InvalidSliver:
         raise
     except HauloutError as e:
         raise _invalid(upload, blob_id, str(e)) from e
-    return ReadPiece(segment, piece, b"".join(leaves_of(roots)))
+    return ReadPiece(segment, piece, b"".join(codec.stripes.leaves_of(roots)))
 
 
 def write_piece(
@@ -188,7 +189,7 @@ def write_piece(
     first = striping.segment(segment).start
     whole = SliverStripes(stored.data, striping.symbol_size_bytes, sliver_index, first, stored.proof)
     leaves = [stored.leaves[at : at + DIGEST_BYTES] for at in range(0, len(stored.leaves), DIGEST_BYTES)]
-    return bcs.encode(cut_stripes(striping, axis, whole, leaves, wanted))
+    return bcs.encode(codec.stripes.cut_stripes(striping, axis, whole, leaves, wanted))
 
 
 def piece_names(shard_index: int, axis: Axis, striping: Striping) -> list[PieceName]:

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-import numpy as np
-
 from haulout import bcs, codec
 from haulout.codec.metadata import BlobMetadata, DecodingSymbol, RecoverySymbol, Sliver
-from haulout.codec.verify import shape_of, symbols_of
-from haulout.codec.words import expand_word, leaf_hashes
 from haulout.crypto import merkle
 from haulout.errors import HauloutError
 from haulout.ports import SliverUpload
@@ -37,11 +33,11 @@ def sliver_indices(shards: Iterable[int], blob_id: BlobId, axis: Axis, n_shards:
 
 def expand_slivers(metadata: BlobMetadata, axis: Axis, slivers: Sequence[bytes]) -> list[bytes]:
     """All n symbols of each sliver (BCS, verified) of an axis, one after the other: its *word*."""
-    shape = shape_of(metadata)
+    shape = codec.verify.shape_of(metadata)
     words = []
     for raw in slivers:
         sliver: Sliver = bcs.decode(Sliver, raw)
-        words.append(expand_word(shape.code(axis.other), symbols_of(sliver, shape)).tobytes())
+        words.append(codec.words.expand_word(shape.code(axis.other), codec.verify.symbols_of(sliver, shape)).tobytes())
     return words
 
 
@@ -53,12 +49,14 @@ def make_symbols(
     Returns:
         General recovery symbols (BCS) with proofs, decoding symbols (BCS, either axis) without.
     """
+    import numpy as np
+
     size = metadata.symbol_size_bytes
     symbols = []
     for source, word in words:
         data = word[target * size : (target + 1) * size]
         if with_proofs:
-            leaves = leaf_hashes(np.frombuffer(word, np.uint8).reshape(-1, size))
+            leaves = codec.words.leaf_hashes(np.frombuffer(word, np.uint8).reshape(-1, size))
             proof = merkle.build_proof(leaves, target)
             symbols.append(bcs.encode(RecoverySymbol(axis, source, data, target, proof)))
         else:

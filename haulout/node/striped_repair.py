@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from haulout import bcs
+from haulout import bcs, codec
 from haulout.codec.metadata import BlobMetadata, SliverStripes
-from haulout.codec.rs8 import Striping, encode_stripe, striping_of_blob
-from haulout.codec.rs8 import stripe_roots as roots_of
-from haulout.codec.stripes import decode_stripes, leaves_of, stripes_of, verify_stripes
 from haulout.crypto.merkle import compute_root
 from haulout.crypto.merkle_range import build_range_proof
 from haulout.errors import Corrupt, HauloutError
@@ -41,6 +37,9 @@ from haulout.primitives import (
     shard_of_pair,
     sliver_index_of_pair,
 )
+
+if TYPE_CHECKING:
+    from haulout.codec.rs8 import Striping
 
 SliverPlace = tuple[Axis, int]  # axis, sliver index
 
@@ -88,7 +87,7 @@ class StripedRepair:
         duty: rules.Duty,
         check: Callable[[], None],
     ) -> None:
-        striping = striping_of_blob(metadata)
+        striping = codec.rs8.striping_of_blob(metadata)
         held = self._vault.slivers.pieces.segments_held(blob_id)
         named = [(int(shard_of_pair(pair, blob_id, duty.n_shards)), axis, pair) for pair, axis in missing]
         for segment in range(striping.n_segments):
@@ -178,7 +177,7 @@ class StripedRepair:
         duty: rules.Duty,
     ) -> None:
         """Compare the rebuilt slivers with the metadata and give their pieces their proofs."""
-        striping = striping_of_blob(metadata)
+        striping = codec.rs8.striping_of_blob(metadata)
         proofs = {}
         for pair, axis in missing:
             shard = int(shard_of_pair(pair, blob_id, duty.n_shards))
@@ -205,14 +204,14 @@ def check_pieces(
     """The pieces of primary slivers that are what was asked for, and whether all are."""
     good: dict[int, SliverStripes] = {}
     all_good = True
-    striping = striping_of_blob(metadata)
+    striping = codec.rs8.striping_of_blob(metadata)
     for upload in uploads:
         try:
             piece: SliverStripes = bcs.decode(SliverStripes, upload.bcs)
             is_asked = upload.axis is Axis.PRIMARY and upload.pair_index in pairs and piece.index == upload.pair_index
-            if not is_asked or stripes_of(striping, Axis.PRIMARY, piece) != stripes:
+            if not is_asked or codec.stripes.stripes_of(striping, Axis.PRIMARY, piece) != stripes:
                 raise Corrupt("a piece came that was not asked for")
-            verify_stripes(metadata, Axis.PRIMARY, piece)
+            codec.stripes.verify_stripes(metadata, Axis.PRIMARY, piece)
         except HauloutError:
             all_good = False
             continue
@@ -228,13 +227,15 @@ def rebuild_segment(
     places: Sequence[SliverPlace],
 ) -> list[tuple[bytes, bytes]]:
     """The bytes and the leaf hashes of some slivers in consecutive stripes, from verified primary pieces."""
-    matrices = decode_stripes(metadata, pieces, Axis.PRIMARY, stripes)
+    import numpy as np
+
+    matrices = codec.stripes.decode_stripes(metadata, pieces, Axis.PRIMARY, stripes)
     n, k1, k2, size = striping.n_shards, striping.n_rows, striping.n_columns, striping.symbol_size_bytes
     primary = np.empty((n - k1, k2, size), np.uint8)
     secondary = np.empty((n - k2, k1, size), np.uint8)
     found: dict[SliverPlace, list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]] = {place: [] for place in places}
     for rows in matrices:
-        encode_stripe(striping, rows, primary, secondary)
+        codec.rs8.encode_stripe(striping, rows, primary, secondary)
         for axis, index in places:
             if axis is Axis.PRIMARY:
                 part = rows[index] if index < k1 else primary[index - k1]
@@ -244,7 +245,7 @@ def rebuild_segment(
     results = []
     for axis, index in places:
         parts = np.stack(found.pop((axis, index)))
-        leaves = b"".join(leaves_of(roots_of(striping, axis, parts)))
+        leaves = b"".join(codec.stripes.leaves_of(codec.rs8.stripe_roots(striping, axis, parts)))
         results.append((parts.tobytes(), leaves))
     return results
 

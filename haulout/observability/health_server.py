@@ -3,123 +3,195 @@
 Live means that the process is worth keeping; ready, that it can do its work. Both are asked at the time of the
 request, as a list of reasons why not: an empty list is yes. A reason starts with a stable word in capitals
 (`LEDGER_DIVERGED: …`).
+
+Ledger and nodes speak no other HTTP, so this is a protocol of its own on httptools: a web framework and its server
+would double what they import at start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from http import HTTPStatus
 
-import uvicorn
+import httptools
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
 
-from haulout.errors import HauloutError, InvalidField, Unreachable
-from haulout.observability.unread_bodies import CloseUnread
+from haulout.observability.listening import bind_address, bound_address
 
 Reasons = Callable[[], Sequence[str]]
 
-
-class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process that embeds it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+TEXT = "text/plain; charset=utf-8"
+REQUEST_BYTES_MAX = 16 << 10
+IDLE_S = 75.0
+DRAIN_S = 1.0
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port`.
+class HealthRoutes:
+    """What each path answers: a status, a content type and a body."""
 
-    Raises:
-        InvalidField: not of that form.
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise InvalidField(field="address", problem=f"{address!r} is not host:port")
-    return host.strip("[]"), int(port)
+    def __init__(self, registry: CollectorRegistry, *, live: Reasons, ready: Reasons) -> None:
+        self._registry = registry
+        self._live = live
+        self._ready = ready
 
+    def answer(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
+        """The answer to a GET; `accept` chooses the format of metrics."""
+        match path:
+            case "/metrics":
+                encoder, content_type = choose_encoder(accept)
+                return HTTPStatus.OK, content_type, encoder(self._registry)
+            case "/healthz":
+                return self._say(self._live())
+            case "/readyz":
+                return self._say(self._ready())
+            case _:
+                return HTTPStatus.NOT_FOUND, TEXT, b"Not Found"
 
-@contextlib.asynccontextmanager
-async def serve_http(app: ASGIApp, address: str, *, drain_s: int = 10, **options: object) -> AsyncIterator[str]:
-    """Serve an ASGI application until the block ends, then let requests in flight finish.
-
-    Yields the address that is really bound (port 0 asks for a free one).
-
-    Raises:
-        Unreachable: the address cannot be bound.
-    """
-    host, port = split_address(address)
-    config = uvicorn.Config(
-        CloseUnread(app),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=drain_s,
-        **options,  # type: ignore[arg-type]
-    )
-    server = QuietServer(config)
-    listener = _bind(host, port)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        while not server.started:
-            if task.done():
-                await task
-                raise HauloutError(f"the HTTP server on {address} ended at start")
-            await asyncio.sleep(0.005)
-        yield f"{host}:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    @staticmethod
+    def _say(reasons: Sequence[str]) -> tuple[HTTPStatus, str, bytes]:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+        return status, "application/json", json.dumps({"ok": not reasons, "reasons": list(reasons)}).encode()
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket at an address of our own, which nobody else listens at."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as e:
-        listener.close()
-        problem = f"the port cannot be bound ({e.strerror or e}); another process may hold it"
-        raise Unreachable(peer=f"{host}:{port}", problem=problem) from e
-    return listener
+class HealthConnection(asyncio.Protocol):
+    """One client: request after request, each answered as soon as its end is read."""
 
+    def __init__(self, routes: HealthRoutes, connections: set[HealthConnection]) -> None:
+        self._routes = routes
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._idle: asyncio.TimerHandle | None = None
+        self.lost = asyncio.Event()
+        self._begin()
 
-def build_health_app(registry: CollectorRegistry, *, live: Reasons, ready: Reasons) -> Starlette:
-    """The three routes, also for processes that mount them elsewhere."""
+    def _begin(self) -> None:
+        """Forget the request before."""
+        self._url = b""
+        self._accept = b""
+        self._received_bytes = 0
 
-    async def metrics(request: Request) -> Response:
-        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(registry), media_type=content_type)
+    def close(self) -> None:
+        """End the connection; what was written still goes out."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._transport is not None:
+            self._transport.close()
 
-    def answer(reasons: Sequence[str]) -> Response:
-        status = 503 if reasons else 200
-        return JSONResponse({"ok": not reasons, "reasons": list(reasons)}, status, {"cache-control": "no-store"})
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
-    async def healthz(_: Request) -> Response:
-        return answer(live())
+    # --- what the event loop calls --------------------------------------------------------------------------
 
-    async def readyz(_: Request) -> Response:
-        return answer(ready())
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(self)
+        self._wait()
 
-    return Starlette(routes=[Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)])
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self.lost.set()
+        self.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._received_bytes += len(data)
+        if self._received_bytes > REQUEST_BYTES_MAX:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.close()  # answered already: nothing else is spoken here
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+
+    # --- what the parser calls ------------------------------------------------------------------------------
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"accept":
+            self._accept = value
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method()
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        if method in (b"GET", b"HEAD"):
+            path, accept = self._url.partition(b"?")[0].decode("latin-1"), self._accept.decode("latin-1")
+            status, content_type, body = self._routes.answer(path, accept)
+        else:
+            status, content_type, body = (
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                TEXT,
+                b"Method Not Allowed",
+            )
+        self._write(status, content_type, body, keep_alive=keep_alive, with_body=method != b"HEAD")
+        self._begin()
+
+    # --- answering ------------------------------------------------------------------------------------------
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._write(status, TEXT, status.phrase.encode(), keep_alive=False, with_body=True)
+
+    def _write(self, status: HTTPStatus, content_type: str, body: bytes, *, keep_alive: bool, with_body: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            f"content-type: {content_type}\r\n"
+            f"content-length: {len(body)}\r\n"
+            "cache-control: no-store\r\n"
+            f"connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
+        )
+        self._transport.write(head.encode("latin-1") + (body if with_body else b""))
+        if keep_alive:
+            self._wait()
+        else:
+            self.close()
+
+    def _wait(self) -> None:
+        """Give the client so long for its next request."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
 
 
 @contextlib.asynccontextmanager
 async def serve_health(
     address: str, registry: CollectorRegistry, *, live: Reasons = tuple, ready: Reasons
 ) -> AsyncIterator[str]:
-    """Serve metrics and health on `address` until the block ends; yields the bound address."""
-    async with serve_http(build_health_app(registry, live=live, ready=ready), address, drain_s=1) as bound:
-        yield bound
+    """Serve metrics and health on `address` until the block ends; yields the bound address.
+
+    Raises:
+        InvalidField: not an address.
+        Unreachable: the address cannot be bound.
+    """
+    routes = HealthRoutes(registry, live=live, ready=ready)
+    connections: set[HealthConnection] = set()
+    listener = bind_address(address)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: HealthConnection(routes, connections), sock=listener)
+    try:
+        yield bound_address(address, listener)
+    finally:
+        server.close()
+        await _end(connections)
+
+
+async def _end(connections: set[HealthConnection]) -> None:
+    """Close connections; one whose client does not read its answer is cut off."""
+    for connection in list(connections):
+        connection.close()
+    waiting = [connection.lost.wait() for connection in connections]
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*waiting), DRAIN_S)
+    for connection in list(connections):
+        connection.abort()

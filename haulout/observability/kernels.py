@@ -9,9 +9,14 @@ from prometheus_client import CollectorRegistry, Gauge
 from haulout.codec.kernels import choice
 from haulout.codec.kernels.choice import Kernels
 from haulout.errors import Corrupt
+from haulout.observability.health_server import Reasons
 from haulout.observability.logs import get_logger
-from haulout.ports import Workers
-from haulout.world.kernels import KernelSettings, compile_kernels, load_kernels
+from haulout.ports import Clock, Workers
+from haulout.world.kernels import KernelSettings, compile_kernels, load_kernels, turn_to_load
+
+READY_INTERVAL_MS = 200
+TURN_INTERVAL_MS = 250
+TURN_PATIENCE_S = 30
 
 log = get_logger("kernels")
 
@@ -28,12 +33,24 @@ def _is_in_use(kernels: Kernels) -> float:
     return float(choice.describe().kernels is kernels)
 
 
-async def warm_up_kernels(settings: KernelSettings, workers: Workers) -> None:
-    """Compile in another process if need be, load in a worker thread; the service computes with numpy meanwhile."""
+async def warm_up_kernels(settings: KernelSettings, workers: Workers, clock: Clock, ready: Reasons) -> None:
+    """Compile in another process if need be, load in a worker thread; the service computes with numpy meanwhile.
+
+    Begins when the service is ready, since until then every CPU second belongs to what makes it so, and waits a while
+    for other processes of this machine that load theirs.
+    """
+    while ready():
+        await clock.sleep_ms(READY_INTERVAL_MS)
     await compile_kernels(settings)
-    try:
-        status = await workers.run(load_kernels, settings)
-    except Corrupt as e:
-        log.error("native kernels are not used", code=e.code, problem=str(e))
-        return
+    deadline_us = clock.monotonic_us() + TURN_PATIENCE_S * 1_000_000
+    while True:
+        with turn_to_load(settings) as is_ours:
+            if is_ours or clock.monotonic_us() > deadline_us:
+                try:
+                    status = await workers.run(load_kernels, settings)
+                except Corrupt as e:
+                    log.error("native kernels are not used", code=e.code, problem=str(e))
+                    return
+                break
+        await clock.sleep_ms(TURN_INTERVAL_MS)
     log.info("codec kernels", kernels=status.kernels.value, detail=status.detail)

@@ -39,7 +39,7 @@ class WrongGenesis(InvalidInput):
     """The store belongs to another network than the genesis it is opened with."""
 
     code = "WRONG_GENESIS"
-    template = "this store began with genesis block {stored}, the given genesis makes {given}"
+    template = "this store belongs to chain {stored}, the given genesis is of chain {given}"
     hint = "use the folder of this network, or an empty one"
     stored: str
     given: str

@@ -105,29 +105,28 @@ class LedgerStore:
 
     @classmethod
     async def open(cls, store: Store, genesis: Genesis, scheme: SignatureScheme) -> LedgerStore:
-        """Go on where the store stands; an empty one starts with genesis.
+        """Go on where the store stands; an empty one starts with genesis, which is built and checked only then.
+
+        The chain id is a digest of the whole genesis document, so a store that carries it was founded by this one.
 
         Raises:
             WrongGenesis: the store belongs to another network.
             StoreCorrupt: its format is unknown, or a row that must be there is not.
         """
-        out = build_genesis(genesis, scheme)
         if store.get(_IMPORTING) is not None:
             raise StoreCorrupt(path="ledger store", problem="the import of a snapshot was cut short; import it again")
         kept_format = store.get(_FORMAT)
         if kept_format is None:
-            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(out, 0)})
+            founded = build_genesis(genesis, scheme)
+            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(founded, 0)})
         elif kept_format != bytes([FORMAT_VERSION]):
             problem = f"ledger format {kept_format.hex()}, this build knows {FORMAT_VERSION}"
             raise StoreCorrupt(path="ledger store", problem=problem)
-        first = _read_block_row(store, 0)
-        if first is not None and first.header != out.header:
-            raise WrongGenesis(stored=first.header.digest().hex(), given=out.header.digest().hex())
         head = read_head(store)
         if head is None:
             raise StoreCorrupt(path="ledger store", problem="the row of its head is missing")
-        if head.chain_id != out.header.chain_id:
-            raise WrongGenesis(stored=head.digest().hex(), given=out.header.digest().hex())
+        if head.chain_id != genesis.chain_id:
+            raise WrongGenesis(stored=head.chain_id.hex(), given=genesis.chain_id.hex())
         return cls(store, head, int.from_bytes(store.get(_OLDEST) or b"", "big"))
 
     # --- reading --------------------------------------------------------------------------------------------

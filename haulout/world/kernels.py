@@ -178,6 +178,29 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def turn_to_load(settings: KernelSettings) -> Iterator[bool]:
+    """Whether it is this process's turn to load kernels: one at a time does on a machine, where locks are known.
+
+    Loading takes a core for seconds, and all processes of a network on one machine start together.
+    """
+    try:
+        import fcntl
+
+        settings.cache_folder.mkdir(parents=True, exist_ok=True)
+        file = (settings.cache_folder / "turn").open("a")
+    except (ImportError, OSError):  # no locks, or no folder, which `load_kernels` says
+        yield True
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def main() -> int:
     """Compile what this machine needs and say what came of it."""
     if hasattr(os, "nice"):

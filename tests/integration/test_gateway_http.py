@@ -20,7 +20,7 @@ from haulout.gateway.app import build_app
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
-from haulout.observability.health_server import serve_http
+from haulout.observability.http_server import serve_http
 from haulout.world.clock import SystemClock
 
 _spec = importlib.util.spec_from_file_location(

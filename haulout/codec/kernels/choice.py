@@ -6,7 +6,8 @@
 
 Compiling takes about eight seconds on a core, loading from the cache one or two. Services call `warm_up` in a worker
 thread when they start and are served by numpy meanwhile; the results are equal. Environment and folders are the
-business of composition roots (`haulout.world.kernels`): here everything comes by argument.
+business of composition roots (`haulout.world.kernels`): here everything comes by argument. What computes is imported by
+the functions: a process that starts asks what serves, and must not pay for numpy.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from haulout.codec import gf8, reed_solomon
 from haulout.codec.errors import KernelsDisagree, UnknownKernels
-from haulout.crypto import batch
+
+if TYPE_CHECKING:
+    from haulout.codec import gf8, reed_solomon
+    from haulout.crypto import batch
 
 
 class Kernels(enum.Enum):
@@ -67,6 +70,9 @@ def is_available() -> bool:
 
 def use_numpy(reason: str = _NOT_WARM.detail) -> Status:
     """Compute with numpy from now on; calls that run finish as they began."""
+    from haulout.codec import gf8, reed_solomon
+    from haulout.crypto import batch
+
     global _status
     batch.use(None)
     reed_solomon.use(None)
@@ -92,6 +98,9 @@ def warm_up(cache_folder: str | None = None) -> Status:
     global _status
     if _status.kernels is Kernels.NATIVE:
         return _status
+    from haulout.codec import gf8, reed_solomon
+    from haulout.crypto import batch
+
     try:
         import numba
 
@@ -121,6 +130,8 @@ def _compare_hashes(kernels: batch.NativeHashes) -> None:
     """
     import numpy as np
 
+    from haulout.crypto import batch
+
     rows = np.arange(11 * 200, dtype=np.uint32).astype(np.uint8).reshape(1, 11, 200)
     digests, roots = np.zeros((2, 1, 11, batch.DIGEST_BYTES), np.uint8), np.zeros((2, 1, batch.DIGEST_BYTES), np.uint8)
     kernels.hash_rows(rows, digests[0], 1)
@@ -138,6 +149,8 @@ def _compare_codes(kernels: reed_solomon.NativeKernels) -> None:
         KernelsDisagree: with other symbols than the plain version, or not with the source symbols.
     """
     import numpy as np
+
+    from haulout.codec import reed_solomon
 
     for n_source in (9, 17):
         code = reed_solomon.Code(n_source, 25)
@@ -162,6 +175,8 @@ def _compare_products(multiply: gf8.Multiply) -> None:
         KernelsDisagree: with other products than the plain version.
     """
     import numpy as np
+
+    from haulout.codec import gf8
 
     values = np.arange(1, 36, dtype=np.uint8).reshape(7, 5) * np.uint8(7)
     source = np.arange(5 * 2 * 1610, dtype=np.uint32).astype(np.uint8).reshape(5, 2, 1610)

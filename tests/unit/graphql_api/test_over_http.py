@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from haulout.observability.health_server import serve_http
+from haulout.observability.http_server import serve_http
 
 AUDITS = Path(__file__).with_name("graphql_http")
 BLOBS = "query Blobs($n: Int) { blobs(first: $n) { nodes { blobId } } }"

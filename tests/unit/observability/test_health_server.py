@@ -13,7 +13,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from haulout.errors import InvalidField, Unreachable
-from haulout.observability.health_server import serve_health, serve_http, split_address
+from haulout.observability.health_server import serve_health
+from haulout.observability.http_server import serve_http
+from haulout.observability.listening import split_address
 from haulout.observability.metrics import build_registry
 
 
@@ -59,6 +61,56 @@ async def test_ready_and_live_are_asked_at_every_request(http) -> None:
         assert (await http.get(f"http://{address}/other")).status_code == 404
     with pytest.raises(httpx.ConnectError):
         await http.get(f"http://{address}/healthz")
+
+
+async def exchange(address: str, request: bytes) -> bytes:
+    """What comes back until the server closes the connection."""
+    host, port = address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /healthz HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET /healthz?x=1 HTTP/1.1\r\nconnection: close\r\n\r\n", b"200"),
+        (b"POST /healthz HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi", b"405"),
+        (b"GET /healthz HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", b"200"),
+        (b"\x16\x03\x01 no HTTP at all\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nx: " + b"y" * 20_000, b"431"),
+    ],
+)
+async def test_every_client_gets_an_answer(request_: bytes, status: bytes) -> None:
+    async with serve_health("127.0.0.1:0", build_registry("node"), ready=tuple) as address:
+        answer = await exchange(address, request_)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"connection: close\r\n" in answer
+
+
+async def test_requests_come_in_pieces_and_one_after_the_other() -> None:
+    async with serve_health("127.0.0.1:0", build_registry("node"), ready=tuple) as address:
+        host, port = address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for piece in (b"GET /hea", b"lthz HTTP/1.1\r\n\r", b"\nHEAD /readyz HTTP/1.1\r\n\r\n"):
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        assert b" 200 OK" in await reader.readline()
+        rest = await reader.readuntil(b"HTTP/1.1 ")
+        assert rest.count(b"content-length: 27") == 1 and b'{"ok": true, "reasons": []}' in rest
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"200 OK") and b"content-length: 27" in head
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_client_that_falls_silent_is_let_go(monkeypatch) -> None:
+    monkeypatch.setattr("haulout.observability.health_server.IDLE_S", 0.05)
+    async with serve_health("127.0.0.1:0", build_registry("node"), ready=tuple) as address:
+        assert await exchange(address, b"GET /heal") == b""
 
 
 async def test_a_taken_port_is_named() -> None:

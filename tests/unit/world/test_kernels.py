@@ -62,6 +62,23 @@ def test_a_folder_that_cannot_be_made_leaves_numpy(tmp_path: Path) -> None:
     assert "no folder" in status.detail
 
 
+def test_one_process_at_a_time_loads(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    with kernels.turn_to_load(settings) as first:
+        assert first
+        with kernels.turn_to_load(settings) as second:
+            assert not second
+    with kernels.turn_to_load(settings) as third:
+        assert third
+
+
+def test_without_a_folder_everybody_has_their_turn(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = settings_of(tmp_path / "file")
+    with kernels.turn_to_load(settings) as first, kernels.turn_to_load(settings) as second:
+        assert first and second
+
+
 def test_without_numba_everything_stays_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     assert choice.warm_up().kernels is Kernels.NUMPY
