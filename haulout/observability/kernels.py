@@ -15,6 +15,7 @@ from haulout.ports import Clock, Workers
 from haulout.world.kernels import KernelSettings, compile_kernels, load_kernels, turn_to_load
 
 READY_INTERVAL_MS = 200
+SETTLE_MS = 2_000
 TURN_INTERVAL_MS = 250
 TURN_PATIENCE_S = 30
 
@@ -36,11 +37,12 @@ def _is_in_use(kernels: Kernels) -> float:
 async def warm_up_kernels(settings: KernelSettings, workers: Workers, clock: Clock, ready: Reasons) -> None:
     """Compile in another process if need be, load in a worker thread; the service computes with numpy meanwhile.
 
-    Begins when the service is ready, since until then every CPU second belongs to what makes it so, and waits a while
-    for other processes of this machine that load theirs.
+    Begins a moment after the service is ready, since until then every CPU second belongs to what makes it and its
+    neighbours so, and waits a while for other processes of this machine that load theirs.
     """
     while ready():
         await clock.sleep_ms(READY_INTERVAL_MS)
+    await clock.sleep_ms(SETTLE_MS)
     await compile_kernels(settings)
     deadline_us = clock.monotonic_us() + TURN_PATIENCE_S * 1_000_000
     while True:

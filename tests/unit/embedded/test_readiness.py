@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
@@ -24,20 +25,21 @@ async def test_reasons_are_those_of_the_process() -> None:
 
 
 @contextlib.asynccontextmanager
-async def somebody(answer: bytes | None):
-    """A server of somebody else: it answers with these bytes, or never."""
+async def somebody(answer: bytes):
+    """A server of somebody else, which answers one client with these bytes."""
+    served = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        if answer is None:
-            await reader.read()
-        else:
-            writer.write(answer)
+        writer.write(answer)
         writer.close()
+        await writer.wait_closed()
+        served.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        yield "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await served.wait()
 
 
 @pytest.mark.parametrize(
@@ -48,13 +50,17 @@ async def somebody(answer: bytes | None):
         b"HTTP/1.1 200 OK\r\n\r\n<html>",
         b"HTTP/1.1 200 OK\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\n\r\n{}",
-        None,
     ],
 )
-async def test_who_is_none_of_ours_does_not_answer(answer: bytes | None) -> None:
+async def test_who_is_none_of_ours_does_not_answer(answer: bytes) -> None:
     async with somebody(answer) as address:
         with pytest.raises(Unreachable, match=address):
-            await ask_ready(address, timeout_s=0.2)
+            await ask_ready(address, timeout_s=5)
+
+
+async def test_who_is_silent_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match="TimeoutError"):
+        await ask_ready(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.05)
 
 
 async def test_a_status_without_a_reason_is_no_yes() -> None:
