@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("codec", "ledger", "epoch_change", "start", "network_tx", "lag", "gateway", "large")
+NAMES = ("codec", "ledger", "epoch_change", "start", "startup", "network_tx", "lag", "gateway", "large")
 
 
 def main() -> int:

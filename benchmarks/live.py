@@ -29,6 +29,14 @@ class LiveNetwork:
         processes: list[dict[str, Any]] = json.loads(report.stdout)["processes"]
         return processes
 
+    def start(self) -> None:
+        """Start it again; returns when a store would succeed."""
+        subprocess.run(_command("up", self.folder, "--detach"), check=True, capture_output=True)
+
+    def stop(self) -> None:
+        """End its processes; the data stays."""
+        subprocess.run(_command("down", self.folder), check=True, capture_output=True)
+
 
 def _command(name: str, folder: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "haulout.cli", name, "--dir", str(folder), *options]

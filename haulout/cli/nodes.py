@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +50,8 @@ def node_add(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Start one storage node more; it is a member from the next epoch on, and its shards arrive."""
+    import asyncio
+
     from haulout.embedded.control import open_control
     from haulout.embedded.folder import find_folder
     from haulout.primitives import frost_text, hex_id_text, parse_frost
@@ -85,6 +86,8 @@ def node_remove(
 
 
 def _switch(directory: Path | None, verb: str, name: str, as_json: bool) -> None:
+    import asyncio
+
     from haulout.embedded.control import open_control
     from haulout.embedded.folder import find_folder
 

@@ -43,7 +43,7 @@ class StripedBlob:
     @property
     def encoder_bytes(self) -> int:
         """Memory of an encoder."""
-        return SegmentEncoder.memory_bytes(self.striping)
+        return codec.rs8.SegmentEncoder.memory_bytes(self.striping)
 
     def upload(self, segment: EncodedSegment, pair: SliverPairIndex, axis: Axis) -> SliverUpload:
         """One segment of a sliver as it travels."""

@@ -1,4 +1,4 @@
-"""The command line starts without what only some commands need."""
+"""The command line and every process start without what only some of their work needs."""
 
 from __future__ import annotations
 
@@ -41,3 +41,23 @@ def test_who_codes_no_blobs_never_loads_the_compiler(module: str) -> None:
     file = Path(spec.origin)
     sources = [file] if file.name == "ledger_main.py" else file.parent.rglob("*.py")  # node_grpc has nodes as well
     assert not [path for path in sources if "warm_up_kernels" in path.read_text()], "it would load them later"
+
+
+# What each process must not have imported when it starts. What it needs for its work later comes with that work.
+LATER = ("rich", "numpy", "numba", "llvmlite", "httpx", "reedsolo", "yaml", "pydantic", "grpc_reflection.v1alpha")
+ELSEWHERE = ("kopf", "kubernetes", "graphql", "strawberry", "sqlalchemy")
+WEB = ("starlette", "uvicorn", "click")
+ROLES = {
+    "haulout.embedded.assembly": (*LATER, *ELSEWHERE, *WEB),
+    "node_grpc.ledger_main": (*LATER, *ELSEWHERE, *WEB),
+    "node_grpc.__main__": (*LATER, *ELSEWHERE, *WEB, "typer"),
+    "haulout.gateway.service": (*LATER, *ELSEWHERE),
+    "graphql_api.__main__": (*LATER, "kopf", "kubernetes", "typer"),
+}
+
+
+@pytest.mark.parametrize("module", ROLES)
+def test_a_process_starts_without_what_it_does_not_need_yet(module: str) -> None:
+    program = f"import sys, {module}\nprint('loaded:', *sorted(set(sys.modules) & set({ROLES[module]})))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.splitlines()[-1].split() == ["loaded:"]
