@@ -31,6 +31,7 @@ from codec_peers import Missing
 
 from haulout import codec
 from haulout.codec import ConsistencyCheck, SliverBuffers, parallel, sizes
+from haulout.codec.gf8 import MatrixCode, matrix_code
 from haulout.codec.kernels import choice
 from haulout.codec.reed_solomon import code_of
 from haulout.codec.scratch import fresh
@@ -44,8 +45,11 @@ MIB = 1 << 20
 SIZES = {"4K": 4096, "64K": 64 << 10, "1M": MIB, "16M": 16 * MIB, "64M": 64 * MIB}
 SHARDS = (10, 100, 300, 1000)
 WASM_OPERATIONS = {"encode": "encode", "blob-id": "blob-id", "decode, f lost": "decode"}
-CODES = ((7, 10), (34, 100), (67, 100), (334, 1000), (667, 1000))
-SYMBOL_SIZES = (64, 320, 1024, 16384)
+CODES = (
+    *(("RS2", k, n) for k, n in ((7, 10), (34, 100), (67, 100), (334, 1000), (667, 1000))),
+    *(("RS8", k, n) for k, n in ((7, 10), (34, 100), (67, 100))),
+)
+SYMBOL_SIZES = {"RS2": (64, 320, 1024, 16384), "RS8": (16384, MIB)}
 CODE_BYTES = 16 * MIB  # of source symbols per measurement of a bare code
 ENOUGH_SECONDS, REPEATS_MIN, REPEATS_MAX = 0.6, 3, 25
 
@@ -251,41 +255,41 @@ def bench_codes(options: argparse.Namespace, limits: Limits, notes: list[str]) -
     """Repair symbols of many words, and missing symbols when min(k, n - k) are lost, on one core."""
     rows = []
     set_threads(1)
-    for k, n in CODES:
-        for size in SYMBOL_SIZES:
-            code, n_words = code_of(k, n), max(1, CODE_BYTES // (k * size))
+    for encoding, k, n in CODES:
+        code = code_of(k, n) if encoding == "RS2" else matrix_code(k, n)
+        for size in SYMBOL_SIZES[encoding]:
+            n_words, lost = max(1, CODE_BYTES // (k * size)), min(k, n - k)
             words = np.random.default_rng(1).integers(0, 256, (n_words, n, size), dtype=np.uint8).transpose(1, 0, 2)
-            source, repair, lost = words[:k], words[k:], min(k, n - k)
-            code.encode_symbols(source, repair)
+            found = np.empty((lost, n_words, size), np.uint8)
             decoder = code.decoder(range(lost, k + lost))
-            received, found = list(words[lost : k + lost]), list(np.empty((lost, n_words, size), np.uint8))
+            source, repair, received = words[:k], words[k:], words[lost : k + lost]
+            if isinstance(code, MatrixCode):
+                source, repair, received, found = list(source), list(repair), list(received), list(found)
+            code.encode_symbols(source, repair)
             functions = {
-                "encode": lambda code=code, source=source, repair=repair: code.encode_symbols(source, repair),
-                "decode": lambda decoder=decoder, received=received, found=found: decoder.decode_symbols(
-                    received, found
-                ),
+                "encode": partial(code.encode_symbols, source, repair),
+                "decode": partial(decoder.decode_symbols, list(received), list(found)),
             }
             for operation, function in functions.items():
-                if options.operations and not any(word in f"code {operation}" for word in options.operations):
+                name = f"{encoding} code, {operation}"
+                if options.operations and not any(word in name for word in options.operations):
                     continue
-                taken = seconds_of(function, 1)
-                mib = k * size * n_words / MIB
+                taken, mib = seconds_of(function, 1), k * size * n_words / MIB
                 moved = (n if operation == "encode" else k + lost) * size * n_words
                 of_limit = limits.seconds(moved, 0, size, 0) / taken
-                peers = peer_rates(operation, k, n, size, n_words, notes) if options.peers else {}
+                peers = peer_rates(encoding, operation, k, n, size, n_words, notes) if options.peers else {}
                 for peer, rate in (peers or {"": None}).items():
-                    name = f"code {operation}"
                     rows.append(Row(name, f"{k}/{n}", f"{size} B", 1, taken * 1e3, mib / taken, peer, rate, of_limit))
                     show(options, rows[-1])
     return rows
 
 
-def peer_rates(operation: str, k: int, n: int, size: int, n_words: int, notes: list[str]) -> dict[str, float | None]:
+def peer_rates(
+    encoding: str, operation: str, k: int, n: int, size: int, n_words: int, notes: list[str]
+) -> dict[str, float | None]:
     """MiB/s of those that can do it."""
     rates: dict[str, float | None] = {}
-    for peer in ("reed-solomon-simd", "klauspost", "zfec", "reedsolo"):
-        if peer in ("zfec", "reedsolo") and size != SYMBOL_SIZES[-1]:
-            continue  # they know no symbols, only bytes: once is enough
+    for peer in ("reed-solomon-simd", "klauspost") if encoding == "RS2" else ("klauspost", "zfec", "reedsolo"):
         try:
             taken = codec_peers.code_seconds(peer, operation, k, n, size, n_words)
         except Missing as e:

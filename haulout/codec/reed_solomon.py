@@ -35,7 +35,7 @@ from haulout.codec.galois import ORDER, Lanes, Logs, logs, multiply_logs, powers
 from haulout.codec.lanes import Symbols, to_lanes, to_symbols
 
 BATCH_LANES = 16384  # that numpy codes at a time: the rows of a batch should stay in the caches
-BATCH_BYTES_MIN = 1 << 18
+BATCH_BYTES_MIN = 1 << 20
 BATCHES_MIN = 8  # if they need not be smaller than that: several threads want some of them
 BATCH_BYTES = 1 << 22  # of all symbols of the words that native kernels are given at a time, for the same reason
 MATRIX_PENALTY = 2  # a product by logarithms costs so much more than one of the transform
