@@ -53,6 +53,7 @@ LIST_SIZES: Mapping[str, int] = {
     "diagnosis": 4,
     "moves": 50,
     "multiGetBlobs": 100,
+    "search": 5,
     "shardMap": 50,
 }
 WEIGHTS: Mapping[str, int] = {

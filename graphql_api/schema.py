@@ -60,6 +60,7 @@ from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import PAGE_MAX, PageTooLarge
 from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
+from graphql_api.search import SearchHit, search
 from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
 from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
 from graphql_api.transitions import ShardMove, ShardMoveFilter, moves_connection
@@ -95,6 +96,15 @@ class Query:
     @resolved("Limits that every request is held to.")
     async def service_config(self, info: Info) -> ServiceConfig:
         return load_service_config(info)
+
+    @resolved(
+        "What a text names: a blob id as text or as the decimal number of other explorers, the id of an object, a node "
+        "or an account, a node's name, the number of an epoch. Empty when it names nothing here."
+    )
+    async def search(
+        self, info: Info, text: Annotated[str, strawberry.argument(description="The text, at most 128 characters.")]
+    ) -> list[SearchHit]:
+        return await search(info, text)
 
     @resolved("A blob by its id; null when nobody registered it.")
     async def blob(

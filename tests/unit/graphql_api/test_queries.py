@@ -329,3 +329,32 @@ def test_a_stake_has_earned_what_the_ledger_would_pay_for_it() -> None:
     assert (earned(), earned(withdraw_epoch=3)) == (500, 500)
     put(keys.SYSTEM, replace(system, epoch=3))
     assert (earned(), earned(withdraw_epoch=2)) == (3_000, 500)
+
+
+async def test_a_search_finds_what_a_text_names(net: Any, ids: Any) -> None:
+    query = "query ($t: String!) { search(text: $t) { __typename ... on Node { id } } }"
+
+    async def kinds(text: str) -> list[str]:
+        return [hit["__typename"] for hit in (await net.ask(query, t=text))["search"]]
+
+    blob_id = ids("blob", 1)
+    assert await kinds(blob_id_text(blob_id)) == ["Blob"]
+    assert await kinds(f" {int.from_bytes(blob_id, 'little')} ") == ["Blob"]
+    assert await kinds(hex_id_text(ids("object", 1))) == ["BlobObject"]
+    assert await kinds(hex_id_text(ids("storage", 3))) == ["StorageReservation"]
+    assert await kinds(hex_id_text(ids("node", 2))) == ["StorageNode"]
+    assert await kinds(hex_id_text(ids("account", 1))) == ["Account"]
+    assert await kinds("node-3") == ["StorageNode"]
+    assert await kinds("1") == ["Epoch"]
+    for nothing in ("7", "9" * 100, "0xzz", "0x" + "f" * 64, "no such thing", blob_id_text(ids("blob", 9)), "a\x00b"):
+        assert await kinds(nothing) == []
+    for wrong in ("", "  ", "x" * 129):
+        assert (await net.refused(query, t=wrong))[0] == "INVALID_ARGUMENT"
+
+
+async def test_many_blobs_are_had_at_once_in_the_order_asked(net: Any, ids: Any) -> None:
+    query = "query ($b: [BlobID!]!) { multiGetBlobs(blobIds: $b) { blobId } }"
+    wanted = [blob_id_text(ids("blob", i)) for i in (2, 9, 1)]
+    found = (await net.ask(query, b=wanted))["multiGetBlobs"]
+    assert found == [{"blobId": wanted[0]}, None, {"blobId": wanted[2]}]
+    assert (await net.refused(query, b=[wanted[0]] * 101))[0] == "PAGE_TOO_LARGE"

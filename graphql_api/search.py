@@ -1,0 +1,71 @@
+"""One box for everything: what a text that somebody has in hand may name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from graphql_api.accounts import Account, StorageReservation, load_account
+from graphql_api.blobs import Blob, BlobObject, load_blob, load_blob_object
+from graphql_api.context import Info
+from graphql_api.epochs import Epoch, load_epoch
+from graphql_api.events import load_reservation
+from graphql_api.nodes import StorageNode, find_node, load_node
+from haulout.errors import InvalidField, InvalidInput
+from haulout.primitives import parse_blob_id, parse_object_id
+
+TEXT_MAX = 128
+EPOCH_DIGITS_MAX = 9
+BLOB_ID_LIMIT = 1 << 256
+
+SearchHit = Annotated[
+    Blob | BlobObject | StorageReservation | StorageNode | Account | Epoch,
+    strawberry.union("SearchHit", description="Something that a text can name."),
+]
+
+
+async def search(info: Info, text: str) -> list[SearchHit]:
+    """What a text names: a blob id in either form, the id of an object, node or account, a node's name, an epoch.
+
+    Raises:
+        InvalidField: empty, or longer than any name.
+    """
+    wanted = text.strip()
+    if not 0 < len(wanted) <= TEXT_MAX:
+        raise InvalidField(field="text", problem=f"has 1 to {TEXT_MAX} characters")
+    found: list[SearchHit | None] = [await find_node(info, None, wanted)]
+    if wanted.isascii() and wanted.isdigit():
+        number = int(wanted)
+        if len(wanted) <= EPOCH_DIGITS_MAX:
+            found.append(await load_epoch(info, number))
+        if number < BLOB_ID_LIMIT:
+            found.append(await load_blob(info, number.to_bytes(32, "little")))
+    elif wanted.startswith("0x"):
+        found += await _named_by_hex(info, wanted)
+    else:
+        blob_id = _parsed_blob_id(wanted)
+        if blob_id is not None:
+            found.append(await load_blob(info, blob_id))
+    return [hit for hit in found if hit is not None]
+
+
+async def _named_by_hex(info: Info, text: str) -> list[SearchHit | None]:
+    try:
+        key = parse_object_id(text, field="text")
+    except InvalidInput:
+        return []
+    account = await info.context.loaders.account.load(key)
+    return [
+        await load_blob_object(info, key),
+        await load_reservation(info, key),
+        await load_node(info, key),
+        None if account is None else await load_account(info, key),
+    ]
+
+
+def _parsed_blob_id(text: str) -> bytes | None:
+    try:
+        return parse_blob_id(text, field="text")
+    except InvalidInput:
+        return None
