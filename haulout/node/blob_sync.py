@@ -97,7 +97,7 @@ class BlobSync:
             while page := self._vault.tables.incomplete(after=after, limit=PAGE):
                 after = page[-1][0]
                 for blob_id, row in page:
-                    if row.due_ms > self._clock.now_ms() or self.is_postponed(blob_id):
+                    if not self._is_due(row.due_ms) or self.is_postponed(blob_id):
                         continue
                     if len(running) >= self._settings.repair_blobs_at_once:
                         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +111,11 @@ class BlobSync:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    def _is_due(self, due_ms: int) -> bool:
+        """Also when it is put off for longer than anything ever is: then the clock was wrong, or is."""
+        longest_ms = max(self._settings.repair_delay_large_ms, self._settings.repair_backoff_ms_max)
+        return not 0 < due_ms - self._clock.now_ms() <= longest_ms
 
     async def _attempt(self, blob_id: BlobId, attempts: int) -> None:
         """Complete one blob, or put it off for a growing while."""
@@ -132,9 +137,11 @@ class BlobSync:
             RepairFailed: the others do not give enough at present.
             DiskFull, StorageFailed.
         """
+        if self._vault.is_set_back:
+            raise RepairFailed(blob_id=blob_id_text(blob_id), problem="the ledger is not caught up with again")
         duty = self._vault.duty()
         if not duty.has_shards or not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
-            await self._vault.tables.remove_incomplete(blob_id)
+            await self._vault.unlist_incomplete(blob_id)
             return
         await self._vault.check_writable()
         metadata = await self.require_metadata(blob_id)
@@ -171,7 +178,7 @@ class BlobSync:
     async def _finish(self, blob_id: BlobId, lacking: Sequence[tuple[SliverPairIndex, Axis]]) -> None:
         """Make durable what was rebuilt and take the blob off the list."""
         await self._vault.sync_blob(blob_id)
-        await self._vault.tables.remove_incomplete(blob_id)
+        await self._vault.unlist_incomplete(blob_id)
         if lacking:
             self._metrics.repaired_blobs.inc()
 

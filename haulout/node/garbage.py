@@ -53,8 +53,7 @@ class GarbageCollector:
             StorageFailed: a sync failed.
         """
         while True:
-            # A replica that a crash set back behind what was followed once would call later blobs superfluous.
-            if self._vault.height >= self._vault.tables.followed_height():
+            if not self._vault.is_set_back:
                 try:
                     await self.note_expired()
                     await self.collect_due()

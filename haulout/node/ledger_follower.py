@@ -81,9 +81,8 @@ class LedgerFollower:
         return True
 
     def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
-        if not duty.has_shards:
-            return False
-        return bool(duty.wanted_mask & ~self._vault.held(blob_id)) or not self._vault.slivers.has_metadata(blob_id)
+        """What is not synced counts as lacking: a power cut would take it, and this event is not followed again."""
+        return duty.has_shards and not self._vault.slivers.is_durable(blob_id, duty.wanted_mask)
 
     def _delay_ms(self, blob_id: BlobId) -> int:
         """How long an upload that is still going on gets before the node fetches for itself."""

@@ -181,6 +181,11 @@ class SliverStore:
             mask |= pending.mask()
         return mask | self.pieces.held_mask(blob_id, durable_only=durable_only)
 
+    def is_durable(self, blob_id: BlobId, mask: int) -> bool:
+        """Whether the metadata and all of these slivers survive a power cut."""
+        has_metadata = self._store.get(metadata_key(blob_id)) is not None
+        return has_metadata and not mask & ~self.held_mask(blob_id, durable_only=True)
+
     def is_pending(self, blob_id: BlobId) -> bool:
         """Something of the blob waits for its sync."""
         return blob_id in self._pending or self.pieces.is_pending(blob_id)

@@ -97,6 +97,12 @@ class Vault:
         """The block that `view` is after."""
         return self.replica.head.height
 
+    @property
+    def is_set_back(self) -> bool:
+        """A power cut has taken the last blocks of the replica, but not the work that came of them. Until it has caught
+        up again, `view` says nothing about later blobs: what it calls unwanted may be certified."""
+        return self.height < self.tables.followed_height()
+
     def duty(self) -> rules.Duty:
         """What the latest committee asks of this node."""
         if self._duty is None or self._duty[0] != self.height:
@@ -259,17 +265,23 @@ class Vault:
 
     async def list_incomplete(self, blob_id: BlobId, *, delay_ms: int = 0) -> None:
         """Put a blob on the list of what is lacking, if every owner of a shard must have it."""
-        if rules.is_wanted(self.view, blob_id, self.duty().epoch):
+        if self.is_set_back or rules.is_wanted(self.view, blob_id, self.duty().epoch):
             await self.tables.add_incomplete(blob_id, due_ms=self._clock.now_ms() + delay_ms)
             self.work_arrived.set()
 
     async def unlist_incomplete(self, blob_id: BlobId) -> None:
-        """Take a blob off the list of what is lacking: everything is here."""
+        """Take a blob off the list of what is lacking, if everything is here or nobody wants it."""
         if self.tables.is_incomplete(blob_id):
             try:
-                await self.tables.remove_incomplete(blob_id)
+                await self.tables.remove_incomplete(blob_id, lambda: self._may_be_unlisted(blob_id))
             except DiskFull:
                 self._space.note_full()  # the next look at the list finds it complete
+
+    def _may_be_unlisted(self, blob_id: BlobId) -> bool:
+        duty = self.duty()
+        if self.slivers.is_durable(blob_id, duty.wanted_mask):
+            return True
+        return not self.is_set_back and not (duty.has_shards and rules.is_wanted(self.view, blob_id, duty.epoch))
 
     async def _write(self, blob_id: BlobId, action: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -7,7 +7,7 @@ and what followed from them alike, and they are followed again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from haulout.node.errors import CorruptRecord
 from haulout.node.records import (
@@ -96,8 +96,9 @@ class WorkTables:
         if new:
             await self._commit_incomplete({}, new, ())
 
-    async def remove_incomplete(self, blob_id: BlobId) -> None:
-        await self._commit_incomplete({}, {}, (blob_id,))
+    async def remove_incomplete(self, blob_id: BlobId, may_go: Callable[[], bool] = lambda: True) -> None:
+        """Take a blob off the list, unless `may_go` has something against it once it is this one's turn."""
+        await self._commit_incomplete({}, {}, (blob_id,), may_go=may_go)
 
     async def _commit_incomplete(
         self,
@@ -105,6 +106,7 @@ class WorkTables:
         added: Mapping[BlobId, int],
         removed: Iterable[BlobId],
         attempts: int = 0,
+        may_go: Callable[[], bool] = lambda: True,
     ) -> None:
         async with self._lock:
             change = 0
@@ -114,7 +116,7 @@ class WorkTables:
                 writes[key] = seal_row(key, IncompleteRow(ROW_VERSION, due_ms, attempts))
             for blob_id in removed:
                 key = incomplete_key(blob_id)
-                if self._store.get(key) is not None:
+                if self._store.get(key) is not None and may_go():
                     change -= 1
                     writes[key] = None
             if writes:

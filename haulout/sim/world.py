@@ -15,7 +15,7 @@ survived. An actor that fails for a reason of ours ends the world with that erro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
@@ -109,6 +109,7 @@ class World:
         trace: what happened.
         network: genesis and secrets.
         hosts: machines by name: `ledger`, `node-0` …, and one per account.
+        scheme: how nodes sign.
         failures: what ended an actor that nobody had killed.
     """
 
@@ -124,6 +125,7 @@ class World:
         stake_frost: int | Mapping[str, int] = STAKE_FROST,
         scheme: SignatureScheme | None = None,
         served: Callable[[str, StorageNode], StorageNodeApi] = lambda _, node: node,
+        trace: Trace | None = None,
     ) -> None:
         """A world that is not started yet.
 
@@ -134,12 +136,13 @@ class World:
             stake_frost: of every node, or of each by name.
             scheme: how nodes sign; by default the keyed hash that costs nothing.
             served: what answers at a node's address instead of the node itself.
+            trace: where to write what happens.
         """
         self.rng = SeededRng(seed, "world")
-        self.trace = Trace()
+        self.trace = trace or Trace()
         self.fabric = Fabric(self.rng.fork("fabric"), self.trace, weather)
         self.settings = settings or NodeSettings()
-        self._scheme = scheme or KeyedHash()
+        self.scheme = scheme or KeyedHash()
         self.network: DevelopmentNetwork = build_development_network(
             node_addresses={f"node-{n}": (f"node-{n}:1",) for n in range(n_nodes)},
             n_shards=n_shards,
@@ -147,7 +150,7 @@ class World:
             account_funds_frost=dict.fromkeys(accounts, FUNDS_FROST),
             genesis_time_ms=WALL_START_MS,
             seed=bytes(31) + b"\x07",
-            scheme=self._scheme,
+            scheme=self.scheme,
         )
         self._secrets = {node.name: node for node in self.network.nodes}
         names = (LEDGER, *self._secrets, *accounts)
@@ -227,13 +230,18 @@ class World:
             await clock.sleep_ms(POLL_MS)
         self.fabric.note(f"reached: {what}")
 
-    def is_complete(self, name: str) -> bool:
-        """A node has followed the whole ledger and lacks nothing of any certified blob."""
+    def is_complete(self, name: str, *, beside: Container[BlobId] = ()) -> bool:
+        """It has followed the ledger to its end; a node lacks nothing of certified blobs but of those `beside`."""
         host, ledger = self.hosts[name], self.hosts[LEDGER].sequencer
-        if host.node is None or ledger is None:
+        if host.replica is None or ledger is None or host.replica.head.height < ledger.head.height:
             return False
-        height = ledger.head.height
-        return host.node.follower.height >= height and host.node.vault.tables.n_incomplete == 0
+        if host.node is None:
+            return True
+        if host.node.follower.height < ledger.head.height:
+            return False
+        tables = host.node.vault.tables
+        lacking = tables.incomplete(after=None, limit=tables.n_incomplete) if tables.n_incomplete else ()
+        return all(blob_id in beside for blob_id, _ in lacking)
 
     # --- starting -------------------------------------------------------------------------------------------
 
@@ -255,7 +263,7 @@ class World:
         host.sequencer = await Sequencer.open(
             store=SimStore(host.state, sync_us=SYNC_US, name=host.name),
             genesis=self.network.genesis,
-            scheme=self._scheme,
+            scheme=self.scheme,
             clock=host.clock,
             workers=self._workers,
             engine="simulated",
@@ -268,7 +276,7 @@ class World:
             store=SimStore(host.state, sync_us=SYNC_US, name=f"{host.name}/state"),
             ledger=SimLedger(self.fabric, host.name, LEDGER),
             genesis=self.network.genesis,
-            scheme=self._scheme,
+            scheme=self.scheme,
             clock=host.clock,
             workers=self._workers,
         )
@@ -283,7 +291,7 @@ class World:
                 secrets.name,
                 secrets.node_id,
                 secrets.bls_secret,
-                self._scheme.public_key(secrets.bls_secret),
+                self.scheme.public_key(secrets.bls_secret),
                 secrets.capability_secret,
             ),
             replica=replica,
@@ -291,7 +299,7 @@ class World:
             store=SimStore(host.rows, sync_us=SYNC_US, name=f"{host.name}/rows"),
             disk=SimDisk(host.files, sync_us=SYNC_US, name=f"{host.name}/files"),
             transport=SimNodeTransport(self.fabric, host.name),
-            scheme=self._scheme,
+            scheme=self.scheme,
             clock=host.clock,
             rng=self._rng_of(host),
             workers=self._workers,
@@ -314,7 +322,7 @@ class World:
         network = Network(
             view=LedgerView(ReplicaSource(replica)),
             transport=SimNodeTransport(self.fabric, host.name),
-            scheme=self._scheme,
+            scheme=self.scheme,
             clock=host.clock,
             rng=rng,
             workers=self._workers,

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from haulout import codec
-from haulout.node.errors import MissingSlivers
+from haulout.node.errors import MissingSlivers, RepairFailed
 from haulout.node.records import bit_of, metadata_key
 from haulout.node.repair_plan import Way
 from haulout.ports import SliverUpload
 from haulout.primitives import Axis
+from haulout.world.memory_store import MemoryStore
 
 SMALL, LARGE = bytes(range(200)), b"large " * 30_000
 EPOCH = 1
@@ -233,3 +234,43 @@ async def test_a_blob_deleted_meanwhile_is_taken_off_the_list(world) -> None:
 
 def test_the_codec_knows_the_network_of_these_tests() -> None:
     assert codec.sizes.max_blob_size_bytes(10) > len(LARGE)
+
+
+async def test_a_replica_that_was_set_back_does_not_say_what_is_needless(world) -> None:
+    node, blob, _ = await late_node(world, SMALL)
+    await node.kill()
+    node.ledger_rows = MemoryStore()  # a power cut took its blocks; the node's list was synced with something else
+    await node.start()
+    assert node.api.vault.is_set_back
+    with pytest.raises(RepairFailed):
+        await node.api.blob_sync.complete_blob(blob.blob_id)
+    await node.api.vault.unlist_incomplete(blob.blob_id)
+    await world.settle()
+    assert not node.api.vault.is_set_back
+    await node.api.blob_sync.run_once()
+    assert await slivers_of(world, node, blob) == world.uploads(blob, node)
+
+
+async def test_damage_found_while_the_replica_is_set_back_is_repaired_later(world) -> None:
+    blob, _ = await world.store(SMALL, *range(5))
+    node = world.nodes[4]
+    await world.settle()
+    height = node.api.vault.height
+    await node.api.vault.tables.advance(height=height, incomplete={}, complete=(), garbage={})
+    await node.kill()
+    key = metadata_key(blob.blob_id)
+    await node.store.commit({key: node.store.get(key)[:-1]})
+    node.ledger_rows = MemoryStore()
+    await node.start()
+    assert node.api.vault.is_set_back
+    assert await node.api.vault.metadata_bytes(blob.blob_id) is None
+    await world.settle()
+    await node.api.blob_sync.run_once()
+    assert await node.api.vault.metadata_bytes(blob.blob_id) is not None
+
+
+async def test_a_blob_put_off_by_a_clock_that_was_wrong_is_not_forgotten(world) -> None:
+    node, blob, _ = await late_node(world, SMALL)
+    await node.api.vault.tables.add_incomplete(blob.blob_id, due_ms=world.clock.now_ms() + 3_600_000, attempts=1)
+    await node.api.blob_sync.run_once()
+    assert await slivers_of(world, node, blob) == world.uploads(blob, node)

@@ -1,0 +1,236 @@
+"""What goes wrong in a world, kind by kind. To add one: a coroutine here, a line in `CATALOGUE`, its name in `plan`.
+
+A fault runs for the whole time of troubles, does its thing at moments that the seed picks, counts each time that it
+did, and leaves nothing behind that `end_troubles` does not mend. Several work on one machine only when that can be:
+whoever wants to switch a machine off or on holds its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from haulout.node.records import METADATA, SLIVER
+from haulout.sim.clock import VirtualClock
+from haulout.sim.disk import DiskMedium
+from haulout.sim.plan import Plan
+from haulout.sim.rng import SeededRng
+from haulout.sim.store import StoreMedium
+from haulout.sim.world import LEDGER, World
+
+LONGEST_PAUSE_MS: Final = 30_000
+LARGEST_SKEW_MS: Final = 3_600_000
+AWAITS: Final = 30
+
+
+@dataclass
+class Troubles:
+    """The faults of one world.
+
+    Attributes:
+        happened: how often each kind did.
+        damaged: nodes whose disk no longer holds what they have signed for.
+    """
+
+    world: World
+    plan: Plan
+    rng: SeededRng
+    happened: Counter[str] = field(default_factory=Counter)
+    damaged: dict[str, None] = field(default_factory=dict)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """All faults of the plan, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind, fault in CATALOGUE.items():
+                if kind in self.plan.kinds:
+                    tasks.create_task(self._keep_going(fault, self.rng.fork(kind)), name=kind)
+
+    async def end(self) -> None:
+        """Wires, clocks, disks and machines are well again; what was lost stays lost."""
+        world = self.world
+        self.happened.update(world.fabric.happened)
+        world.fabric.heal()
+        calm = world.fabric.weather
+        calm.loss_per_million = calm.straggler_per_million = calm.duplicate_per_million = 0
+        calm.delay_us_max = 5_000
+        for name, host in world.hosts.items():
+            host.clock.skew_ms = 0
+            host.rows.is_full = host.state.is_full = False
+            host.files.capacity_bytes = DiskMedium().capacity_bytes
+            host.machine.resume()
+            if not host.machine.is_on:
+                await world.restart(name)
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Held by whoever switches a machine off, until it is on again."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    async def _keep_going(self, fault: Fault, rng: SeededRng) -> None:
+        clock = VirtualClock()
+        while True:
+            await clock.sleep_ms(500 + rng.below(15_000))
+            await fault(self, rng)
+
+    def any_node(self, rng: SeededRng) -> str:
+        """Some node's name."""
+        names = self.world.node_names
+        return names[rng.below(len(names))]
+
+
+Fault = Callable[[Troubles, SeededRng], Awaitable[None]]
+
+
+# --- wires --------------------------------------------------------------------------------------------------
+
+
+async def partition(troubles: Troubles, rng: SeededRng) -> None:
+    """Some machines cannot reach the others, or are not reached by them."""
+    world = troubles.world
+    names = rng.shuffled(world.hosts)
+    side = names[: 1 + rng.below(max(1, len(names) // 2))]
+    others = names[len(side) :]
+    world.fabric.note(f"partition {' '.join(side)}")
+    world.fabric.partition(side, others, one_way=rng.below(2) == 0)
+    await VirtualClock().sleep_ms(rng.below(LONGEST_PAUSE_MS))
+    world.fabric.heal()
+
+
+# --- machines -----------------------------------------------------------------------------------------------
+
+
+async def switch_off(troubles: Troubles, rng: SeededRng, name: str, *, loses_writes: bool) -> None:
+    """End a machine's process between any two of its steps, and start it again later."""
+    world, clock = troubles.world, VirtualClock()
+    async with troubles.lock(name):
+        for _ in range(rng.below(AWAITS)):
+            await asyncio.sleep(0)
+        await world.kill(name, loses_writes=loses_writes)
+        await clock.sleep_ms(rng.below(LONGEST_PAUSE_MS >> rng.below(8)))
+        await world.restart(name)
+
+
+async def process_kill(troubles: Troubles, rng: SeededRng) -> None:
+    """A process dies; what it has written stays."""
+    name = (*troubles.world.node_names, LEDGER)[rng.below(len(troubles.world.node_names) + 1)]
+    troubles.happened["process kill"] += 1
+    await switch_off(troubles, rng, name, loses_writes=False)
+
+
+async def power_cut(troubles: Troubles, rng: SeededRng) -> None:
+    """A node loses power, and with it writes that were not synced; the last of them is torn."""
+    troubles.happened["power cut"] += 1
+    await switch_off(troubles, rng, troubles.any_node(rng), loses_writes=True)
+
+
+async def ledger_power_cut(troubles: Troubles, rng: SeededRng) -> None:
+    """The ledger loses power, and with it writes that were not synced."""
+    troubles.happened["ledger power cut"] += 1
+    await switch_off(troubles, rng, LEDGER, loses_writes=True)
+
+
+async def pause(troubles: Troubles, rng: SeededRng) -> None:
+    """A machine stands still for a while and then goes on as if nothing had been."""
+    name = (*troubles.world.node_names, LEDGER)[rng.below(len(troubles.world.node_names) + 1)]
+    async with troubles.lock(name):
+        machine = troubles.world.hosts[name].machine
+        troubles.world.fabric.note(f"pause {name}")
+        troubles.happened["pause"] += 1
+        machine.pause()
+        await VirtualClock().sleep_ms(1_000 + rng.below(LONGEST_PAUSE_MS))
+        machine.resume()
+
+
+async def clock_skew(troubles: Troubles, rng: SeededRng) -> None:
+    """A node believes in another time, by up to an hour."""
+    host = troubles.world.hosts[troubles.any_node(rng)]
+    host.clock.skew_ms = rng.below(2 * LARGEST_SKEW_MS) - LARGEST_SKEW_MS
+    troubles.happened["clock skew"] += 1
+    troubles.world.fabric.note(f"{host.name} is {host.clock.skew_ms} ms off")
+
+
+# --- disks --------------------------------------------------------------------------------------------------
+
+
+async def full_disk(troubles: Troubles, rng: SeededRng) -> None:
+    """A node's disk is full for a while: its rows, its files or the ledger it keeps."""
+    host = troubles.world.hosts[troubles.any_node(rng)]
+    what = rng.below(3)
+    if what == 0:
+        host.rows.is_full = True
+    elif what == 1:
+        host.state.is_full = True
+    else:
+        host.files.capacity_bytes = host.files.used_bytes() + rng.below(10_000)
+    troubles.happened["full disk"] += 1
+    troubles.world.fabric.note(f"the disk of {host.name} is full")
+    await VirtualClock().sleep_ms(1_000 + rng.below(LONGEST_PAUSE_MS))
+    host.rows.is_full = host.state.is_full = False
+    host.files.capacity_bytes = DiskMedium().capacity_bytes
+
+
+async def bit_rot(troubles: Troubles, rng: SeededRng) -> None:
+    """A bit of a stored sliver or of metadata flips on a disk."""
+    host = troubles.world.hosts[troubles.plan.bad_nodes[0]]
+    async with troubles.lock(host.name):
+        if flip_in_files(host.files, rng) or flip_in_rows(host.rows, rng):
+            troubles.damaged[host.name] = None
+            troubles.happened["bit rot"] += 1
+            troubles.world.fabric.note(f"a bit flips on {host.name}")
+            await troubles.world.kill(host.name, loses_writes=False)  # a process that runs has read its rows before
+            await troubles.world.restart(host.name)
+
+
+async def lost_disk(troubles: Troubles, rng: SeededRng) -> None:
+    """A node comes back with an empty disk, once."""
+    name = troubles.plan.bad_nodes[0]
+    host = troubles.world.hosts[name]
+    async with troubles.lock(name):
+        if troubles.happened["lost disk"]:
+            return
+        troubles.happened["lost disk"] += 1
+        troubles.damaged[name] = None
+        await troubles.world.kill(name)
+        host.state, host.rows, host.files = StoreMedium(), StoreMedium(), DiskMedium()
+        await VirtualClock().sleep_ms(rng.below(LONGEST_PAUSE_MS))
+        await troubles.world.restart(name)
+
+
+def flip_in_files(medium: DiskMedium, rng: SeededRng) -> bool:
+    """Flip a bit in one file; says whether there was one."""
+    paths = sorted(path for path, data in medium.durable.items() if data)
+    if not paths or rng.below(2):
+        return False
+    path = paths[rng.below(len(paths))]
+    data = bytearray(medium.durable[path])
+    data[rng.below(len(data))] ^= 1 << rng.below(8)
+    medium.files[path] = medium.durable[path] = bytes(data)
+    return True
+
+
+def flip_in_rows(medium: StoreMedium, rng: SeededRng) -> bool:
+    """Flip a bit in the row of a sliver or of metadata; says whether there was one."""
+    keys = sorted(key for key, value in medium.durable.items() if key[:1] in (SLIVER, METADATA) and value)
+    if not keys:
+        return False
+    key = keys[rng.below(len(keys))]
+    value = bytearray(medium.durable[key])
+    value[rng.below(len(value))] ^= 1 << rng.below(8)
+    medium.durable[key] = bytes(value)
+    return True
+
+
+CATALOGUE: Final[dict[str, Fault]] = {
+    "partition": partition,
+    "process kill": process_kill,
+    "power cut": power_cut,
+    "ledger power cut": ledger_power_cut,
+    "pause": pause,
+    "clock skew": clock_skew,
+    "full disk": full_disk,
+    "bit rot": bit_rot,
+    "lost disk": lost_disk,
+}

@@ -1,0 +1,256 @@
+"""Sees everything and says what may never be: the invariants of a world, checked while it runs and at its end.
+
+    L-1  all replicas have the same block at each height           D-1  a certified blob can always be decoded
+    L-2  executing the chain again from genesis gives its roots    D-2  after the calm every node has all of its slivers
+    L-3… money, capacity, shards, records: `ledger.invariants`     D-3  a read gives the exact bytes or an error
+    L-6  epochs advance by one                                     D-4  all readers get the same verdict on a blob
+    L-7  a certificate has n - f of weight of its own epoch        D-5  nobody calls a right blob inconsistent
+                                                                   D-6  what a node has signed for is there
+
+Source: the safety invariants of the reliability programme; the letters are theirs.
+"""
+
+from __future__ import annotations
+
+from haulout import bcs
+from haulout.chain import tree
+from haulout.codec.metadata import Sliver
+from haulout.crypto import messages
+from haulout.crypto.messages import StorageConfirmation
+from haulout.ledger import invariants, queries
+from haulout.ledger.apply import apply_block
+from haulout.ledger.events import BlobCertified, EpochStarted, Event
+from haulout.ledger.genesis import build_genesis
+from haulout.node import rules
+from haulout.node.errors import CorruptRecord
+from haulout.node.rules import mask_of
+from haulout.primitives import Axis, BlobId, ObjectId, is_quorum, min_decodable, pair_of_shard, sliver_index_of_pair
+from haulout.replica.ledger_store import FIRST_OWN
+from haulout.sim.clock import VirtualClock
+from haulout.sim.faults import Troubles
+from haulout.sim.plan import Plan
+from haulout.sim.witness import Truth, WitnessedScheme
+from haulout.sim.world import LEDGER, Host, World
+from haulout.world.memory_store import MemoryStore
+
+LOOK_MS = 500
+LOOKS_BETWEEN_FULL_ONES = 10
+
+
+class Violation(AssertionError):
+    """Something happened that may never happen."""
+
+    def __init__(self, invariant: str, problem: str) -> None:
+        super().__init__(f"{invariant}: {problem}")
+        self.invariant = invariant
+
+
+class Oracle:
+    """Watches one world. `look` is cheap, `look_closely` reads the whole state, `judge` everything there is."""
+
+    def __init__(self, world: World, plan: Plan, truth: Truth, scheme: WitnessedScheme, troubles: Troubles) -> None:
+        self._world = world
+        self._plan = plan
+        self._truth = truth
+        self._scheme = scheme
+        self._troubles = troubles
+        self._digests: dict[int, bytes] = {}  # of blocks by height
+        self._shards: dict[int, dict[ObjectId, frozenset[int]]] = {}  # by epoch, by node
+        self._weights: dict[int, dict[bytes, int]] = {}  # by epoch, by public key
+        self._starts: dict[str, int] = {}
+        self._epoch = 0
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs seen."""
+        return len(self._shards)
+
+    async def watch(self) -> None:
+        """Look on until cancelled; raises `Violation`."""
+        n_looks = 0
+        while True:
+            await VirtualClock().sleep_ms(LOOK_MS)
+            self.look()
+            n_looks += 1
+            if n_looks % LOOKS_BETWEEN_FULL_ONES == 0:
+                self.look_closely()
+
+    # --- while it runs --------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """What can be seen at a glance."""
+        if self._world.failures:
+            raise Violation("actor", repr(self._world.failures[0])) from self._world.failures[0]
+        self._follow_ledger()
+        for host in self._world.hosts.values():
+            self._check_replica(host)
+            if host.node is not None and self._starts.get(host.name) != host.n_starts:
+                self._check_promises(host)
+                self._starts[host.name] = host.n_starts
+
+    def look_closely(self) -> None:
+        """The whole state, and every promise of every node that is on."""
+        sequencer = self._world.hosts[LEDGER].sequencer
+        if sequencer is not None:
+            rows = sequencer.store.view.scan(b"", b"\xff" * 40)
+            state = MemoryStore({key: value for key, value in rows if not FIRST_OWN <= key < tree.PREFIX})
+            for problem in invariants.find_violations(state):
+                raise Violation("L-3", problem)
+        for host in self._world.hosts.values():
+            self._check_promises(host)
+        for blob_id in self._scheme.called_invalid():
+            if blob_id in self._truth.data:
+                raise Violation("D-5", f"{blob_id.hex()} is right and was called inconsistent")
+
+    def _follow_ledger(self) -> None:
+        sequencer = self._world.hosts[LEDGER].sequencer
+        if sequencer is None:
+            return
+        store = sequencer.store
+        if not self._digests:
+            self._note_committee(queries.committee(store.view).epoch)
+        first = max(self._digests, default=-1) + 1
+        for height in range(max(first, store.oldest_height, 1), store.head.height + 1):
+            applied = store.applied(height)
+            self._digests[height] = applied.header.digest()
+            for event in applied.events:
+                self._check_event(event)
+        known = self._digests.get(store.head.height)
+        if known is not None and known != store.head.digest():
+            raise Violation("L-1", f"the ledger has another block {store.head.height} than before")
+
+    def _note_committee(self, epoch: int) -> None:
+        sequencer = self._world.hosts[LEDGER].sequencer
+        assert sequencer is not None
+        committee = queries.find_committee(sequencer.store.view, epoch)
+        if committee is None:
+            raise Violation("L-5", f"epoch {epoch} has no committee")
+        self._shards[epoch] = {ObjectId(m.node_id): frozenset(m.shards) for m in committee.members}
+        self._weights[epoch] = {m.public_key: m.weight for m in committee.members}
+        self._epoch = epoch
+
+    def _check_event(self, event: Event) -> None:
+        body = event.body
+        if isinstance(body, EpochStarted):
+            if body.epoch != self._epoch + 1:
+                raise Violation("L-6", f"epoch {body.epoch} follows epoch {self._epoch}")
+            self._note_committee(body.epoch)
+        if isinstance(body, BlobCertified) and not body.is_extension:
+            self._check_certificate(event, body)
+
+    def _check_certificate(self, event: Event, body: BlobCertified) -> None:
+        """Enough nodes of the epoch have really signed, whatever the ledger made of it."""
+        name = f"the certificate of {body.blob_id.hex()}"
+        message = messages.parse(body.message)
+        confirmation = message.body
+        if not isinstance(confirmation, StorageConfirmation) or confirmation.blob_id != body.blob_id:
+            raise Violation("L-7", f"{name} is about something else")
+        if message.epoch != event.epoch:
+            raise Violation("L-7", f"{name} is of epoch {message.epoch}, accepted in epoch {event.epoch}")
+        signers = self._scheme.signers[body.message]
+        weight = sum(weight for key, weight in self._weights[event.epoch].items() if key in signers)
+        if not is_quorum(weight, self._plan.n_shards):
+            raise Violation("L-7", f"{name} was signed by {weight} of {self._plan.n_shards} shards")
+
+    def _check_replica(self, host: Host) -> None:
+        replica = host.replica
+        if replica is None:
+            return
+        if replica.diverged is not None:
+            raise Violation("L-1", f"{host.name} diverged: {replica.diverged}")
+        known = self._digests.get(replica.head.height)
+        if known is not None and known != replica.head.digest():
+            raise Violation("L-1", f"{host.name} has another block {replica.head.height} than the ledger")
+
+    def _is_honest(self, host: Host) -> bool:
+        return not (host.name in self._plan.bad_nodes and "liar" in self._plan.kinds)
+
+    def _check_promises(self, host: Host) -> None:
+        """D-6: a node has what it confirmed, as long as it owns the shards and somebody pays."""
+        node = host.node
+        if node is None or not self._is_honest(host) or host.name in self._troubles.damaged:
+            return
+        view, duty = node.vault.view, node.vault.duty()
+        confirmed = self._scheme.confirmed_by(node.identity.public_key)
+        for blob_id in self._truth.promised():
+            epoch = confirmed.get(blob_id)
+            if epoch is None or not rules.is_wanted(view, blob_id, duty.epoch):
+                continue
+            kept = frozenset(duty.shards)
+            for between in range(epoch, duty.epoch + 1):
+                kept &= self._shards.get(between, {}).get(node.identity.node_id, frozenset())
+            held = node.vault.slivers.held_mask(blob_id, durable_only=True)
+            if mask_of(kept) & ~held:
+                raise Violation("D-6", f"{host.name} has confirmed {blob_id.hex()} and lacks slivers of it")
+
+    # --- when all is calm -----------------------------------------------------------------------------------
+
+    async def find_damage(self) -> None:
+        """Have every node read what it holds, so that damage is found and repaired, as its scrubbing would."""
+        for host in self._world.hosts.values():
+            if host.node is None:
+                continue
+            for blob_id in self._truth.promised():
+                await host.node.vault.metadata_bytes(blob_id)
+                for shard_index in host.node.vault.duty().shards:
+                    for axis in Axis:
+                        await host.node.vault.sliver(blob_id, shard_index, axis)
+
+    async def judge(self) -> None:
+        """The final word: state, chain, and every sliver of every node."""
+        self.look()
+        self.look_closely()
+        self._check_chain()
+        for blob_id in self._truth.promised():
+            if blob_id in self._truth.data:
+                await self._check_slivers(blob_id)
+        for blob_id, verdicts in self._truth.verdicts.items():
+            if len(verdicts) > 1:
+                raise Violation("D-4", f"readers disagree on {blob_id.hex()}: {', '.join(sorted(verdicts))}")
+
+    def _check_chain(self) -> None:
+        """L-2: execute everything again."""
+        sequencer = self._world.hosts[LEDGER].sequencer
+        assert sequencer is not None, "the ledger is on when all is calm"
+        scheme = self._world.scheme
+        out = build_genesis(self._world.network.genesis, scheme)
+        rows: dict[bytes, bytes] = {key: value for key, value in out.writes.items() if value is not None}
+        for height in range(1, sequencer.head.height + 1):
+            block = sequencer.store.block(height)
+            out = apply_block(MemoryStore(rows), out.header, block.header.time_ms, block.transactions, scheme)
+            if out.header != block.header:
+                raise Violation("L-2", f"executing block {height} again gives another header")
+            for key, value in out.writes.items():
+                if value is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = value
+
+    async def _check_slivers(self, blob_id: BlobId) -> None:
+        """D-1 and D-2: every honest node has every sliver of its shards, and they are the right ones."""
+        n_shards, encoded = self._plan.n_shards, self._truth.encoded(blob_id)
+        n_good = 0
+        for host in self._world.hosts.values():
+            if host.node is None or not self._is_honest(host):
+                continue
+            vault = host.node.vault
+            if not rules.is_wanted(vault.view, blob_id, vault.duty().epoch):
+                return
+            for shard_index in vault.duty().shards:
+                pair_index = pair_of_shard(shard_index, blob_id, n_shards)
+                for axis in Axis:
+                    where = f"{host.name}, shard {shard_index}, {axis.name.lower()} sliver of {blob_id.hex()}"
+                    expected = encoded.sliver(axis, sliver_index_of_pair(pair_index, axis, n_shards))
+                    try:
+                        raw = await vault.slivers.get_sliver(blob_id, shard_index, axis)
+                    except CorruptRecord as e:
+                        raise Violation("D-2", f"{where}: {e}") from e
+                    if raw is None:
+                        raise Violation("D-2", f"{where} is missing")
+                    if bcs.decode(Sliver, raw) != Sliver(
+                        bytes(expected.data), expected.symbol_size_bytes, expected.index
+                    ):
+                        raise Violation("D-1", f"{where} is wrong")
+                n_good += 1
+        if n_good < min_decodable(n_shards):
+            raise Violation("D-1", f"{blob_id.hex()} is on {n_good} honest shards")

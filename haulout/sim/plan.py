@@ -1,0 +1,120 @@
+"""What a seed decides before its world begins: how large the network is, what goes wrong in it, who lies.
+
+Every seed draws its own mixture of faults (a swarm): with all kinds always on, the frequent ones would hide what the
+rare ones can do. Chance never decides whether a seed is fair: what is damaged for good (`Plan.bad_nodes`) is never
+more than f shards, everything else ends before the calm at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from haulout.primitives import max_faulty
+from haulout.sim.fabric import Weather
+from haulout.sim.rng import SeededRng
+
+WAL: Final = 1_000_000_000
+
+PASSING: Final = (
+    "latency",
+    "loss",
+    "duplication",
+    "reordering",
+    "partition",
+    "process kill",
+    "power cut",
+    "ledger power cut",
+    "pause",
+    "clock skew",
+    "full disk",
+)
+"""Faults that come and go; any number of nodes may have them at once."""
+
+LASTING: Final = ("bit rot", "lost disk", "liar")
+"""Faults that take something away for good; one node at a time, of at most f shards."""
+
+WRITERS: Final = ("half upload", "abandoned registration", "inconsistent blob")
+"""What writers do wrong."""
+
+LIES: Final = ("slivers", "symbols", "metadata", "confirmations", "forgeries", "poverty", "silence")
+"""What a liar lies about; see `liars`."""
+
+KINDS: Final = (*PASSING, *LASTING, *WRITERS)
+
+SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
+MANY_SHARDS: Final = (50, 100)
+EXTRA_NODES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One seed's world.
+
+    Attributes:
+        kinds: faults that happen, of `KINDS`.
+        bad_nodes: names of nodes that lie, rot or lose their disk.
+        lies: what the liar lies about, of `LIES`.
+        duration_ms: how long faults and load go on before the calm.
+        has_real_signatures: BLS12-381 instead of the keyed hash.
+    """
+
+    seed: int
+    n_shards: int
+    stakes_frost: dict[str, int]
+    kinds: frozenset[str]
+    bad_nodes: tuple[str, ...] = ()
+    lies: frozenset[str] = frozenset()
+    duration_ms: int = 60_000
+    n_blobs: int = 24
+    has_real_signatures: bool = False
+    weather: Weather = field(default_factory=Weather)
+
+    def only(self, *kinds: str) -> Plan:
+        """The same world with these faults and no others: to see which one does it."""
+        kept = frozenset(kinds) & self.kinds
+        return replace(self, kinds=kept, bad_nodes=self.bad_nodes if kept & set(LASTING) else ())
+
+
+def draw_plan(seed: int) -> Plan:
+    """The world of a seed."""
+    rng = SeededRng(seed, "plan")
+    counts = SHARD_COUNTS if rng.below(5) else MANY_SHARDS
+    n_shards = counts[rng.below(len(counts))]
+    tolerated = max_faulty(n_shards)
+    fewest = -(-n_shards // tolerated)
+    n_nodes = min(n_shards, fewest + rng.below(EXTRA_NODES + 1))
+    names = [f"node-{n}" for n in range(n_nodes)]
+    stakes = {name: (1_000 + rng.below(1_000)) * WAL for name in names}
+
+    kinds = {kind for kind in KINDS if rng.below(3) == 0}
+    lasting = [kind for kind in LASTING if kind in kinds]
+    if len(lasting) > 1:
+        kinds -= set(lasting) - {lasting[rng.below(len(lasting))]}
+    bad_nodes = (names[rng.below(n_nodes)],) if lasting else ()
+    lies = frozenset(rng.shuffled(LIES)[: 1 + rng.below(3)]) if "liar" in kinds else frozenset()
+    return Plan(
+        seed=seed,
+        n_shards=n_shards,
+        stakes_frost=stakes,
+        kinds=frozenset(kinds),
+        bad_nodes=bad_nodes,
+        lies=lies,
+        duration_ms=40_000 + rng.below(60_000),
+        n_blobs=16 + rng.below(24),
+        has_real_signatures=rng.below(50) == 0,
+        weather=_weather(rng, kinds),
+    )
+
+
+def _weather(rng: SeededRng, kinds: set[str]) -> Weather:
+    weather = Weather()
+    if "latency" in kinds:
+        weather.delay_us_max = (20_000, 100_000, 400_000)[rng.below(3)]
+    if "loss" in kinds:
+        weather.loss_per_million = 1_000 + rng.below(20_000)
+    if "duplication" in kinds:
+        weather.duplicate_per_million = 5_000 + rng.below(50_000)
+    if "reordering" in kinds:
+        weather.straggler_per_million = 5_000 + rng.below(30_000)
+    return weather

@@ -1,0 +1,126 @@
+"""What an omniscient observer writes down while a world runs: who signed what, and what was stored.
+
+Nothing here is known to the actors, and nothing of theirs goes through here changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from haulout.codec.red_stuff import EncodedBlob, encode_blob
+from haulout.crypto import messages
+from haulout.crypto.messages import InvalidBlobId, StorageConfirmation
+from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import UndecodableBytes
+from haulout.primitives import BlobId, ObjectId
+
+
+class WitnessedScheme:
+    """Implements `SignatureScheme` by another one, and remembers every message that was signed, and by which key.
+
+    Attributes:
+        signers: public keys by the message that they signed.
+        n_signed: how often anything was signed.
+    """
+
+    def __init__(self, scheme: SignatureScheme) -> None:
+        self._scheme = scheme
+        self.signers: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        self.n_signed = 0
+
+    @property
+    def name(self) -> str:
+        return self._scheme.name
+
+    def generate(self, seed: bytes) -> bytes:
+        return self._scheme.generate(seed)
+
+    def public_key(self, secret: bytes) -> bytes:
+        return self._scheme.public_key(secret)
+
+    def sign(self, secret: bytes, message: bytes) -> bytes:
+        self.signers[message].add(self._scheme.public_key(secret))
+        self.n_signed += 1
+        return self._scheme.sign(secret, message)
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        return self._scheme.verify(public_key, message, signature)
+
+    def aggregate(self, signatures: Sequence[bytes]) -> bytes:
+        return self._scheme.aggregate(signatures)
+
+    def verify_aggregate(self, public_keys: Sequence[bytes], message: bytes, signature: bytes) -> bool:
+        return self._scheme.verify_aggregate(public_keys, message, signature)
+
+    def validate_public_key(self, public_key: bytes) -> bool:
+        return self._scheme.validate_public_key(public_key)
+
+    def confirmed_by(self, public_key: bytes) -> dict[BlobId, int]:
+        """Blobs whose storage a key has confirmed, with the last epoch in which it did."""
+        confirmed: dict[BlobId, int] = {}
+        for message, signers in self.signers.items():
+            if public_key not in signers:
+                continue
+            epoch, body = _parsed(message)
+            if isinstance(body, StorageConfirmation):
+                blob_id = BlobId(body.blob_id)
+                confirmed[blob_id] = max(epoch, confirmed.get(blob_id, 0))
+        return confirmed
+
+    def called_invalid(self) -> set[BlobId]:
+        """Blobs of which somebody attested that they are encoded inconsistently."""
+        bodies = (_parsed(message)[1] for message in self.signers)
+        return {BlobId(body.blob_id) for body in bodies if isinstance(body, InvalidBlobId)}
+
+
+def _parsed(message: bytes) -> tuple[int, messages.Body | None]:
+    try:
+        parsed = messages.parse(message)
+    except UndecodableBytes:
+        return 0, None  # not one of the messages that nodes sign: an account's key, or a proof of another kind
+    return parsed.epoch, parsed.body
+
+
+@dataclass
+class Truth:
+    """What the clients of a world were promised.
+
+    Attributes:
+        data: every blob that somebody began to store, as it should be read.
+        certified: those whose store returned, or that a read has found.
+        inconsistent: those that were encoded wrongly on purpose.
+        forgotten: those that their owner deleted, or may have.
+        verdicts: what became of reads of inconsistent blobs.
+    """
+
+    n_shards: int
+    data: dict[BlobId, bytes] = field(default_factory=dict)
+    objects: dict[BlobId, ObjectId] = field(default_factory=dict)
+    certified: dict[BlobId, None] = field(default_factory=dict)
+    inconsistent: dict[BlobId, None] = field(default_factory=dict)
+    forgotten: dict[BlobId, None] = field(default_factory=dict)
+    verdicts: defaultdict[BlobId, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _encoded: dict[BlobId, EncodedBlob] = field(default_factory=dict)
+
+    def note_begun(self, data: bytes) -> BlobId:
+        """A store begins; returns the id that it must come to."""
+        encoded = encode_blob(data, self.n_shards)
+        self.data[encoded.blob_id] = data
+        self._encoded[encoded.blob_id] = encoded
+        return encoded.blob_id
+
+    def note_stored(self, blob_id: BlobId, object_id: ObjectId | None) -> None:
+        """A store has returned."""
+        self.certified[blob_id] = None
+        if object_id is not None:
+            self.objects[blob_id] = object_id
+
+    def encoded(self, blob_id: BlobId) -> EncodedBlob:
+        """All slivers as they have to be."""
+        return self._encoded[blob_id]
+
+    def promised(self) -> list[BlobId]:
+        """Certified blobs that nobody gave up, in the order they were certified."""
+        return [blob_id for blob_id in self.certified if blob_id not in self.forgotten]
