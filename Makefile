@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test check fmt gen bench bench-codec lock image cluster cluster-down e2e clean
+.PHONY: help venv up test check fmt gen sim bench bench-codec lock image cluster cluster-down e2e clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ gen: venv ## Python from the .proto files, custom resource definitions from the 
 		-I protos --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
 	@$(BIN)/python -m haulout_operator.crds helm/haulout/templates/crds
 	@$(BIN)/python -m haulout_operator.chart_readme helm/haulout
+
+sim: venv ## the network in a virtual world (SEEDS=1000, or one again: SEED=7)
+	@$(BIN)/python -m haulout.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
 
 bench: venv ## the committed benchmarks, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.seed is not None:
         return replay(options.seed, options.only, options.trace)
+    if play(draw_plan(options.first, is_canary=True)).violation is None:
+        print("the canary sang: a planted loss was not seen, so these seeds would prove nothing", file=sys.stderr)
+        return 1
     started_s = time.monotonic()
     results = []
     for result in play_all(range(options.first, options.first + options.seeds), options.jobs):

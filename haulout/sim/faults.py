@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from haulout.node.records import METADATA, SLIVER
+from haulout.node.records import BLOB, METADATA, SLIVER
 from haulout.sim.clock import VirtualClock
 from haulout.sim.disk import DiskMedium
 from haulout.sim.plan import Plan
@@ -48,6 +48,8 @@ class Troubles:
             for kind, fault in CATALOGUE.items():
                 if kind in self.plan.kinds:
                     tasks.create_task(self._keep_going(fault, self.rng.fork(kind)), name=kind)
+            if self.plan.is_canary:
+                tasks.create_task(self._keep_going(forget, self.rng.fork("canary")), name="canary")
 
     async def end(self) -> None:
         """Wires, clocks, disks and machines are well again; what was lost stays lost."""
@@ -197,6 +199,17 @@ async def lost_disk(troubles: Troubles, rng: SeededRng) -> None:
         host.state, host.rows, host.files = StoreMedium(), StoreMedium(), DiskMedium()
         await VirtualClock().sleep_ms(rng.below(LONGEST_PAUSE_MS))
         await troubles.world.restart(name)
+
+
+async def forget(troubles: Troubles, rng: SeededRng) -> None:
+    """Planted, to see whether the oracle does: a node that nobody calls damaged loses rows that it had synced."""
+    host = troubles.world.hosts[troubles.any_node(rng)]
+    async with troubles.lock(host.name):
+        await troubles.world.kill(host.name, loses_writes=False)
+        host.rows.flush()
+        for key in [key for key in host.rows.durable if key[:1] in (SLIVER, BLOB)]:
+            del host.rows.durable[key]
+        await troubles.world.restart(host.name)
 
 
 def flip_in_files(medium: DiskMedium, rng: SeededRng) -> bool:

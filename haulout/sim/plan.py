@@ -57,6 +57,7 @@ class Plan:
         lies: what the liar lies about, of `LIES`.
         duration_ms: how long faults and load go on before the calm.
         has_real_signatures: BLS12-381 instead of the keyed hash.
+        is_canary: something happens that no fault does, and that the oracle has to see.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class Plan:
     duration_ms: int = 60_000
     n_blobs: int = 24
     has_real_signatures: bool = False
+    is_canary: bool = False
     weather: Weather = field(default_factory=Weather)
 
     def only(self, *kinds: str) -> Plan:
@@ -76,7 +78,7 @@ class Plan:
         return replace(self, kinds=kept, bad_nodes=self.bad_nodes if kept & set(LASTING) else ())
 
 
-def draw_plan(seed: int) -> Plan:
+def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
     """The world of a seed."""
     rng = SeededRng(seed, "plan")
     counts = SHARD_COUNTS if rng.below(5) else MANY_SHARDS
@@ -103,6 +105,7 @@ def draw_plan(seed: int) -> Plan:
         duration_ms=40_000 + rng.below(60_000),
         n_blobs=16 + rng.below(24),
         has_real_signatures=rng.below(50) == 0,
+        is_canary=is_canary,
         weather=_weather(rng, kinds),
     )
 

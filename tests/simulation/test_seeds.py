@@ -1,0 +1,45 @@
+"""A hundred drawn worlds without a violation, each the same whenever and wherever it is played."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from haulout.sim.plan import draw_plan
+from haulout.sim.story import play
+from tests.simulation.regressions import SEEDS_THAT_FAILED
+
+SEEDS = 100
+SEEDS_PER_TEST = 5
+SEED_PLAYED_TWICE = 3
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_PER_TEST))
+def test_nothing_happens_that_may_never_happen(first: int) -> None:
+    for seed in range(first, first + SEEDS_PER_TEST):
+        run = play(draw_plan(seed))
+        assert run.violation is None, f"python -m haulout.sim --seed {seed}: {run.violation}"
+
+
+@pytest.mark.parametrize("seed", SEEDS_THAT_FAILED)
+def test_what_failed_once_does_not_fail_again(seed: int) -> None:
+    assert play(draw_plan(seed)).violation is None
+
+
+def test_the_canary_is_found() -> None:
+    run = play(draw_plan(0, is_canary=True))
+    assert run.violation is not None and run.violation.startswith("D-6")
+
+
+def test_a_seed_is_one_run_in_any_process() -> None:
+    traces = {play(draw_plan(SEED_PLAYED_TWICE)).trace}
+    for hash_seed in ("1", "2"):
+        code = f"from tests.simulation.test_seeds import *; print(play(draw_plan({SEED_PLAYED_TWICE})).trace)"
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert child.returncode == 0, child.stderr
+        traces.add(child.stdout.strip())
+    assert len(traces) == 1
