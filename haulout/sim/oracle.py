@@ -102,6 +102,11 @@ class Oracle:
             if blob_id in self._truth.data:
                 raise Violation("D-5", f"{blob_id.hex()} is right and was called inconsistent")
 
+    def is_settled(self) -> bool:
+        """No shard is on its way."""
+        sequencer = self._world.hosts[LEDGER].sequencer
+        return sequencer is not None and next(queries.open_hand_overs(sequencer.store.view), None) is None
+
     def _follow_ledger(self) -> None:
         sequencer = self._world.hosts[LEDGER].sequencer
         if sequencer is None:

@@ -37,10 +37,13 @@ LASTING: Final = ("bit rot", "lost disk", "liar")
 WRITERS: Final = ("half upload", "abandoned registration", "inconsistent blob")
 """What writers do wrong."""
 
+CHANGES: Final = ("stake swing", "join", "leave")
+"""What holders and operators do; see `changes`."""
+
 LIES: Final = ("slivers", "symbols", "metadata", "confirmations", "forgeries", "poverty", "silence")
 """What a liar lies about; see `liars`."""
 
-KINDS: Final = (*PASSING, *LASTING, *WRITERS)
+KINDS: Final = (*PASSING, *LASTING, *WRITERS, *CHANGES)
 
 SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
 MANY_SHARDS: Final = (50, 100)
@@ -55,6 +58,7 @@ class Plan:
         kinds: faults that happen, of `KINDS`.
         bad_nodes: names of nodes that lie, rot or lose their disk.
         lies: what the liar lies about, of `LIES`.
+        epoch_ms: how long an epoch is.
         duration_ms: how long faults and load go on before the calm.
         has_real_signatures: BLS12-381 instead of the keyed hash.
         is_canary: something happens that no fault does, and that the oracle has to see.
@@ -66,6 +70,7 @@ class Plan:
     kinds: frozenset[str]
     bad_nodes: tuple[str, ...] = ()
     lies: frozenset[str] = frozenset()
+    epoch_ms: int = 20_000
     duration_ms: int = 60_000
     n_blobs: int = 24
     has_real_signatures: bool = False
@@ -102,6 +107,7 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         kinds=frozenset(kinds),
         bad_nodes=bad_nodes,
         lies=lies,
+        epoch_ms=10_000 + rng.below(10_000),
         duration_ms=40_000 + rng.below(60_000),
         n_blobs=16 + rng.below(24),
         has_real_signatures=rng.below(50) == 0,

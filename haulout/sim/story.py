@@ -28,11 +28,12 @@ from haulout.node.storage_node import StorageNode
 from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
 from haulout.sim import loop
+from haulout.sim.changes import Changes
 from haulout.sim.clock import VirtualClock
 from haulout.sim.faults import Troubles
 from haulout.sim.liars import Liar
 from haulout.sim.oracle import Oracle, Violation
-from haulout.sim.plan import Plan
+from haulout.sim.plan import WAL, Plan
 from haulout.sim.rng import SeededRng
 from haulout.sim.trace import Trace
 from haulout.sim.witness import Truth, WitnessedScheme
@@ -42,6 +43,10 @@ from haulout.sim.writers import contradict, register_only, store_inconsistent
 WRITER: Final = "alice"
 READER: Final = "bob"
 MESSY: Final = "mallory"
+TREASURY: Final = "trent"
+GRACE_MS: Final = 500
+FUNDS_FROST: Final = 1_000_000 * WAL
+N_EPOCHS: Final = 40
 CALM_MS: Final = 600_000
 LIMIT_S: Final = 7_200.0
 LARGEST_BLOB_BYTES: Final = 40_000
@@ -95,14 +100,18 @@ class _Story:
             plan.seed,
             n_nodes=len(plan.stakes_frost),
             n_shards=plan.n_shards,
-            accounts=(WRITER, READER, MESSY),
+            accounts=(WRITER, READER, MESSY, TREASURY),
             weather=plan.weather,
             stake_frost=plan.stakes_frost,
             scheme=self._scheme,
             served=self._served,
             trace=trace,
+            epoch_ms=plan.epoch_ms,
+            grace_ms=GRACE_MS,
+            funds_frost=FUNDS_FROST,
         )
         self._troubles = Troubles(self._world, plan, self._rng.fork("troubles"), run.faults)
+        self._changes = Changes(self._world, plan, TREASURY, run.faults, self._rng.fork("changes"))
         self._oracle = Oracle(self._world, plan, self._truth, self._scheme, self._troubles)
 
     async def tell(self) -> None:
@@ -118,7 +127,7 @@ class _Story:
 
     async def _be_troubled(self) -> None:
         """Load, faults and the oracle, until the time is over; the first violation ends all of it."""
-        work = [self._write, self._read, self._make_a_mess, self._troubles.run, self._oracle.watch]
+        work = [self._write, self._read, self._make_a_mess, self._changes.run, self._troubles.run, self._oracle.watch]
         tasks = [asyncio.create_task(part()) for part in work]
         try:
             timer = asyncio.create_task(VirtualClock().sleep_ms(self._plan.duration_ms))
@@ -151,7 +160,7 @@ class _Story:
 
     async def _store(self, data: bytes, deletable: bool) -> None:
         blob_id = self._truth.note_begun(data)
-        request = StoreRequest(n_epochs=20, deletable=deletable)
+        request = StoreRequest(n_epochs=N_EPOCHS, deletable=deletable)
         await self._attempt("store", self._store_once(self._client(WRITER), blob_id, data, request))
 
     async def _store_once(self, client: SimClient, blob_id: BlobId, data: bytes, request: StoreRequest) -> None:
@@ -276,11 +285,15 @@ class _Story:
         client = self._client(WRITER)
         for blob_id, data in self._truth.data.items():
             if blob_id not in self._truth.certified and blob_id not in self._truth.forgotten:
-                await self._store_once(client, blob_id, data, StoreRequest(n_epochs=20, deletable=False))
+                await self._store_once(client, blob_id, data, StoreRequest(n_epochs=N_EPOCHS, deletable=False))
 
     async def _until_complete(self) -> None:
-        for name in (*self._world.node_names, WRITER, READER):
-            await self._world.until(lambda name=name: self._is_complete(name), f"{name} is complete", within_ms=CALM_MS)  # type: ignore[misc]
+        """Everybody is at the ledger's head, has every shard that is on its way, and lacks nothing."""
+        await self._world.until(self._is_all_complete, "all are complete", within_ms=CALM_MS)
+
+    def _is_all_complete(self) -> bool:
+        names = (*self._world.node_names, WRITER, READER)
+        return self._oracle.is_settled() and all(self._is_complete(name) for name in names)
 
     def _is_complete(self, name: str) -> bool:
         """It has followed the ledger to its end and lacks nothing but what nobody can rebuild."""

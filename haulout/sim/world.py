@@ -47,8 +47,8 @@ from haulout.sim.network import SimNodeTransport
 from haulout.sim.rng import SeededRng
 from haulout.sim.store import SimStore, StoreMedium
 from haulout.sim.trace import Trace
+from haulout.sim.workers import SimWorkers
 from haulout.world.errors import StorageFailed
-from haulout.world.workers import InlineWorkers
 
 LEDGER: Final = "ledger"
 SYNC_US: Final = 2_000
@@ -81,10 +81,11 @@ class Host:
 class SimClient:
     """An account with its own replica: what the gateway holds, without HTTP."""
 
-    def __init__(self, host: Host, network: Network, wallet: Wallet) -> None:
+    def __init__(self, host: Host, network: Network, wallet: Wallet, wallet_of: Callable[[bytes], Wallet]) -> None:
         self.host = host
         self.network = network
         self.wallet = wallet
+        self.wallet_of = wallet_of  # the wallet of another account, by its secret
 
     async def store(self, data: bytes, request: StoreRequest | None = None) -> StoreResult:
         """Store a blob; raises as `store_blob`."""
@@ -126,6 +127,9 @@ class World:
         scheme: SignatureScheme | None = None,
         served: Callable[[str, StorageNode], StorageNodeApi] = lambda _, node: node,
         trace: Trace | None = None,
+        epoch_ms: int = 14 * 24 * 3_600_000,
+        grace_ms: int = 60_000,
+        funds_frost: int = FUNDS_FROST,
     ) -> None:
         """A world that is not started yet.
 
@@ -137,6 +141,9 @@ class World:
             scheme: how nodes sign; by default the keyed hash that costs nothing.
             served: what answers at a node's address instead of the node itself.
             trace: where to write what happens.
+            epoch_ms: how long an epoch is.
+            grace_ms: how long nodes wait for somebody else to bring the epoch on.
+            funds_frost: of every account.
         """
         self.rng = SeededRng(seed, "world")
         self.trace = trace or Trace()
@@ -147,17 +154,19 @@ class World:
             node_addresses={f"node-{n}": (f"node-{n}:1",) for n in range(n_nodes)},
             n_shards=n_shards,
             stake_frost=stake_frost,
-            account_funds_frost=dict.fromkeys(accounts, FUNDS_FROST),
+            account_funds_frost=dict.fromkeys(accounts, funds_frost),
             genesis_time_ms=WALL_START_MS,
             seed=bytes(31) + b"\x07",
             scheme=self.scheme,
+            epoch_duration_ms=epoch_ms,
+            driver_grace_ms=grace_ms,
         )
         self._secrets = {node.name: node for node in self.network.nodes}
         names = (LEDGER, *self._secrets, *accounts)
         self.hosts = {name: Host(name, Machine(name)) for name in names}
         self._clients: dict[str, SimClient] = {}
         self._served = served
-        self._workers = InlineWorkers()
+        self._workers = SimWorkers()
         self.failures: list[BaseException] = []
 
     async def __aenter__(self) -> World:
@@ -188,6 +197,16 @@ class World:
     @property
     def node_names(self) -> tuple[str, ...]:
         return tuple(self._secrets)
+
+    def secrets(self, name: str) -> NodeSecrets:
+        """The keys of a node."""
+        return self._secrets[name]
+
+    async def add_node(self, secrets: NodeSecrets) -> None:
+        """A machine for a node that has been registered."""
+        self._secrets[secrets.name] = secrets
+        self.hosts[secrets.name] = Host(secrets.name, Machine(secrets.name))
+        await self._start(self.hosts[secrets.name])
 
     # --- faults ---------------------------------------------------------------------------------------------
 
@@ -312,13 +331,16 @@ class World:
     async def _start_client(self, host: Host) -> None:
         replica = await self._start_replica(host)
         rng = self._rng_of(host)
-        wallet = Wallet(
-            self.network.account_secrets[host.name],
-            chain_id=self.network.genesis.chain_id,
-            ledger=SimLedger(self.fabric, host.name, LEDGER),
-            clock=host.clock,
-            rng=rng,
-        )
+
+        def wallet_of(secret: bytes) -> Wallet:
+            return Wallet(
+                secret,
+                chain_id=self.network.genesis.chain_id,
+                ledger=SimLedger(self.fabric, host.name, LEDGER),
+                clock=host.clock,
+                rng=rng,
+            )
+
         network = Network(
             view=LedgerView(ReplicaSource(replica)),
             transport=SimNodeTransport(self.fabric, host.name),
@@ -327,7 +349,9 @@ class World:
             rng=rng,
             workers=self._workers,
         )
-        self._clients[host.name] = SimClient(host, network, wallet)
+        self._clients[host.name] = SimClient(
+            host, network, wallet_of(self.network.account_secrets[host.name]), wallet_of
+        )
 
     def _rng_of(self, host: Host) -> SeededRng:
         return self.rng.fork(f"{host.name}/start {host.n_starts}")
