@@ -43,6 +43,7 @@ class NodeMetrics:
         self.shard_sync_slivers = counter("shard_sync_slivers_total", "Slivers of gained shards kept.")
         self.handed_over_bytes = counter("shard_sync_sent_bytes_total", "Bytes of shards handed over to others.")
         self.sync_done_reports = counter("sync_done_reports_total", "Times the ledger was told of complete shards.")
+        self.refused_reports = counter("refused_reports_total", "Reports of complete shards that the ledger refused.")
         self.dropped_shards = counter("dropped_shards_total", "Shards deleted after they were handed over.")
         self.scrubbed_bytes = counter("scrubbed_bytes_total", "Bytes read again to find damage.")
         self.scrub_rounds = counter("scrub_rounds_total", "Times everything was read again.")

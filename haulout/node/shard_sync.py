@@ -315,8 +315,10 @@ class ShardSync:
         try:
             await self._wallet.execute([ReportSyncDone(self._identity.node_id, duty.epoch, duty.gaining)])
             self._metrics.sync_done_reports.inc()
-        except Rejected:
-            pass  # the epoch moved on, or an earlier report of ours arrived after all: the ledger's state tells
+        except (Rejected, InvalidInput):
+            # The epoch moved on, an earlier report arrived after all, or this machine's clock is wrong: the ledger's
+            # state tells, and what is still owed is tried again.
+            self._metrics.refused_reports.inc()
         self._reported_us = self._clock.monotonic_us()
 
 

@@ -5,7 +5,6 @@ It stands before an honest node and changes what that answers. None of this may 
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
@@ -16,7 +15,10 @@ from haulout.crypto.schemes import SIGNATURE_BYTES, SignatureScheme
 from haulout.node.storage_node import StorageNode
 from haulout.ports import BlobHoldings, IncompletePage, NodeHealth, Outcome, SignedMessage, SliverUpload
 from haulout.primitives import Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
+from haulout.sim.clock import VirtualClock
 from haulout.sim.rng import SeededRng
+
+SILENCE_MS = 3_600_000  # longer than anybody waits
 
 
 class Liar:
@@ -132,7 +134,7 @@ class Liar:
     async def _perhaps_silent(self) -> None:
         if "silence" in self._lies and self._rng.below(2):
             self._told["liar"] += 1
-            await asyncio.Event().wait()
+            await VirtualClock().sleep_ms(SILENCE_MS)
 
     def _spoilt(self, data: bytes) -> bytes:
         place = self._rng.below(max(1, len(data)))

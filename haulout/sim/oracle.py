@@ -12,6 +12,8 @@ Source: the safety invariants of the reliability programme; the letters are thei
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from haulout import bcs
 from haulout.chain import tree
 from haulout.codec.metadata import Sliver
@@ -19,8 +21,9 @@ from haulout.crypto import messages
 from haulout.crypto.messages import StorageConfirmation
 from haulout.ledger import invariants, queries
 from haulout.ledger.apply import apply_block
-from haulout.ledger.events import BlobCertified, EpochStarted, Event
+from haulout.ledger.events import BlobCertified, CommitteeMemberRecord, EpochStarted, Event
 from haulout.ledger.genesis import build_genesis
+from haulout.ledger.state import Member
 from haulout.node import rules
 from haulout.node.errors import CorruptRecord
 from haulout.node.rules import mask_of
@@ -113,7 +116,8 @@ class Oracle:
             return
         store = sequencer.store
         if not self._digests:
-            self._note_committee(queries.committee(store.view).epoch)
+            committee = queries.committee(store.view)
+            self._note_committee(committee.epoch, committee.members)
         first = max(self._digests, default=-1) + 1
         for height in range(max(first, store.oldest_height, 1), store.head.height + 1):
             applied = store.applied(height)
@@ -124,14 +128,13 @@ class Oracle:
         if known is not None and known != store.head.digest():
             raise Violation("L-1", f"the ledger has another block {store.head.height} than before")
 
-    def _note_committee(self, epoch: int) -> None:
-        sequencer = self._world.hosts[LEDGER].sequencer
-        assert sequencer is not None
-        committee = queries.find_committee(sequencer.store.view, epoch)
-        if committee is None:
-            raise Violation("L-5", f"epoch {epoch} has no committee")
-        self._shards[epoch] = {ObjectId(m.node_id): frozenset(m.shards) for m in committee.members}
-        self._weights[epoch] = {m.public_key: m.weight for m in committee.members}
+    def _note_committee(self, epoch: int, members: Iterable[Member | CommitteeMemberRecord]) -> None:
+        members = list(members)
+        owned = sorted(shard_index for member in members for shard_index in member.shards)
+        if owned != list(range(self._plan.n_shards)):
+            raise Violation("L-5", f"the shards of epoch {epoch} do not have one owner each")
+        self._shards[epoch] = {ObjectId(member.node_id): frozenset(member.shards) for member in members}
+        self._weights[epoch] = {member.public_key: len(member.shards) for member in members}
         self._epoch = epoch
 
     def _check_event(self, event: Event) -> None:
@@ -139,7 +142,7 @@ class Oracle:
         if isinstance(body, EpochStarted):
             if body.epoch != self._epoch + 1:
                 raise Violation("L-6", f"epoch {body.epoch} follows epoch {self._epoch}")
-            self._note_committee(body.epoch)
+            self._note_committee(body.epoch, body.members)
         if isinstance(body, BlobCertified) and not body.is_extension:
             self._check_certificate(event, body)
 
