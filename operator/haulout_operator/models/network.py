@@ -48,10 +48,8 @@ class EpochSpec(Model):
 class LedgerSpec(Model):
     """The process that orders transactions."""
 
-    storage: Storage = Field(default_factory=lambda: Storage(size="2Gi"))
-    resources: Resources = Field(
-        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
-    )
+    storage: Storage = Storage(size="2Gi")
+    resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
 
 
 class GatewaySpec(Model):
@@ -60,9 +58,7 @@ class GatewaySpec(Model):
     enabled: bool = True
     replicas: int = Field(1, ge=0, le=20)
     cache_bytes: int = Field(67108864, ge=0, le=68719476736, description="Bytes of blobs each replica keeps in memory.")
-    resources: Resources = Field(
-        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
-    )
+    resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
 
 
 class GraphqlSpec(Model):
@@ -70,9 +66,7 @@ class GraphqlSpec(Model):
 
     enabled: bool = True
     replicas: int = Field(1, ge=0, le=20)
-    resources: Resources = Field(
-        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
-    )
+    resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
 
 
 class FundsSpec(Model):
@@ -134,15 +128,15 @@ class StorageNetworkSpec(Model):
     image: Text = Field("", description="Image of all processes; the operator's own when empty.")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[Name] = Field(default_factory=list, max_length=8)
-    epoch: EpochSpec = Field(default_factory=EpochSpec)
-    funds: FundsSpec = Field(default_factory=FundsSpec)
-    ledger: LedgerSpec = Field(default_factory=LedgerSpec)
-    gateway: GatewaySpec = Field(default_factory=GatewaySpec)
-    graphql: GraphqlSpec = Field(default_factory=GraphqlSpec)
-    safety: SafetySpec = Field(default_factory=SafetySpec)
-    tls: TlsSpec = Field(default_factory=TlsSpec)
-    network_policy: NetworkPolicySpec = Field(default_factory=NetworkPolicySpec)
-    deletion: DeletionSpec = Field(default_factory=DeletionSpec)
+    epoch: EpochSpec = EpochSpec()
+    funds: FundsSpec = FundsSpec()
+    ledger: LedgerSpec = LedgerSpec()
+    gateway: GatewaySpec = GatewaySpec()
+    graphql: GraphqlSpec = GraphqlSpec()
+    safety: SafetySpec = SafetySpec()
+    tls: TlsSpec = TlsSpec()
+    network_policy: NetworkPolicySpec = NetworkPolicySpec()
+    deletion: DeletionSpec = DeletionSpec()
 
 
 class EpochStatus(Model):

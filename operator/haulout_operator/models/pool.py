@@ -24,10 +24,8 @@ class NodeTemplate(Model):
     """What each node of the pool gets."""
 
     stake: Amount = Field("2000WAL", description="Staked from the treasury for each new node; a bare number is FROST.")
-    storage: Storage = Field(default_factory=Storage)
-    resources: Resources = Field(
-        default_factory=lambda: Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
-    )
+    storage: Storage = Storage()
+    resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
     node_selector: dict[str, Word] = Field(default_factory=dict, max_length=16)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, max_length=16)
     affinity: dict[str, Any] | None = None
@@ -60,9 +58,9 @@ class StorageNodePoolSpec(Model):
         ),
     ]
     replicas: int = Field(4, ge=0, le=150)
-    template: NodeTemplate = Field(default_factory=NodeTemplate)
-    pvc_retention: PvcRetentionSpec = Field(default_factory=PvcRetentionSpec)
-    update: UpdateSpec = Field(default_factory=UpdateSpec)
+    template: NodeTemplate = NodeTemplate()
+    pvc_retention: PvcRetentionSpec = PvcRetentionSpec()
+    update: UpdateSpec = UpdateSpec()
 
 
 class StorageNodePoolStatus(Model):
@@ -103,7 +101,7 @@ class StorageNodeSpec(Model):
         int, Field(ge=0, le=1000000, json_schema_extra=rules(rule("self == oldSelf", "serial cannot be changed")))
     ] = 0
     desired_state: Literal["Active", "Drained", "Maintenance"] = "Active"
-    template: NodeTemplate = Field(default_factory=NodeTemplate)
+    template: NodeTemplate = NodeTemplate()
 
 
 class CommitteeStatus(Model):
