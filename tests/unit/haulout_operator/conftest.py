@@ -411,3 +411,9 @@ async def town() -> Iterator[Town]:
     made = Town()
     yield made
     await made.close()
+
+
+@pytest.fixture(scope="session")
+def new_town() -> type[Town]:
+    """Makes empty namespaces; the caller closes them."""
+    return Town
