@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,8 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=12)
+@pytest.mark.timeout(600)  # an example is dozens of rounds
+@settings(max_examples=settings.default.max_examples // 12)
 @given(history=st.lists(events, max_size=5))
 def test_every_history_comes_to_rest(new_town, history: list[tuple]) -> None:
     asyncio.run(play_history(new_town(), history))
