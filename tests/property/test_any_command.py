@@ -104,7 +104,7 @@ def test_every_command_has_a_handler() -> None:
 
 
 @pytest.mark.parametrize("kind", COMMANDS.variants.values(), ids=lambda kind: kind.__name__)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples // 4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_takes_or_refuses(data: st.DataObject, kind: type) -> None:
     world = WORLDS[data.draw(st.sampled_from(list(Phase)))]
