@@ -70,6 +70,8 @@ from haulout.observability.logs import get_logger
 
 log = get_logger("graphql")
 
+DOCUMENTS_REMEMBERED = 64  # parsed: the largest that is allowed takes about a megabyte, refused ones too
+
 EpochArgument = Annotated[
     int | None, strawberry.argument(description="Number of the epoch; the current one if left out.")
 ]
@@ -399,9 +401,9 @@ schema = Schema(
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[
         lambda: MaxTokensLimiter(max_token_count=DEFAULT_BOUNDS.tokens),
-        lambda: ParserCache(maxsize=500),
+        lambda: ParserCache(maxsize=DOCUMENTS_REMEMBERED),
         Limits,
-        lambda: CachedValidation(maxsize=500),
+        lambda: CachedValidation(maxsize=DOCUMENTS_REMEMBERED),
     ],
 )
 
