@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test check fmt gen sim bench bench-codec lock image cluster cluster-down e2e clean
+.PHONY: help venv up test soak check fmt gen sim bench bench-codec lock image cluster cluster-down e2e clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ up: venv ## run a network here until Ctrl-C (ARGS="--nodes 7")
 
 test: venv ## every test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+soak: venv ## the network changes hands for a quarter of an hour
+	@HAULOUT_SOAK=1 $(BIN)/python -m pytest -q -s tests/integration/test_epochs.py
 
 check: venv ## style, types, import rules, architecture: under a minute
 	@$(BIN)/ruff check --quiet .

@@ -1,0 +1,220 @@
+"""The network changes hands under load: nodes join, shards move, nodes leave, a dead one is replaced, nobody notices.
+
+Real processes. `make soak` (HAULOUT_SOAK=1) runs it for longer: epochs go by the clock, six of a minute each, and one
+node after the other is killed for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+IS_SOAK = os.environ.get("HAULOUT_SOAK") == "1"
+pytestmark = pytest.mark.timeout(3_600 if IS_SOAK else 540)
+
+N_SHARDS = 20
+MAX_ATTEMPTS = 5
+ATTEMPT_TIMEOUT_S = 30
+PAUSE_S = 0.4  # of each thread between two requests
+READERS = 2
+
+LiveNetwork = Any  # of conftest.py, which cannot be imported
+
+
+def blob_of(number: int) -> bytes:
+    return hashlib.shake_128(number.to_bytes(8, "big")).digest(number * 613 % 30_000)
+
+
+@dataclass
+class Load:
+    """Writes and reads that go on all the time; each is given a few attempts, and failing them is a failure."""
+
+    stored: dict[str, int] = field(default_factory=dict)  # blob id -> number
+    failures: list[str] = field(default_factory=list)
+    retries: list[str] = field(default_factory=list)
+    latencies_s: dict[str, list[float]] = field(default_factory=lambda: {"write": [], "read": []})
+
+    def attempt(self, kind: str, what: str, work: Callable[[], httpx.Response]) -> httpx.Response | None:
+        """Do it until it succeeds."""
+        for attempt in range(MAX_ATTEMPTS):
+            started = time.monotonic()
+            try:
+                response = work()
+                problem = f"{response.status_code}: {response.text[:300]}" if response.status_code != 200 else ""
+            except httpx.HTTPError as e:
+                problem = f"{type(e).__name__}: {e}"
+            if not problem:
+                self.latencies_s[kind].append(time.monotonic() - started)
+                return response
+            self.retries.append(f"{kind} {what}, attempt {attempt + 1}: {problem}")
+            time.sleep(1)
+        self.failures.append(self.retries[-1])
+        return None
+
+    def write(self, network: LiveNetwork, numbers: Iterator[int]) -> None:
+        number = next(numbers)
+        url = f"{network.gateway}/v1/blobs?epochs=20"
+        data = blob_of(number)
+        response = self.attempt(
+            "write", f"blob {number}", lambda: httpx.put(url, content=data, timeout=ATTEMPT_TIMEOUT_S)
+        )
+        if response is not None:
+            document = response.json()
+            created = document.get("newlyCreated")
+            found = created["blobObject"]["blobId"] if created else document["alreadyCertified"]["blobId"]
+            self.stored[str(found)] = number
+
+    def read(self, network: LiveNetwork, turn: int) -> None:
+        known = list(self.stored)
+        if not known:
+            return
+        blob_id = known[turn * 7919 % len(known)]
+        url = f"{network.gateway}/v1/blobs/{blob_id}"
+        response = self.attempt("read", blob_id, lambda: httpx.get(url, timeout=ATTEMPT_TIMEOUT_S))
+        if response is not None and response.content != blob_of(self.stored[blob_id]):
+            self.failures.append(f"read {blob_id}: other bytes")
+
+    def summary(self) -> str:
+        lines = []
+        for kind, values in self.latencies_s.items():
+            p99 = statistics.quantiles(values, n=100)[98] if len(values) > 1 else 0
+            lines.append(f"{len(values)} {kind}s, p99 {p99 * 1000:.0f} ms")
+        return f"{'; '.join(lines)}; {len(self.retries)} retries, {len(self.failures)} failures"
+
+
+@contextmanager
+def load_on(network: LiveNetwork) -> Iterator[Load]:
+    """Write and read in the background until the block ends."""
+    load, stop, numbers = Load(), threading.Event(), itertools.count()
+
+    def repeat(work: Callable[[int], None]) -> None:
+        for turn in itertools.count():
+            if stop.wait(PAUSE_S):
+                return
+            work(turn)
+
+    threads = [threading.Thread(target=repeat, args=(lambda _: load.write(network, numbers),))]
+    for reader in range(READERS):
+        work = lambda turn, reader=reader: load.read(network, turn * READERS + reader)  # noqa: E731 - bound to its reader
+        threads.append(threading.Thread(target=repeat, args=(work,)))
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+class Town:
+    """A network whose epochs move on by hand, or by the clock in a soak."""
+
+    def __init__(self, network: LiveNetwork) -> None:
+        self.network = network
+
+    def epoch(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.network.json("status")["epoch"]
+        return found
+
+    def next_epoch(self) -> None:
+        """Into the next epoch, and until every shard is where it belongs."""
+        before = self.epoch()["epoch"]
+        if IS_SOAK:
+            self.network.wait(lambda: self.epoch()["epoch"] > before, timeout_s=150)
+        else:
+            self.network.json("epoch", "advance")
+        self.network.wait(self.is_settled, timeout_s=120)
+
+    def is_settled(self) -> bool:
+        epoch = self.epoch()
+        return epoch["phase"] != "Sync" and epoch["movingShards"] == 0
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        return {name: p for name, p in self.network.status().items() if p["role"] == "node"}
+
+    def shards(self) -> dict[str, int]:
+        return {name: p["node"]["shards"] for name, p in self.nodes().items() if "node" in p}
+
+    def holds_exactly(self, n_blobs: int) -> bool:
+        """Every node has both slivers of every blob on each of its shards, and nothing else."""
+        found = {name: p["node"] for name, p in self.nodes().items() if "node" in p}
+        return all(
+            node["storedSlivers"] == 2 * node["shards"] * n_blobs and node["incompleteBlobs"] == 0
+            for node in found.values()
+        )
+
+
+@pytest.fixture(scope="module")
+def town(start_network: Callable[..., LiveNetwork]) -> Town:
+    clock = ("--epoch-duration", "1m") if IS_SOAK else ()
+    return Town(start_network("--nodes", "5", f"--shards={N_SHARDS}", *clock))
+
+
+def test_five_nodes_become_seven_and_then_four_and_nobody_notices(
+    town: Town, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = town.network
+    with load_on(network) as load:
+        network.wait(lambda: len(load.stored) > 5)
+        joined = [network.json("node", "add", "--stake", "2000WAL")["name"] for _ in range(2)]
+        assert joined == ["node-5", "node-6"]
+        town.next_epoch()
+        if IS_SOAK:
+            town.next_epoch()
+        shards = town.shards()
+        assert sum(shards.values()) == N_SHARDS
+        assert all(shards[name] >= 2 for name in joined)
+
+        leaving = ("node-0", "node-2", "node-4")
+        for name in leaving:
+            assert network.json("node", "drain", name, "--no-wait")["done"] is False
+        town.next_epoch()
+        if IS_SOAK:
+            town.next_epoch()
+        for name in leaving:
+            gone = network.json("node", "drain", name)
+            assert (gone["shards"], gone["handingOver"], gone["done"]) == (0, 0, True)
+        network.wait(lambda: len(load.stored) > (200 if IS_SOAK else 20), timeout_s=300)
+    with capsys.disabled():
+        print(f"\n  5 → 7 → 4 nodes: {load.summary()}")
+    assert load.failures == []
+    assert sorted(town.nodes()) == ["node-1", "node-3", "node-5", "node-6"]
+    assert sum(town.shards().values()) == N_SHARDS
+    for blob_id, number in load.stored.items():
+        response = network.read(blob_id)
+        assert response.status_code == 200, response.text
+        assert response.content == blob_of(number)
+    network.wait(lambda: town.holds_exactly(len(load.stored)), timeout_s=90)
+    town.stored = load.stored  # type: ignore[attr-defined]
+
+
+def test_a_dead_node_is_replaced_and_what_it_had_is_rebuilt(town: Town) -> None:
+    network = town.network
+    stored: dict[str, int] = getattr(town, "stored", {})
+    assert stored, "the story before has to be told"
+    for dead in ("node-1", "node-3", "node-5") if IS_SOAK else ("node-1",):
+        network.kill(dead)
+        network.stop(dead)
+        new = network.json("node", "add", "--stake", "2000WAL")["name"]
+        assert network.json("node", "remove", dead, "--no-wait")["done"] is False
+        town.next_epoch()
+        if IS_SOAK:
+            town.next_epoch()
+        assert network.json("node", "remove", dead)["done"] is True
+        assert town.shards()[new] >= 2
+        assert dead not in town.nodes()
+        network.wait(lambda: town.holds_exactly(len(stored)), timeout_s=120)
+    for blob_id, number in stored.items():
+        assert network.read(blob_id).content == blob_of(number)

@@ -1,0 +1,48 @@
+"""Damage is found by reading again, and repaired from the others."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+DATA = b"medium " * 1_000
+
+
+async def test_a_flipped_bit_is_found_and_repaired(world) -> None:
+    blob, _ = await world.store(DATA)
+    node = world.nodes[1]
+    scrubber = node.api.scrubber
+    assert await scrubber.run_once() > node.api.vault.slivers.stored_bytes > 0
+    assert node.api.vault.tables.n_incomplete == 0
+    node.disk.flip(blob.blob_id, at=40)
+    await scrubber.run_once()
+    assert (node.api.vault.corrupt_found, node.api.vault.tables.n_incomplete) == (2, 1)  # both slivers that the flipped file holds
+    await world.clock.advance(1_000)
+    await node.api.blob_sync.run_once()
+    assert node.api.vault.tables.n_incomplete == 0
+    await scrubber.run_once()
+    assert node.api.vault.corrupt_found == 2
+    assert node.counter("scrub_rounds_total") == 3
+
+
+async def test_the_rate_is_kept(world) -> None:
+    for i in range(10):
+        await world.store(b"%d" % i * 1_000)
+    node = world.nodes[0]
+    scrubber = node.api.scrubber
+    scrubber._bytes_per_s = 4_000
+    started_us = world.clock.us
+
+    running = asyncio.ensure_future(scrubber.run_once())
+    while not running.done():
+        await world.clock.advance(100)
+    n_bytes = await running
+    took_ms = (world.clock.us - started_us) // 1000
+    assert took_ms >= 1000 * n_bytes // 4_000 * 8 // 10
+
+
+async def test_a_rate_of_nothing_never_scrubs(world) -> None:
+    scrubber = world.nodes[0].api.scrubber
+    scrubber._bytes_per_s = replace(world.settings, scrub_bytes_per_s=0).scrub_bytes_per_s
+    await scrubber.run()
+    assert world.nodes[0].counter("scrub_rounds_total") == 0
