@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+
 from haulout.crypto.bls import Bls12381
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError, InvalidField
@@ -30,8 +32,10 @@ from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
 from haulout.primitives import ObjectId, parse_object_id
 from haulout.replica.replica import Replica
+from haulout.replica.serving import ReplicaLedger
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
+from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
 from haulout.wire.v1.storage_pb2 import DESCRIPTOR
 from haulout.wire.v1.storage_pb2_grpc import add_StorageNodeServicer_to_server
 from haulout.world.clock import SystemClock
@@ -41,6 +45,8 @@ from haulout.world.kernels import KernelSettings
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
+from node_grpc.ledger_servicer import PER_METHOD as LEDGER_PER_METHOD
+from node_grpc.ledger_servicer import LedgerServicer
 from node_grpc.process import (
     add_option,
     add_switch,
@@ -220,11 +226,11 @@ async def serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(cancel_all, tasks)
         servicer = StorageServicer(node, n_shards=genesis.n_shards)
         async with serve_service(
-            functools.partial(add_StorageNodeServicer_to_server, servicer),
+            functools.partial(_add_servicers, servicer, LedgerServicer(ReplicaLedger(replica))),
             SERVICE,
             options.listen,
             ready=readiness.reasons,
-            per_method=PER_METHOD,
+            per_method={**PER_METHOD, **LEDGER_PER_METHOD},
             clock=clock,
             rng=rng,
             registry=registry,
@@ -238,6 +244,12 @@ async def serve(options: argparse.Namespace) -> None:
                 readiness.stopping = True
                 log.info("stopping")
         await node.stop()
+
+
+def _add_servicers(storage: StorageServicer, ledger: LedgerServicer, server: grpc.aio.Server) -> None:
+    """What a node has of the ledger is served beside its slivers: a lost ledger is restored from there."""
+    add_StorageNodeServicer_to_server(storage, server)
+    add_LedgerServicer_to_server(ledger, server)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

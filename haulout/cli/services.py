@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from haulout.cli.options import DIR_OPTION, JSON_OPTION
+from haulout.cli.output import print_json
 
 DATA_OPTION = typer.Option(..., "--dir", envvar="HAULOUT_DATA", help="Folder for this process's data.")
 GENESIS_OPTION = typer.Option(..., envvar="HAULOUT_GENESIS", help="The network's genesis file.")
@@ -26,25 +30,66 @@ LOG_LEVEL_OPTION = typer.Option("info", envvar="HAULOUT_LOG_LEVEL", help="debug,
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command("ledger")(ledger)
+    ledger_app = typer.Typer(invoke_without_command=True, help="The ledger: run it, or put a lost one together.")
+    ledger_app.callback()(ledger)
+    ledger_app.command("restore")(restore)
+    app.add_typer(ledger_app, name="ledger")
     app.command("gateway")(gateway)
 
 
 def ledger(
-    data: Path = DATA_OPTION,
-    genesis: Path = GENESIS_OPTION,
-    listen: str = LISTEN_OPTION,
-    metrics: str = METRICS_OPTION,
+    context: typer.Context,
+    data: Path | None = typer.Option(None, "--dir", envvar="HAULOUT_DATA", help="Folder for the ledger's data."),
+    genesis: Path | None = typer.Option(None, envvar="HAULOUT_GENESIS", help="The network's genesis file."),
+    listen: str | None = typer.Option(None, envvar="HAULOUT_LISTEN", help="HOST:PORT to serve on."),
+    metrics: str | None = typer.Option(
+        None, envvar="HAULOUT_METRICS", help="HOST:PORT for /metrics, /healthz and /readyz."
+    ),
     engine: str = typer.Option("sqlite", envvar="HAULOUT_ENGINE", help="sqlite or memory."),
     allow_plaintext: bool = PLAINTEXT_OPTION,
     log_format: str = LOG_FORMAT_OPTION,
     log_level: str = LOG_LEVEL_OPTION,
 ) -> None:
     """Run the ledger: order transactions into blocks until told to stop."""
+    if context.invoked_subcommand is not None:
+        return
+    if data is None or genesis is None or listen is None or metrics is None:
+        raise typer.BadParameter("--dir, --genesis, --listen and --metrics are needed to run the ledger")
     from node_grpc.ledger_main import LedgerSettings, run_ledger
 
     settings = LedgerSettings(data, genesis, listen, metrics, engine, allow_plaintext)
     _serve("ledger", run_ledger(settings), log_format, log_level)
+
+
+def restore(
+    from_nodes: bool = typer.Option(False, "--from-nodes", help="From what the storage nodes have kept."),
+    node: list[str] = typer.Option([], help="HOST:PORT of a storage node; repeatable. Else those of the folder."),
+    data: Path | None = typer.Option(None, "--data", help="Folder of the lost ledger. Else that of the network."),
+    genesis: Path | None = typer.Option(None, help="The network's genesis file. Else the folder's."),
+    directory: Path | None = DIR_OPTION,
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Put a ledger whose disk is lost together again; it must not be running, and the nodes must."""
+    from haulout.cli.restore import RestoreOptions, restore_from_nodes
+
+    if not from_nodes:
+        raise typer.BadParameter("--from-nodes is the only source there is; name it, so that you mean it")
+    options = RestoreOptions(tuple(node), data, genesis, directory)
+    restored = asyncio.run(restore_from_nodes(options))
+    if as_json:
+        print_json(
+            {
+                "height": restored.height,
+                "attestedHeight": restored.attested_height,
+                "weight": restored.weight,
+                "nShards": restored.n_shards,
+            }
+        )
+    else:
+        sys.stderr.write(
+            f"haulout: the ledger is there again up to block {restored.height}; nodes with {restored.weight} of "
+            f"{restored.n_shards} shards stand on it, and {restored.attested_height} is attested\n"
+        )
 
 
 def gateway(

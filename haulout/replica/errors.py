@@ -78,6 +78,25 @@ class EventNotKept(NotFound):
 
 
 @dataclass(eq=False)
+class ReadOnlyLedger(Rejected):
+    """A replica orders nothing and gathers nothing."""
+
+    code = "READ_ONLY_LEDGER"
+    template = "this is a replica of the ledger, it only answers"
+    hint = "send it to the ledger itself"
+
+
+@dataclass(eq=False)
+class NotRestorable(Rejected):
+    """The nodes that answer do not make the ledger certain."""
+
+    code = "NOT_RESTORABLE"
+    template = "the ledger cannot be restored: {problem}"
+    hint = "start more nodes and restore again; what was fetched is kept"
+    problem: str
+
+
+@dataclass(eq=False)
 class BadSnapshot(Corrupt):
     """A snapshot of the state that is damaged, or that does not have the root it claims."""
 

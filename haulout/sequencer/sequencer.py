@@ -25,18 +25,17 @@ from dataclasses import dataclass
 
 from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
-from haulout.chain.proof import prove
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import DiskFull, HauloutError, InvalidField
+from haulout.errors import DiskFull, HauloutError
 from haulout.ledger.admission import DuplicateTransaction, check_envelope
 from haulout.ledger.apply import BlockOut, apply_block
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis
-from haulout.ledger.state import FIRST_DERIVED
 from haulout.ledger.transactions import digest_of_bytes
-from haulout.ports import Attestation, Clock, Finality, LedgerStatus, StateEntry, StateRead, Store, Workers
+from haulout.ports import Attestation, Clock, Finality, LedgerStatus, StateRead, Store, Workers
 from haulout.primitives import Digest, ObjectId
-from haulout.replica.ledger_store import FIRST_OWN, LedgerStore
+from haulout.replica.ledger_store import LedgerStore
+from haulout.replica.reads import read_rows, scan_rows
 from haulout.replica.snapshot import export_snapshot
 from haulout.sequencer.attestation import Attestor
 from haulout.sequencer.errors import Inadmissible, LedgerBusy, LedgerStopping
@@ -46,8 +45,6 @@ MAX_BLOCK_COMMANDS = 2_000
 MAX_BLOCK_BYTES = 1 << 20
 MAX_PENDING_TRANSACTIONS = 10_000
 MAX_PENDING_BYTES = 32 << 20
-MAX_READ_KEYS = 256
-MAX_SCAN_ROWS = 1_000
 RETRY_AFTER_MS = 250
 
 
@@ -258,16 +255,7 @@ class Sequencer:
         Raises:
             InvalidField: too many keys, or one of an index table, which no root covers.
         """
-        if len(keys) > MAX_READ_KEYS:
-            raise InvalidField(field="keys", problem=f"{len(keys)} keys, at most {MAX_READ_KEYS} at once")
-        for key in keys:
-            if not key or key[0] >= FIRST_DERIVED:
-                raise InvalidField(
-                    field="keys", problem=f"{key[:40].hex() or 'empty'} is not a key of a committed table"
-                )
-        view = self.store.view
-        entries = tuple(StateEntry(bytes(key), view.get(bytes(key)), prove(view, bytes(key))) for key in keys)
-        return StateRead(self.head, entries)
+        return read_rows(self.store, keys)
 
     async def scan(self, start: bytes, end: bytes, *, limit: int) -> Sequence[tuple[bytes, bytes]]:
         """State rows with start <= key < end in key order, without proofs; at most `MAX_SCAN_ROWS`.
@@ -275,9 +263,7 @@ class Sequencer:
         Raises:
             InvalidField: a limit out of bounds.
         """
-        if not 1 <= limit <= MAX_SCAN_ROWS:
-            raise InvalidField(field="limit", problem=f"{limit} is not between 1 and {MAX_SCAN_ROWS}")
-        return list(self.store.view.scan(start, min(end, FIRST_OWN), limit=limit))
+        return scan_rows(self.store, start, end, limit=limit)
 
     def blocks(self, from_height: int) -> AsyncIterator[Block]:
         """All blocks from a height on, then each new one; nothing is buffered for a slow reader.

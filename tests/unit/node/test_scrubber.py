@@ -16,7 +16,10 @@ async def test_a_flipped_bit_is_found_and_repaired(world) -> None:
     assert node.api.vault.tables.n_incomplete == 0
     node.disk.flip(blob.blob_id, at=40)
     await scrubber.run_once()
-    assert (node.api.vault.corrupt_found, node.api.vault.tables.n_incomplete) == (2, 1)  # both slivers that the flipped file holds
+    assert (node.api.vault.corrupt_found, node.api.vault.tables.n_incomplete) == (
+        2,
+        1,
+    )  # both slivers that the flipped file holds
     await world.clock.advance(1_000)
     await node.api.blob_sync.run_once()
     assert node.api.vault.tables.n_incomplete == 0

@@ -11,6 +11,7 @@ from haulout.chain import proof
 from haulout.errors import DiskFull, InvalidField, InvalidInput
 from haulout.ledger import keys, queries
 from haulout.ledger.transactions import SignedTransaction, digest_of_bytes
+from haulout.replica import reads
 from haulout.replica.errors import WrongGenesis
 from haulout.sequencer import sequencer as module
 from haulout.sequencer.errors import LedgerBusy, LedgerStopping
@@ -268,8 +269,8 @@ async def test_rows_that_no_root_covers_are_not_read(ledger, key):
 
 async def test_requests_have_bounds(ledger):
     with pytest.raises(InvalidField):
-        await ledger.read([b"\x01params"] * (module.MAX_READ_KEYS + 1))
-    for limit in (0, -1, module.MAX_SCAN_ROWS + 1):
+        await ledger.read([b"\x01params"] * (reads.MAX_READ_KEYS + 1))
+    for limit in (0, -1, reads.MAX_SCAN_ROWS + 1):
         with pytest.raises(InvalidField):
             await ledger.scan(b"", b"\xff", limit=limit)
 

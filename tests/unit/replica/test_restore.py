@@ -1,0 +1,121 @@
+"""A lost ledger is put together from the nodes' replicas, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from haulout.errors import Unreachable
+from haulout.ledger.apply import apply_block
+from haulout.ledger.commands import Transfer
+from haulout.replica.errors import NotRestorable, ReadOnlyLedger
+from haulout.replica.ledger_store import LedgerStore
+from haulout.replica.restore import restore_ledger
+from haulout.replica.serving import ReplicaLedger
+from haulout.world.memory_store import MemoryStore
+
+_spec = importlib.util.spec_from_file_location("node_world", Path(__file__).parents[1] / "node" / "conftest.py")
+assert _spec is not None and _spec.loader is not None
+node_world = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(node_world)
+
+BOB = b"\x05" * 32
+
+
+class Away:
+    """A node that does not answer."""
+
+    async def status(self):
+        raise Unreachable(peer="node", problem="away")
+
+
+@pytest.fixture
+async def world():
+    world = await node_world.World().start()
+    for amount in range(1, 6):
+        await world.submit(Transfer(BOB, amount))
+    await world.attest()
+    yield world
+    await world.stop()
+
+
+def sources_of(world, *indices: int):
+    return {world.nodes[i].secrets.name: ReplicaLedger(world.nodes[i].replica) for i in indices}
+
+
+async def empty(world) -> LedgerStore:
+    return await LedgerStore.open(MemoryStore(), world.network.genesis, world.scheme)
+
+
+async def restore(world, store, sources):
+    return await restore_ledger(store, sources, scheme=world.scheme, workers=world.workers)
+
+
+async def test_the_whole_chain_comes_back_with_its_last_checkpoint(world) -> None:
+    store = await empty(world)
+    restored = await restore(world, store, sources_of(world, *range(5)))
+    assert store.head == world.sequencer.head
+    assert (restored.height, restored.attested_height, restored.weight, restored.n_shards) == (5, 5, 10, 10)
+    assert store.checkpoint() == world.sequencer.store.checkpoint()
+    assert [store.block(h) for h in range(1, 6)] == [world.sequencer.store.block(h) for h in range(1, 6)]
+
+
+async def test_too_few_nodes_prove_nothing(world) -> None:
+    for indices in ((0, 1, 2), ()):
+        with pytest.raises(NotRestorable):
+            await restore(world, await empty(world), sources_of(world, *indices))
+
+
+async def test_nodes_that_are_away_are_left_out(world) -> None:
+    store = await empty(world)
+    sources = {**sources_of(world, 0, 1, 2, 3), "node-4": Away()}
+    assert (await restore(world, store, sources)).weight == 8
+
+
+async def test_a_node_ahead_of_the_others_keeps_what_was_answered_for(world) -> None:
+    for node in world.nodes[1:]:
+        node.tasks[0].cancel()
+        await asyncio.gather(node.tasks[0], return_exceptions=True)
+    await world.submit(Transfer(BOB, 9))
+    assert [node.replica.head.height for node in world.nodes] == [6, 5, 5, 5, 5]
+    store = await empty(world)
+    restored = await restore(world, store, sources_of(world, *range(5)))
+    assert (restored.height, restored.attested_height) == (6, 5)
+
+
+async def test_what_was_attested_is_never_left_out(world) -> None:
+    store = await empty(world)
+    sources = sources_of(world, *range(5))
+    behind = await empty(world)
+    for height in (1, 2, 3):
+        block = world.sequencer.store.block(height)
+        out = apply_block(behind.view, behind.head, block.header.time_ms, block.transactions, world.scheme)
+        await behind.commit(out)
+    for source in sources.values():
+        checkpoint = source._replica.store.checkpoint
+        view = type("Short", (), {"head": behind.head, "store": behind})()
+        source._replica = view
+        behind.checkpoint = checkpoint
+    with pytest.raises(NotRestorable, match="was attested"):
+        await restore(world, store, sources)
+
+
+async def test_a_restore_that_was_cut_off_goes_on(world) -> None:
+    rows = MemoryStore()
+    store = await LedgerStore.open(rows, world.network.genesis, world.scheme)
+    with pytest.raises(NotRestorable):
+        await restore(world, store, sources_of(world, 0))
+    assert store.head.height == 5
+    again = await LedgerStore.open(rows, world.network.genesis, world.scheme)
+    assert (await restore(world, again, sources_of(world, *range(5)))).weight == 10
+
+
+async def test_a_replica_orders_nothing(world) -> None:
+    ledger = ReplicaLedger(world.nodes[0].replica)
+    with pytest.raises(ReadOnlyLedger):
+        await ledger.submit(b"x")
+    with pytest.raises(ReadOnlyLedger):
+        await ledger.attest(None)
