@@ -3,7 +3,8 @@
 One height is wanted at a time. The block that begins an epoch is wanted first, because only its checkpoint carries
 trust from one committee to the next; otherwise it is the head, but not more often than every `INTERVAL_MS`, since a
 round costs each node a signature and a verification. So a quiet ledger is attested to its end. When a height finds no
-quorum within `PATIENCE_MS` the newest head takes its place: it proves the same and more.
+quorum within `PATIENCE_MS` the newest head takes its place: it proves the same and more. Each time that happens the
+next one is given longer, so that nodes on slow machines get to the end of a round.
 
 What is gathered is kept only when it is certified. If it stops half-way, nodes are asked again, and since each gives
 the same signature for the same height, nothing is signed twice.
@@ -28,6 +29,7 @@ from haulout.sequencer.errors import CheckpointRefused
 
 INTERVAL_MS = 500
 PATIENCE_MS = 3_000
+PATIENCE_MS_MAX = 60_000
 LOOK_AGAIN_MS = 250
 
 
@@ -43,6 +45,7 @@ class Attestor:
         self._wanted: Checkpoint | None = None
         self._wanted_since_us = 0
         self._certified_us: int | None = None
+        self._patience_ms = PATIENCE_MS
         self._signatures: dict[bytes, bytes] = {}  # node id -> its signature of what is wanted
         self._given_up: set[int] = set()  # heights that found no quorum in time; they are taken up again
         self._moved = asyncio.Event()
@@ -94,6 +97,7 @@ class Attestor:
         if certified is not None:
             self._wanted = None
             self._certified_us = self._clock.monotonic_us()
+            self._patience_ms = PATIENCE_MS
             await self._store.keep_checkpoint(certified, durable=True)
             if wanted.height > self.attested_height:
                 self._latest = certified
@@ -117,9 +121,10 @@ class Attestor:
         """Keep to what is wanted until it is certified or its time is over, then take the next."""
         now_us = self._clock.monotonic_us()
         if self._wanted is not None:
-            if now_us - self._wanted_since_us < PATIENCE_MS * 1000:
+            if now_us - self._wanted_since_us < self._patience_ms * 1000:
                 return
             self._given_up.add(self._wanted.height)
+            self._patience_ms = min(2 * self._patience_ms, PATIENCE_MS_MAX)
         wanted = self._next()
         if wanted is None:
             self._given_up.clear()  # from the beginning: whoever was away may be back
