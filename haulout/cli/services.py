@@ -70,6 +70,8 @@ def restore(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Put a ledger whose disk is lost together again; it must not be running, and the nodes must."""
+    import asyncio
+
     from haulout.cli.restore import RestoreOptions, restore_from_nodes
 
     if not from_nodes:
