@@ -33,6 +33,7 @@ up: venv ## run a network here until Ctrl-C (ARGS="--nodes 7")
 	@exec $(BIN)/haulout up $(ARGS)
 
 test: venv ## every test
+	@tests/tools
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 soak: venv ## the network changes hands for a quarter of an hour
