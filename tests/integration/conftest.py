@@ -18,9 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
-# Far from the usual ports; every network of every worker gets a range of its own.
-FIRST_PORT_BASE = 21_000 + os.getpid() % 16 * 1_000
+# Far from the usual ports and below those that the system gives away; each network of each worker has its own range.
+FIRST_PORT_BASE = 12_000 + os.getpid() % 16 * 1_000
 _bases = itertools.count(FIRST_PORT_BASE, 250)
+
+# Loading native kernels costs each process seconds of CPU, and here processes come and go all the time.
+ENVIRONMENT = {**os.environ, "HAULOUT_KERNELS": "numpy"}
 
 
 def random_bytes(size: int, seed: int) -> bytes:
@@ -35,7 +38,7 @@ class LiveNetwork:
 
     def run(self, *arguments: str, check: bool = True, timeout: int = 180) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "haulout.cli", *arguments, "--dir", str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=ENVIRONMENT)
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done

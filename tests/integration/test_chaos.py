@@ -133,7 +133,9 @@ def fresh_gateway(network: LiveNetwork, tmp_path: Path, port: int) -> Iterator[s
     }
     arguments = [str(part) for part in itertools.chain.from_iterable(options.items())]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "haulout.cli", "gateway", *arguments], stdout=log, stderr=log)
+        command = [sys.executable, "-m", "haulout.cli", "gateway", *arguments]
+        environment = {**os.environ, "HAULOUT_KERNELS": "numpy"}  # as the network's own processes
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
         deadline = time.monotonic() + 60
         while True:

@@ -109,7 +109,7 @@ async def test_a_client_that_waits_for_a_go_gets_one(served) -> None:
 @pytest.mark.parametrize(
     ("query", "size", "status"),
     [
-        ("epochs=5", LIMIT + 1, b"413"),
+        ("epochs=5&encoding_type=RS2", LIMIT + 1, b"413"),
         ("epochs=54", 5, b"400"),
         ("epochs=0", 5, b"400"),
         ("epochs=5&encoding_type=RS9", 5, b"400"),
@@ -143,7 +143,8 @@ async def test_a_client_that_did_not_ask_for_a_go_sees_why_it_is_refused_and_can
 
 
 async def test_a_stream_over_the_maximum_is_refused_while_it_is_sent(served) -> None:
-    reader, writer = await served.talk("PUT /v1/blobs?epochs=5 HTTP/1.1\nhost: x\ntransfer-encoding: chunked\n\n")
+    target = "/v1/blobs?epochs=5&encoding_type=RS2"
+    reader, writer = await served.talk(f"PUT {target} HTTP/1.1\nhost: x\ntransfer-encoding: chunked\n\n")
     answer = asyncio.ensure_future(reader.readline())
     chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
     try:
