@@ -48,6 +48,8 @@ class Service:
         if not reasons and not self.was_ready:
             if replica.problem is not None:
                 reasons.append(f"{replica.problem.code}: {replica.problem}")
+            elif replica.heard_height is None:
+                reasons.append("SYNCING: the ledger has not said yet where it stands")
             elif replica.head.height < replica.heard_height:
                 reasons.append(f"SYNCING: executing block {replica.head.height} of {replica.heard_height}")
         self.was_ready = self.was_ready or not reasons

@@ -15,9 +15,15 @@ from starlette.routing import Route
 
 from haulout.client.documents import network_info
 from haulout.client.network import Network
-from haulout.errors import HauloutError
+from haulout.errors import HauloutError, NotFound
 from haulout.gateway.aggregator import Aggregator
-from haulout.gateway.errors import MethodNotAllowed, RouteNotFound, error_response, internal_error_response
+from haulout.gateway.errors import (
+    MethodNotAllowed,
+    NotKnownYet,
+    RouteNotFound,
+    error_response,
+    internal_error_response,
+)
 from haulout.gateway.limits import LoadLimit
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
@@ -55,7 +61,7 @@ def build_app(
             try:
                 response = await handler(request)
             except HauloutError as e:
-                response = error_response(e)
+                response = error_response(_of_a_view_behind(e, why_not_ready()))
             except Exception as e:  # noqa: BLE001 - the edge: everything else is our mistake and becomes a 500
                 response = internal_error_response(request, e)
             metrics.duration.labels(route).observe(time.perf_counter() - started)
@@ -113,3 +119,8 @@ def build_app(
     )
     app.router.redirect_slashes = False  # a path with a slash too many is not there, as any other
     return app
+
+
+def _of_a_view_behind(error: HauloutError, reasons: Sequence[str]) -> HauloutError:
+    """That something does not exist is said only by a view that has caught up with the ledger."""
+    return NotKnownYet(reason=reasons[0]) if reasons and isinstance(error, NotFound) else error

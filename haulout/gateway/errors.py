@@ -69,6 +69,16 @@ class InvalidConsistencyCheck(InvalidInput):
 
 
 @dataclass(eq=False)
+class NotKnownYet(Unavailable):
+    """What is asked for is not in the view of the ledger, which has not caught up since this gateway started."""
+
+    code = "NOT_READY"
+    template = "this gateway cannot tell yet whether that exists: {reason}"
+    hint = "try again in a moment; `/ready` says when it can"
+    reason: str
+
+
+@dataclass(eq=False)
 class ShareNotSupported(InvalidInput):
     """Shared blobs are asked for, which this ledger does not have."""
 

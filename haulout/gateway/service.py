@@ -131,6 +131,8 @@ class Readiness:
         if not self._caught_up:
             if replica.problem is not None:
                 return (f"LEDGER_UNREACHABLE: {replica.problem}",)
+            if replica.heard_height is None:
+                return ("CATCHING_UP: the ledger has not said yet where it stands",)
             if replica.head.height < replica.heard_height:
                 return (f"CATCHING_UP: block {replica.head.height} of {replica.heard_height}",)
             self._caught_up = True

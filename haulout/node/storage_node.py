@@ -384,7 +384,7 @@ class StorageNode:
             uptime_ms=(self._clock.monotonic_us() - self._started_us) // 1000,
             height=head.height,
             block_digest=head.digest(),
-            head_height=max(head.height, self.vault.replica.heard_height),
+            head_height=max(head.height, self.vault.replica.heard_height or 0),
             shards=duty.shards,
             incomplete_blobs=self.vault.tables.n_incomplete,
             corrupt_slivers=self.vault.corrupt_found,

@@ -40,7 +40,7 @@ class Replica:
         store: the kept ledger: blocks, results, events.
         diverged: why it stopped for ever, or None.
         upgrade_required: why this build cannot go on, or None.
-        heard_height: the highest block it has heard of.
+        heard_height: the highest block the ledger has told of since this was opened, None before it told of any.
         problem: what keeps it from the ledger right now, or None.
     """
 
@@ -50,7 +50,7 @@ class Replica:
         self.store = store
         self.diverged: LedgerDiverged | None = store.divergence()
         self.upgrade_required: UpgradeRequired | None = None
-        self.heard_height = store.head.height
+        self.heard_height: int | None = None
         self.problem: HauloutError | None = None
         self._ledger = ledger
         self._scheme = scheme
@@ -188,7 +188,7 @@ class Replica:
         blocks = self._ledger.blocks(self.head.height + 1)
         try:
             async for block in blocks:
-                self.heard_height = max(self.heard_height, block.header.height)
+                self.heard_height = max(self.heard_height or 0, block.header.height)
                 await queue.put(block)
             await queue.put(Unavailable("the ledger ended its stream of blocks"))
         except HauloutError as e:

@@ -3,10 +3,10 @@
     HAULOUT_KERNELS        native (the default) or numpy
     NUMBA_CACHE_DIR        where compiled code goes, else $XDG_CACHE_HOME/haulout/kernels or ~/.cache/haulout/kernels
 
-Below that folder there is one for every version of the kernels' sources and of numba; inside, numba keys code by CPU.
-Compiling takes about eight seconds, so a service lets a process of its own do it, at low priority and one at a time on
-a machine, and serves with numpy until it can load the result. `python -m haulout.world.kernels` compiles beforehand,
-for instance into an image.
+Below that folder there is one for every version of the kernels' sources, place of them, version of numba and CPU, which
+is what numba keys its code by; so what is warm is never compiled again. Compiling takes about eight seconds, so a
+service lets a process of its own do it, at low priority and one at a time on a machine, and serves with numpy until it
+can load the result. `python -m haulout.world.kernels` compiles beforehand, for instance into an image.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,24 +64,34 @@ class KernelSettings:
         told = environment.get("NUMBA_CACHE_DIR")
         home = environment.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
         folder = Path(told) if told else Path(home) / "haulout" / "kernels"
-        return cls(kernels, folder / sources_digest())
+        digest = kernels_digest()
+        return cls(kernels, folder if folder.name == digest else folder / digest)  # told by a process that knows it
 
     @property
     def is_warm(self) -> bool:
-        """Whether everything was compiled before; on this CPU or, rarely, on another one that shares the folder."""
+        """Whether everything was compiled before."""
         return (self.cache_folder / WARM_FILE).exists()
 
 
-def sources_digest() -> str:
-    """What compiled code depends on beside the CPU: sources of the kernels and the version of numba."""
-    state = blake2b(digest_size=8)
+def kernels_digest() -> str:
+    """What compiled code depends on: sources of the kernels, where they are, the version of numba, and the CPU."""
+    state = blake2b(_describe_cpu(), digest_size=8)
     with contextlib.suppress(PackageNotFoundError):
         state.update(version("numba").encode())
     for name in SOURCES:
         spec = find_spec(name)
         assert spec is not None and spec.origin is not None
-        state.update(Path(spec.origin).read_bytes())
+        state.update(spec.origin.encode() + Path(spec.origin).read_bytes())
     return state.hexdigest()
+
+
+def _describe_cpu() -> bytes:
+    """The model and what it can do, where the system tells; else the kind of processor."""
+    telling = (b"model name", b"flags", b"Features", b"CPU part")
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_bytes().split(b"\n\n", 1)[0].splitlines()
+        return b"\n".join(line for line in lines if line.startswith(telling))
+    return f"{platform.machine()} {platform.processor()}".encode()
 
 
 def load_kernels(settings: KernelSettings) -> Status:

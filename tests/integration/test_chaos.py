@@ -180,11 +180,15 @@ def test_a_thousand_blobs_survive_kills_and_rot(start_network: Callable[..., Liv
     port = int(network.gateway.rpartition(":")[2]) + 5
     with fresh_gateway(network, tmp_path, port) as gateway, httpx.Client(timeout=60) as client:
 
-        def read(number: int) -> bool:
-            return client.get(f"{gateway}/v1/blobs/{ids[number]}").content == blob_of(number)
+        def read(number: int) -> str | None:
+            """What is wrong with the answer."""
+            answer = client.get(f"{gateway}/v1/blobs/{ids[number]}")
+            if answer.status_code != 200:
+                return f"blob {number}: {answer.status_code} {answer.text[:300]}"
+            return None if answer.content == blob_of(number) else f"blob {number}: other bytes"
 
         with ThreadPoolExecutor(8) as readers:
-            wrong = [number for number, right in enumerate(readers.map(read, range(len(ids)))) if not right]
+            wrong = [problem for problem in readers.map(read, range(len(ids))) if problem]
         assert wrong == []
     corrupt = {name: corrupt_slivers(network, name) for name in ("node-0", "node-2", "node-3")}
     assert corrupt["node-2"] > 0

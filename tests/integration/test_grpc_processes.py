@@ -46,6 +46,7 @@ from haulout.world.workers import InlineWorkers
 from node_grpc.ledger_servicer import LedgerServicer
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "HAULOUT_KERNELS": "numpy"}  # a process that lives for seconds loads nothing
 SCHEME = Bls12381()
 NODE_SERVICE = "haulout.wire.v1.StorageNode"
 
@@ -85,7 +86,7 @@ class Processes:
     async def start(self, name: str, *command: str) -> asyncio.subprocess.Process:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *command, cwd=ROOT, stdout=log, stderr=log
+                sys.executable, "-X", "faulthandler", "-m", *command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log
             )
         self.running.append(process)
         return process
@@ -174,8 +175,13 @@ async def stream(items: Sequence[SliverUpload]) -> AsyncIterator[SliverUpload]:
 
 
 async def stop(process: asyncio.subprocess.Process) -> int:
+    """Its exit code; one that does not end within the time is made to write into its log where all threads are."""
     process.send_signal(signal.SIGTERM)
-    return await asyncio.wait_for(process.wait(), 12)
+    try:
+        return await asyncio.wait_for(process.wait(), 12)
+    except TimeoutError:
+        process.send_signal(signal.SIGABRT)
+        return await process.wait()
 
 
 async def test_a_node_keeps_what_it_confirmed_through_a_kill(processes: Processes) -> None:
@@ -213,10 +219,10 @@ async def test_a_node_keeps_what_it_confirmed_through_a_kill(processes: Processe
         assert (await node.health()).stored_slivers == len(sent)
 
         following = asyncio.ensure_future(_last_of(ledger.blocks(0)))
-        assert await stop(ledger_process) == 0  # also while a reader and a node follow
+        assert await stop(ledger_process) == 0, processes.log_of("ledger")  # also while a reader and a node follow
         assert isinstance(await following, Unavailable)
         assert await processes.reasons(processes.node_metrics) == []  # no ledger is no reason to leave service
-    assert await stop(node_process) == 0
+    assert await stop(node_process) == 0, processes.log_of("node")
     for name in ("ledger", "node"):
         assert "Traceback" not in processes.log_of(name)
 
@@ -258,7 +264,7 @@ async def test_health_reflection_and_metrics_are_served(processes: Processes) ->
         text = (await http.get(f"http://{processes.node_metrics}/metrics")).text
         assert 'haulout_grpc_calls_total{method="Check",status="OK"} 2.0' in text
         assert (await http.get(f"http://{processes.node_metrics}/healthz")).status_code == 200
-    assert await stop(node_process) == 0
+    assert await stop(node_process) == 0, processes.log_of("node")
 
 
 class LyingLedger:
@@ -313,7 +319,7 @@ async def test_a_node_that_is_lied_to_says_so_and_signs_nothing_more(processes: 
                     continue
                 watching.cancel()
         await transport.close()
-    assert await stop(node_process) == 0
+    assert await stop(node_process) == 0, processes.log_of("node")
     await sequencer.close()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -486,12 +487,13 @@ def check_epochs(view: Any, rows: Callable[[Any], list[Any]]) -> None:
     }
 
 
+@pytest.mark.timeout(300)
 @given(
     script=SCRIPTS,
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     crashes=st.lists(st.integers(0, 200), max_size=4),
 )
-@settings(max_examples=settings.default.max_examples // 5 + 30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings.default.max_examples // 10 + 30, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_equal_the_ledgers_state_whatever_batches_and_crashes(
     script: list[list[Step]], sizes: list[int], crashes: list[int]
 ) -> None:

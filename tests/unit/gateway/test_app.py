@@ -20,6 +20,16 @@ async def test_status_and_ready(gateway, reason_of) -> None:
     assert (response.status_code, response.json()["reasons"]) == (503, ["CATCHING_UP: block 3 of 9"])
 
 
+async def test_a_view_that_is_behind_does_not_say_what_does_not_exist(gateway, reason_of) -> None:
+    unknown, path = "/v1/blobs/" + "A" * 43, await gateway.stored(b"known")
+    assert reason_of(await gateway.get(unknown)) == "BLOB_NOT_FOUND"
+    gateway.not_ready.append("CATCHING_UP: block 3 of 9")
+    response = await gateway.get(unknown)
+    assert (response.status_code, reason_of(response)) == (503, "NOT_READY")
+    assert "block 3 of 9" in response.text
+    assert (await gateway.get(path)).content == b"known"
+
+
 async def test_info_tells_what_a_client_has_to_know(gateway, world) -> None:
     info = (await gateway.get("/v1/info")).json()
     assert info["epochInfo"]["currentEpoch"] == 1

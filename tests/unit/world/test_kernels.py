@@ -29,7 +29,8 @@ def settings_of(folder: Path, **variables: str) -> KernelSettings:
 def test_native_kernels_are_the_default(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     assert settings.kernels is Kernels.NATIVE
-    assert settings.cache_folder == tmp_path / kernels.sources_digest()
+    assert settings.cache_folder == tmp_path / kernels.kernels_digest()
+    assert settings_of(settings.cache_folder).cache_folder == settings.cache_folder  # a child of who set it
     assert KernelSettings.of({"XDG_CACHE_HOME": "/c"}).cache_folder.parent == Path("/c/haulout/kernels")
 
 
