@@ -69,6 +69,15 @@ def _nothing_leaves_this_machine() -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take longest come first, so that at the end no worker is left alone with one of them."""
+    patience: dict[Path, float] = {}
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        patience[item.path] = max(patience.get(item.path, 0), marker.args[0] if marker and marker.args else 0)
+    items.sort(key=lambda item: -patience[item.path])
+
+
 class PostgresServer:
     """A throwaway server from the distribution's package, reached through a socket file; every database is new."""
 
