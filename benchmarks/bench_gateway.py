@@ -125,6 +125,7 @@ def measure(repeat: int) -> dict[str, Any]:
     """Everything, as plain numbers."""
     report: dict[str, Any] = {"sizes": {}}
     with live_network() as network, tempfile.TemporaryDirectory(dir=network.folder) as peer_folder:
+        network.wait_for_kernels()
         time_blobs(network, 1 << 10, 2)  # connections are made, code is loaded
         for size_bytes in SIZES:
             count = repeat if size_bytes < 8 << 20 else min(repeat, 2)

@@ -8,12 +8,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PORT_BASE = 19_000
+KERNEL_PATIENCE_S, KERNEL_PAUSE_S = 120, 0.5
+IN_USE = 'haulout_codec_kernels{kernels="native"} 1'
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,19 @@ class LiveNetwork:
         report = subprocess.run(_command("status", self.folder, "--json"), check=True, capture_output=True, text=True)
         processes: list[dict[str, Any]] = json.loads(report.stdout)["processes"]
         return processes
+
+    def wait_for_kernels(self) -> None:
+        """Until everything that encodes does so with the kernels it was told to use: they are loaded one by one."""
+        deadline = time.monotonic() + KERNEL_PATIENCE_S
+        for process in self.processes():
+            url = process["urls"]["metrics"]
+            while process["role"] in ("node", "gateway"):
+                with urllib.request.urlopen(url) as answer:
+                    if any(line.startswith(IN_USE) for line in answer.read().decode().splitlines()):
+                        break
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"{process['name']} computes with numpy after {KERNEL_PATIENCE_S} s")
+                time.sleep(KERNEL_PAUSE_S)
 
     def start(self) -> None:
         """Start it again; returns when a store would succeed."""
