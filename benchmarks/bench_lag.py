@@ -111,6 +111,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with live_network() as network:
+        network.wait_for_kernels()
         report = asyncio.run(measure(network, arguments.rate, arguments.seconds))
     if arguments.json:
         print(json.dumps(report))

@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with live_network() as network:
+        network.wait_for_kernels()
         report = asyncio.run(measure(network, arguments.transactions, arguments.wallets))
     if arguments.json:
         print(json.dumps(report))
