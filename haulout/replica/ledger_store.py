@@ -12,13 +12,15 @@ tree, history) keep their own prefixes below `FIRST_OWN`; above it:
     e6 node id     the last checkpoint signature of that node (the sequencer keeps it)
     e8 name        singletons: format, head, oldest kept block, divergence
 
-Nothing of this is held in memory but the header of the head. Readers that follow pull from here: a slow one costs
-nothing, loses nothing, and resumes from any height that is still kept.
+Nothing of this is held in memory but the header of the head and a few last blocks, which those who follow closely are
+given without a read. A slow follower reads from the store: it costs nothing, loses nothing, and resumes from any height
+that is still kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -41,6 +43,7 @@ from haulout.world.errors import StoreCorrupt
 FORMAT_VERSION = 1
 FIRST_OWN = b"\xe0"
 EVENT_PAGE = 256
+RECENT_BLOCKS, RECENT_TRANSACTIONS = 16, 1_000  # held in memory, the last block in any case
 
 _BLOCK = b"\xe0"
 _TRANSACTIONS = b"\xe1"
@@ -100,6 +103,7 @@ class LedgerStore:
         self._head = head
         self._oldest_height = oldest_height
         self._advanced = asyncio.Event()
+        self._recent: deque[AppliedBlock] = deque()  # up to the head, without gaps
         self._committing: asyncio.Task[None] | None = None
         self._end: HauloutError | None = None
 
@@ -156,10 +160,14 @@ class LedgerStore:
 
     def block(self, height: int) -> Block:
         """A kept block with its transactions. Raises as `header`."""
-        return Block(self._row(height).header, self._transactions(height))
+        recent = self._find_recent(height)
+        return Block(self._row(height).header, self._transactions(height)) if recent is None else recent.block
 
     def applied(self, height: int) -> AppliedBlock:
         """A kept block with what it caused. Raises as `header`."""
+        recent = self._find_recent(height)
+        if recent is not None:
+            return recent
         row = self._row(height)
         results = tuple(self._kept_result(Digest(digest)) for digest in row.digests)
         events = tuple(self.events(row.first_sequence, limit=row.n_events)) if row.n_events else ()
@@ -291,6 +299,7 @@ class LedgerStore:
     async def _commit(self, out: BlockOut, *, durable: bool) -> None:
         await self._store.commit(_rows_of(out, self._next_sequence(out)), durable=durable)
         self._head = out.header
+        self._remember(AppliedBlock(out.header, out.transactions, out.results, out.events))
         advanced, self._advanced = self._advanced, asyncio.Event()
         advanced.set()
 
@@ -316,6 +325,8 @@ class LedgerStore:
         writes[_OLDEST] = bcs.u64_be(end)
         await self._store.commit(writes)
         self._oldest_height = end
+        while self._recent and self._recent[0].header.height < end:
+            self._recent.popleft()
         return end - start
 
     def divergence(self) -> LedgerDiverged | None:
@@ -340,6 +351,18 @@ class LedgerStore:
         if self._committing is not None and not self._committing.done():
             await asyncio.wait((self._committing,))
         await self._store.close()
+
+    # --- recent blocks --------------------------------------------------------------------------------------
+
+    def _find_recent(self, height: int) -> AppliedBlock | None:
+        position = height - self._head.height - 1  # from the end
+        return self._recent[position] if -len(self._recent) <= position < 0 else None
+
+    def _remember(self, block: AppliedBlock) -> None:
+        self._recent.append(block)
+        n_transactions = sum(len(recent.transactions) for recent in self._recent)
+        while len(self._recent) > RECENT_BLOCKS or (len(self._recent) > 1 and n_transactions > RECENT_TRANSACTIONS):
+            n_transactions -= len(self._recent.popleft().transactions)
 
     # --- rows -----------------------------------------------------------------------------------------------
 
