@@ -137,6 +137,18 @@ class WrongEpoch(Rejected):
 
 
 @dataclass(eq=False)
+class TooFewNodes(Rejected):
+    """So few nodes could not hold all shards: none may hold more than can be lost."""
+
+    code = "BELOW_MIN_NODES"
+    template = "{n_nodes} nodes × at most {cap} shards < {n_shards}. Smallest safe size is {smallest}"
+    n_nodes: int
+    cap: int
+    n_shards: int
+    smallest: int
+
+
+@dataclass(eq=False)
 class DiskFull(Unavailable):
     """No space is left on the volume; nothing was confirmed and nothing was lost."""
 

@@ -68,6 +68,11 @@ def max_faulty(n_shards: int) -> int:
     return (n_shards - 1) // 3
 
 
+def smallest_committee(n_shards: int) -> int:
+    """How few nodes can hold all shards when none may hold more than f."""
+    return -(-n_shards // max(1, max_faulty(n_shards)))
+
+
 def min_correct(n_shards: int) -> int:
     """n - f: the weight that certifies a write, and the source symbols of the secondary encoding."""
     return n_shards - max_faulty(n_shards)

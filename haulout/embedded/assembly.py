@@ -21,6 +21,7 @@ from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged, r
 from haulout.embedded.founding import check_epoch_duration, check_shape, found_network, write_client_file
 from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
 from haulout.embedded.membership import Membership
+from haulout.embedded.scaling import Scaling
 from haulout.embedded.supervisor import Supervisor
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.primitives import parse_object_id
@@ -84,7 +85,8 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
         running = Running(supervisor, layout, shape, wanted, EpochWatch())
         desk = LedgerDesk(options.folder, layout, chain_id=shape.chain_id, clock=clock, rng=SystemRng())
         membership = Membership(options.folder, supervisor, desk)
-        control = SupervisorControl(supervisor, str(options.folder.root), membership)
+        scaling = Scaling(membership, n_shards=shape.n_shards, clock=clock)
+        control = SupervisorControl(supervisor, str(options.folder.root), membership, scaling)
         try:
             with stop_on_signals() as stop:
                 async with serve_control(control, layout.address_of("supervisor")):
@@ -105,6 +107,7 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
                             with contextlib.suppress(asyncio.CancelledError):
                                 await _finish(task)
         finally:
+            await scaling.close()
             await desk.close()
             await transport.close()
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from haulout.embedded.folder import NetworkFolder, read_json
 from haulout.embedded.layout import Layout, role_of
 from haulout.embedded.membership import Membership
+from haulout.embedded.scaling import Scaling
 from haulout.embedded.supervisor import ProcessReport, Supervisor
 from haulout.errors import HauloutError, NotFound
-from haulout.ports import NodeHealth
+from haulout.ports import ClusterReport, NodeHealth, ProcessInfo
 from haulout.primitives import ObjectId
-from haulout.wire.control import ClusterReport, GrpcControl, ProcessInfo
+from haulout.wire.control import GrpcControl
 from haulout.wire.transport import GrpcNodeTransport
 
 
@@ -30,10 +31,11 @@ class NotRunning(NotFound):
 class SupervisorControl:
     """Implements `ClusterControl` over a supervisor."""
 
-    def __init__(self, supervisor: Supervisor, place: str, membership: Membership) -> None:
+    def __init__(self, supervisor: Supervisor, place: str, membership: Membership, scaling: Scaling) -> None:
         self._supervisor = supervisor
         self._place = place
         self._membership = membership
+        self._scaling = scaling
 
     async def list_processes(self) -> ClusterReport:
         """Every process and how it is."""
@@ -41,7 +43,7 @@ class SupervisorControl:
             ProcessInfo(r.name, r.role, r.pid, r.state, r.reasons, r.n_restarts, r.urls)
             for r in self._supervisor.reports()
         )
-        return ClusterReport(self._place, self._supervisor.is_ready, processes)
+        return ClusterReport(self._place, self._supervisor.is_ready, processes, self._scaling.conditions())
 
     async def stop_node(self, name: str) -> None:
         """Stop a process and leave it stopped."""
@@ -62,6 +64,10 @@ class SupervisorControl:
     async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
         """Stop a node for good."""
         return await self._membership.remove_node(name, is_dead=is_dead)
+
+    async def scale_nodes(self, n_nodes: int) -> None:
+        """Have this many storage nodes from now on."""
+        self._scaling.ask(n_nodes)
 
     async def shutdown(self) -> None:
         """Begin to end everything."""

@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from haulout.client.view import NodeStanding
 from haulout.crypto import ed25519
 from haulout.crypto.bls import Bls12381
 from haulout.crypto.messages import proof_of_possession
@@ -80,6 +81,19 @@ class Membership:
                 await self._desk.wallet().execute([Stake(node_id, stake_frost)])
             return name, node_id
 
+    def node_names(self) -> list[str]:
+        """Nodes by number, those on their way out included."""
+        return self._supervisor.layout.node_names
+
+    async def standing(self, name: str) -> NodeStanding | None:
+        """What depends on a node; None when the ledger does not know it.
+
+        Raises:
+            FolderDamaged: its keys cannot be read.
+        """
+        node_id, _ = self._identity(name)
+        return await self._desk.view.standing(node_id)
+
     async def request_leave(self, name: str) -> ObjectId:
         """Have a node leave with the next epoch; asking twice is fine.
 
@@ -88,12 +102,7 @@ class Membership:
             Rejected: the ledger refuses: `COMMITTEE_TOO_SMALL`, or the vote has ended.
         """
         self._require(name)
-        document = read_json(self._keys_file(name)) or {}
-        try:
-            node_id = parse_object_id(document["nodeId"])
-            governance = bytes.fromhex(document["governanceSecret"])
-        except (KeyError, ValueError) as e:
-            raise FolderDamaged(path=str(self._keys_file(name)), problem=f"{type(e).__name__}: {e}") from e
+        node_id, governance = self._identity(name)
         epoch = (await self._desk.view.system()).epoch
         try:
             await self._desk.wallet(governance).execute([RequestLeave(node_id, epoch)])
@@ -218,6 +227,14 @@ class Membership:
         if name not in self._supervisor.layout.node_names:
             names = ", ".join(self._supervisor.layout.node_names)
             raise InvalidField(field="name", problem=f"{name!r} is not one of {names}")
+
+    def _identity(self, name: str) -> tuple[ObjectId, bytes]:
+        """Id of a node, and the secret of the account that governs it."""
+        document = read_json(self._keys_file(name)) or {}
+        try:
+            return parse_object_id(document["nodeId"]), bytes.fromhex(document["governanceSecret"])
+        except (KeyError, ValueError) as e:
+            raise FolderDamaged(path=str(self._keys_file(name)), problem=f"{type(e).__name__}: {e}") from e
 
     def _keys_file(self, name: str) -> Path:
         return self._folder.data_of(name) / "keys.json"

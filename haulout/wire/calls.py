@@ -107,6 +107,7 @@ class Peer:
 
     address: str
     timeouts: Timeouts
+    metadata: tuple[tuple[str, str], ...] = ()  # sent with every call that has one answer
 
     async def unary(
         self, operation: str, call: grpc.aio.UnaryUnaryMultiCallable[Any, T], request: Any, *, wait_ms: int = 0
@@ -114,7 +115,7 @@ class Peer:
         """One request, one answer; `wait_ms` is how long the server was asked to wait, on top of the deadline."""
         timeout_ms = self.timeouts.unary_ms + wait_ms
         with self.errors(operation, timeout_ms):
-            answer: T = await call(request, timeout=timeout_ms / 1000)
+            answer: T = await call(request, timeout=timeout_ms / 1000, metadata=self.metadata or None)
             return answer
 
     async def messages(

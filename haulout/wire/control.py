@@ -1,7 +1,7 @@
-"""Control of the processes of a network: the port, its client and its server.
+"""Control of the processes of a network over gRPC: the client and the server of the `ClusterControl` port.
 
-`ClusterControl` has two implementations: the supervisor of `haulout up`, and the operator in a cluster. Both are
-served with `serve_control`; `GrpcControl` is the client that commands and GraphQL use.
+`GrpcControl` is the client that commands and GraphQL use. Where a server is reached by more than its own machine, a
+token says which network a caller may control; the supervisor of `haulout up` listens on loopback and asks for none.
 """
 
 # ruff: noqa: N802 - the methods of a servicer are named by the .proto file
@@ -9,15 +9,14 @@ served with `serve_control`; `GrpcControl` is the client that commands and Graph
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import grpc
 from prometheus_client import CollectorRegistry
 
 from haulout.errors import InvalidField, Unreachable
-from haulout.ports import Clock, Rng
+from haulout.ports import Clock, ClusterControl, ClusterReport, Condition, ProcessInfo, Rng
 from haulout.primitives import ObjectId
 from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
 from haulout.wire.convert import read_object_id
@@ -40,92 +39,21 @@ STOP_TIMEOUT_MS = 30_000
 # A new node executes the whole ledger before anything is staked on it.
 ADD_TIMEOUT_MS = 300_000
 
+TOKEN_KEY = "authorization"
+TOKEN_PREFIX = "Bearer "
 
-@dataclass(frozen=True, slots=True)
-class ProcessInfo:
-    """One process of a network; see `control.proto`."""
-
-    name: str
-    role: str
-    pid: int | None
-    state: str
-    reasons: tuple[str, ...]
-    n_restarts: int
-    urls: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One fact about a network that holds or does not, with a stable word for why."""
-
-    type: str
-    holds: bool
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterReport:
-    """Every process, in the order of their start, and the conditions of the whole."""
-
-    place: str
-    is_ready: bool
-    processes: tuple[ProcessInfo, ...]
-    conditions: tuple[Condition, ...] = ()
-
-
-class ClusterControl(Protocol):
-    """Whoever runs the processes of one network."""
-
-    async def list_processes(self) -> ClusterReport:
-        """Every process and how it is."""
-
-    async def stop_node(self, name: str) -> None:
-        """Stop a process and leave it stopped; returns when it has ended.
-
-        Raises:
-            InvalidInput: no such process.
-        """
-
-    async def start_node(self, name: str) -> None:
-        """Start a stopped process.
-
-        Raises:
-            InvalidInput: no such process.
-        """
-
-    async def add_node(self, stake_frost: int) -> tuple[str, ObjectId]:
-        """Start one storage node more, register it and stake on it; its name and id.
-
-        Raises:
-            Rejected: the ledger refuses, under its code.
-        """
-
-    async def drain_node(self, name: str) -> ObjectId:
-        """Have a node leave the committee with the next epoch; its id.
-
-        Raises:
-            InvalidInput: no such node.
-            Rejected: the ledger refuses, as with too few nodes left.
-        """
-
-    async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
-        """Stop a node for good; its id.
-
-        Raises:
-            InvalidInput: no such node.
-            Rejected: others still need what it has.
-        """
-
-    async def shutdown(self) -> None:
-        """Begin to end everything; returns at once."""
+# The network that a token opens; raises `Forbidden` for a token that opens none.
+Admit = Callable[[str], Awaitable[ClusterControl]]
 
 
 class GrpcControl:
     """Implements `ClusterControl` over gRPC; close it after use."""
 
-    def __init__(self, address: str, *, timeouts: Timeouts | None = None, allow_plaintext: bool = False) -> None:
-        self._peer = Peer(address, timeouts or Timeouts())
+    def __init__(
+        self, address: str, *, token: str = "", timeouts: Timeouts | None = None, allow_plaintext: bool = False
+    ) -> None:
+        metadata = ((TOKEN_KEY, TOKEN_PREFIX + token),) if token else ()
+        self._peer = Peer(address, timeouts or Timeouts(), metadata)
         self._allow_plaintext = allow_plaintext
         self._channel: grpc.aio.Channel | None = None
         self._made_stub: ClusterControlAsyncStub | None = None
@@ -166,6 +94,11 @@ class GrpcControl:
         with self._peer.reading("RemoveNode"):
             return read_object_id(answer.node_id, "node_id")
 
+    async def scale_nodes(self, n_nodes: int) -> None:
+        """Have this many storage nodes from now on."""
+        request = pb.ScaleNodesRequest(n_nodes=n_nodes)
+        await self._peer.unary("ScaleNodes", self._stub().ScaleNodes, request, wait_ms=STOP_TIMEOUT_MS)
+
     async def shutdown(self) -> None:
         """Begin to end everything."""
         await self._peer.unary("Shutdown", self._stub().Shutdown, pb.ShutdownRequest())
@@ -188,39 +121,48 @@ class GrpcControl:
 class ControlServicer(ClusterControlServicer):
     """Decodes, calls a `ClusterControl`, encodes."""
 
-    def __init__(self, control: ClusterControl) -> None:
-        self._control = control
+    def __init__(self, admit: Admit) -> None:
+        self._admit = admit
+
+    async def _of(self, context: Context) -> ClusterControl:
+        told = dict(context.invocation_metadata() or ()).get(TOKEN_KEY, "")
+        return await self._admit(str(told).removeprefix(TOKEN_PREFIX))
 
     async def ListProcesses(self, request: pb.ListProcessesRequest, context: Context) -> pb.ListProcessesResponse:
-        return _write_report(await self._control.list_processes())
+        return _write_report(await (await self._of(context)).list_processes())
 
     async def StopNode(self, request: pb.StopNodeRequest, context: Context) -> pb.StopNodeResponse:
-        await self._control.stop_node(_read_name(request.name))
+        control = await self._of(context)
+        await control.stop_node(_read_name(request.name))
         return pb.StopNodeResponse()
 
     async def StartNode(self, request: pb.StartNodeRequest, context: Context) -> pb.StartNodeResponse:
-        await self._control.start_node(_read_name(request.name))
+        await (await self._of(context)).start_node(_read_name(request.name))
         return pb.StartNodeResponse()
 
     async def AddNode(self, request: pb.AddNodeRequest, context: Context) -> pb.AddNodeResponse:
-        name, node_id = await self._control.add_node(request.stake_frost)
+        name, node_id = await (await self._of(context)).add_node(request.stake_frost)
         return pb.AddNodeResponse(name=name, node_id=node_id)
 
     async def DrainNode(self, request: pb.DrainNodeRequest, context: Context) -> pb.DrainNodeResponse:
-        return pb.DrainNodeResponse(node_id=await self._control.drain_node(_read_name(request.name)))
+        return pb.DrainNodeResponse(node_id=await (await self._of(context)).drain_node(_read_name(request.name)))
 
     async def RemoveNode(self, request: pb.RemoveNodeRequest, context: Context) -> pb.RemoveNodeResponse:
-        node_id = await self._control.remove_node(_read_name(request.name), is_dead=request.is_dead)
+        node_id = await (await self._of(context)).remove_node(_read_name(request.name), is_dead=request.is_dead)
         return pb.RemoveNodeResponse(node_id=node_id)
 
+    async def ScaleNodes(self, request: pb.ScaleNodesRequest, context: Context) -> pb.ScaleNodesResponse:
+        await (await self._of(context)).scale_nodes(request.n_nodes)
+        return pb.ScaleNodesResponse()
+
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
-        await self._control.shutdown()
+        await (await self._of(context)).shutdown()
         return pb.ShutdownResponse()
 
 
 @contextlib.asynccontextmanager
 async def serve_control(
-    control: ClusterControl,
+    control: ClusterControl | Admit,
     address: str,
     *,
     clock: Clock | None = None,
@@ -228,7 +170,7 @@ async def serve_control(
     registry: CollectorRegistry | None = None,
     allow_plaintext: bool = False,
 ) -> AsyncIterator[str]:
-    """Serve a `ClusterControl` until the block ends; yields the bound address.
+    """Serve a `ClusterControl`, or the one that a caller's token opens, until the block ends; yields the bound address.
 
     Raises:
         PlaintextRefused, InvalidField, Unreachable: the address cannot be used.
@@ -240,9 +182,18 @@ async def serve_control(
         registry=registry or CollectorRegistry(),
     )
     server = build_server(guard)
-    add_ClusterControlServicer_to_server(ControlServicer(control), server)
+    add_ClusterControlServicer_to_server(
+        ControlServicer(control if callable(control) else _open_to_all(control)), server
+    )
     async with serving(server, address, allow_plaintext=allow_plaintext) as bound:
         yield bound
+
+
+def _open_to_all(control: ClusterControl) -> Admit:
+    async def admit(_token: str) -> ClusterControl:
+        return control
+
+    return admit
 
 
 def _read_name(name: str) -> str:

@@ -19,7 +19,7 @@ from haulout.ledger.genesis import (
     build_genesis,
 )
 from haulout.ledger.genesis_document import GENESIS_VERSION, GenesisAccount, GenesisNode
-from haulout.primitives import Address, max_faulty, parse_frost
+from haulout.primitives import Address, parse_frost
 from haulout_operator.identity import NodeKeys
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.names import node_address
@@ -42,11 +42,6 @@ class FirstAccounts:
     treasury: Address
     gateway: Address
     graphql: Address
-
-
-def smallest_committee(n_shards: int) -> int:
-    """How few nodes can hold all shards when none may hold more than f."""
-    return -(-n_shards // max(1, max_faulty(n_shards)))
 
 
 def build_network_genesis(

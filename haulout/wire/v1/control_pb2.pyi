@@ -378,6 +378,41 @@ class RemoveNodeResponse(_message.Message):
 Global___RemoveNodeResponse: _TypeAlias = RemoveNodeResponse  # noqa: Y015
 
 @_typing.final
+class ScaleNodesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_NODES_FIELD_NUMBER: _builtins.int
+    n_nodes: _builtins.int
+    """Nodes to have, those on their way out not counted."""
+    def __init__(
+        self,
+        *,
+        n_nodes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["n_nodes", b"n_nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleNodesRequest: _TypeAlias = ScaleNodesRequest  # noqa: Y015
+
+@_typing.final
+class ScaleNodesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleNodesResponse: _TypeAlias = ScaleNodesResponse  # noqa: Y015
+
+@_typing.final
 class ShutdownRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -65,6 +65,11 @@ class ClusterControlStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeResponse.FromString,
                 _registered_method=True)
+        self.ScaleNodes = channel.unary_unary(
+                '/haulout.wire.v1.ClusterControl/ScaleNodes',
+                request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesResponse.FromString,
+                _registered_method=True)
         self.Shutdown = channel.unary_unary(
                 '/haulout.wire.v1.ClusterControl/Shutdown',
                 request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
@@ -118,6 +123,13 @@ class ClusterControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScaleNodes(self, request, context):
+        """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Shutdown(self, request, context):
         """End all processes in order, then the server itself.
         """
@@ -157,6 +169,11 @@ def add_ClusterControlServicer_to_server(servicer, server):
                     servicer.RemoveNode,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeResponse.SerializeToString,
+            ),
+            'ScaleNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleNodes,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesResponse.SerializeToString,
             ),
             'Shutdown': grpc.unary_unary_rpc_method_handler(
                     servicer.Shutdown,
@@ -327,6 +344,33 @@ class ClusterControl:
             '/haulout.wire.v1.ClusterControl/RemoveNode',
             haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_control__pb2.RemoveNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.ClusterControl/ScaleNodes',
+            haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,8 @@ class ClusterControlStub:
     """Have a node leave the committee with the next epoch; its process goes on."""
     RemoveNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveNodeRequest, _control_pb2.RemoveNodeResponse]
     """Stop a node for good. Refused while others still need what it has, unless it is dead."""
+    ScaleNodes: _grpc.UnaryUnaryMultiCallable[_control_pb2.ScaleNodesRequest, _control_pb2.ScaleNodesResponse]
+    """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]
     """End all processes in order, then the server itself."""
 
@@ -69,6 +71,8 @@ class ClusterControlAsyncStub(ClusterControlStub):
     """Have a node leave the committee with the next epoch; its process goes on."""
     RemoveNode: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveNodeRequest, _control_pb2.RemoveNodeResponse]  # type: ignore[assignment]
     """Stop a node for good. Refused while others still need what it has, unless it is dead."""
+    ScaleNodes: _aio.UnaryUnaryMultiCallable[_control_pb2.ScaleNodesRequest, _control_pb2.ScaleNodesResponse]  # type: ignore[assignment]
+    """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]  # type: ignore[assignment]
     """End all processes in order, then the server itself."""
 
@@ -122,6 +126,14 @@ class ClusterControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RemoveNodeResponse, _abc.Awaitable[_control_pb2.RemoveNodeResponse]]:
         """Stop a node for good. Refused while others still need what it has, unless it is dead."""
+
+    @_abc_1.abstractmethod
+    def ScaleNodes(
+        self,
+        request: _control_pb2.ScaleNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ScaleNodesResponse, _abc.Awaitable[_control_pb2.ScaleNodesResponse]]:
+        """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is."""
 
     @_abc_1.abstractmethod
     def Shutdown(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haulout.primitives import smallest_committee
 from haulout_operator.actions import (
     Action,
     AddFinalizer,
@@ -13,7 +14,7 @@ from haulout_operator.actions import (
     DropFinalizer,
     GenesisNode,
 )
-from haulout_operator.genesis import capacity_of, smallest_committee, stake_of
+from haulout_operator.genesis import capacity_of, stake_of
 from haulout_operator.manifests.common import Manifest, Owner
 from haulout_operator.manifests.ledger import build_ledger
 from haulout_operator.manifests.policies import build_disruption_budget, build_network_policies

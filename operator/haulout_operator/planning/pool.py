@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from haulout.primitives import max_faulty
+from haulout.primitives import max_faulty, smallest_committee
 from haulout_operator.actions import Action, Apply, Create, Delete
-from haulout_operator.genesis import smallest_committee
 from haulout_operator.manifests.common import Manifest, Owner, digest_of
 from haulout_operator.models.base import API_VERSION, Reference
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec

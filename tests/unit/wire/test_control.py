@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from haulout.embedded.membership import NodeNeeded
-from haulout.errors import InvalidField, Unreachable
+from haulout.errors import Forbidden, InvalidField, TooFewNodes, Unreachable
+from haulout.ports import ClusterControl, ClusterReport, Condition, ProcessInfo
 from haulout.primitives import ObjectId
-from haulout.wire.control import ClusterReport, Condition, GrpcControl, ProcessInfo, serve_control
+from haulout.wire.control import GrpcControl, serve_control
 
 NODE = ObjectId(b"\x07" * 32)
 REPORT = ClusterReport(
@@ -54,6 +55,11 @@ class Recorder:
         self.told.append(f"remove {name}")
         return NODE
 
+    async def scale_nodes(self, n_nodes: int) -> None:
+        if n_nodes < 4:
+            raise TooFewNodes(n_nodes=n_nodes, cap=33, n_shards=100, smallest=4)
+        self.told.append(f"scale {n_nodes}")
+
     async def shutdown(self) -> None:
         self.told.append("shutdown")
 
@@ -91,6 +97,35 @@ async def test_nodes_join_and_leave(control: GrpcControl, cluster: Recorder) -> 
         await control.remove_node("node-1", is_dead=False)
     assert refused.value.n_giving == 2
     assert "haulout node drain node-1" in str(refused.value)
+
+
+async def test_the_number_of_nodes_is_set_or_refused(control: GrpcControl, cluster: Recorder) -> None:
+    await control.scale_nodes(7)
+    with pytest.raises(TooFewNodes) as refused:
+        await control.scale_nodes(3)
+    assert refused.value.smallest == 4
+    assert cluster.told == ["scale 7"]
+
+
+async def test_a_token_opens_its_own_network_and_no_other() -> None:
+    networks = {"red": Recorder(), "blue": Recorder()}
+
+    async def admit(token: str) -> ClusterControl:
+        if token not in networks:
+            raise Forbidden
+        return networks[token]
+
+    async with serve_control(admit, "127.0.0.1:0") as address:
+        for token in ("red", "", "Bearer red", "green"):
+            client = GrpcControl(address, token=token)
+            if token == "red":
+                await client.scale_nodes(5)
+            else:
+                with pytest.raises(Forbidden):
+                    await client.scale_nodes(9)
+            await client.close()
+    assert networks["red"].told == ["scale 5"]
+    assert networks["blue"].told == []
 
 
 async def test_an_unknown_or_missing_name_is_refused_by_field(control: GrpcControl, cluster: Recorder) -> None:
