@@ -49,11 +49,12 @@ check: venv ## style, types, import rules, architecture: under a minute
 fmt: venv ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-gen: venv ## Python from the .proto files, custom resource definitions from the models
+gen: venv ## from .proto files, the operator's models and monitoring/: what is made from them
 	@$(BIN)/python -m grpc_tools.protoc --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		-I protos --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
 	@$(BIN)/python -m haulout_operator.crds helm/haulout/templates/crds
 	@$(BIN)/python -m haulout_operator.chart_readme helm/haulout
+	@$(BIN)/python -m monitoring
 
 sim: venv ## the network in a virtual world (SEEDS=1000, or one again: SEED=7)
 	@$(BIN)/python -m haulout.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)

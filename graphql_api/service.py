@@ -18,6 +18,7 @@ from graphql_api.holdings import HoldingsBoard
 from graphql_api.inspection import Inspector
 from graphql_api.ledger_watch import LedgerWatch
 from graphql_api.limits import DEFAULT_BOUNDS
+from graphql_api.network_metrics import NetworkCollector
 from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
@@ -28,6 +29,7 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger import queries
 from haulout.ledger.genesis import Genesis
 from haulout.ports import Clock, Ledger, NodeTransport, Rng, Store, Workers
+from haulout.replica.metrics import ReplicaCollector
 from haulout.replica.replica import Replica
 
 
@@ -110,6 +112,8 @@ async def run_service(
             workers=readers,
         )
         holdings = HoldingsBoard(network, params.n_shards, registry)
+        ReplicaCollector(replica, registry)
+        NetworkCollector(lambda: replica.view, holdings, registry)
         services = Services(
             params=params,
             cursor_key=database.cursor_key,

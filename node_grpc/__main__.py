@@ -29,8 +29,9 @@ from haulout.observability.health_server import serve_health
 from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
-from haulout.observability.metrics import build_registry
+from haulout.observability.metrics import build_registry, show_disk
 from haulout.primitives import ObjectId, parse_object_id
+from haulout.replica.metrics import ReplicaCollector
 from haulout.replica.replica import Replica
 from haulout.replica.serving import ReplicaLedger
 from haulout.wire.ledger import GrpcLedger
@@ -181,6 +182,7 @@ async def serve(options: argparse.Namespace) -> None:
     kernels = KernelSettings.of(os.environ)
     registry = build_registry("node")
     show_kernels(registry)
+    show_disk(registry, folder)
     readiness = Readiness()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
@@ -204,6 +206,7 @@ async def serve(options: argparse.Namespace) -> None:
             workers=workers,
         )
         stack.push_async_callback(replica.close)
+        ReplicaCollector(replica, registry)
         node = await build_storage_node(
             identity=identity,
             replica=replica,

@@ -17,7 +17,7 @@ from haulout.errors import InvalidField
 from haulout.observability.health_server import serve_health
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import get_logger
-from haulout.observability.metrics import build_registry
+from haulout.observability.metrics import build_registry, show_disk
 from haulout.ports import Clock, LedgerStatus, Store
 from haulout.sequencer.errors import LedgerStopping
 from haulout.sequencer.sequencer import Sequencer
@@ -72,6 +72,9 @@ class LedgerCollector(Collector):
         yield GaugeMetricFamily(
             "haulout_ledger_pending_transactions", "Admitted and in no block yet.", status.pending_transactions
         )
+        if status.finality is not None:
+            text = "Height of the last block that n - f shards have signed."
+            yield GaugeMetricFamily("haulout_ledger_attested_height", text, status.finality.attested)
         for name, value in status.metrics.items():
             family = CounterMetricFamily if name in COUNTERS else GaugeMetricFamily
             yield family(f"haulout_ledger_{name}", f"{name.replace('_', ' ')} of the sequencer.", value)
@@ -90,6 +93,7 @@ async def run_ledger(settings: LedgerSettings) -> None:
     registry = build_registry("ledger")
     collector = LedgerCollector()
     registry.register(collector)
+    show_disk(registry, settings.folder)
     reasons = ["STARTING: the ledger is being opened"]
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())

@@ -29,6 +29,12 @@ class GatewayMetrics:
         self.cache = Counter(
             "haulout_cache_requests_total", "Reads by whether the blob was cached.", ["result"], registry=registry
         )
+        self.balance_frost = Gauge(
+            "haulout_publisher_balance_frost", "What the account that pays for stores still has.", registry=registry
+        )
+        for route, method in (("blob", "GET"), ("object", "GET"), ("store", "PUT")):
+            for code in ("200", "500", "503"):  # so that a share of errors is 0 before the first, and not nothing
+                self.requests.labels(route, method, code)
         for route in ROUTES:
             self.duration.labels(route)
         for result in ("hit", "miss"):

@@ -18,12 +18,14 @@ from haulout.gateway.app import build_app
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
+from haulout.ledger import queries
 from haulout.observability.health_server import serve_health
 from haulout.observability.http_server import serve_http
 from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
-from haulout.observability.metrics import build_registry
+from haulout.observability.metrics import build_registry, show_disk
+from haulout.replica.metrics import ReplicaCollector
 from haulout.replica.replica import Replica
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
@@ -61,6 +63,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
     genesis = read_genesis(settings.genesis)
     registry = build_registry("gateway")
     show_kernels(registry)
+    show_disk(registry, settings.data_dir)
     clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
@@ -79,6 +82,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
             workers=workers,
         )
         stack.push_async_callback(replica.close)
+        ReplicaCollector(replica, registry)
         following = asyncio.create_task(replica.run(), name="replica")
         stack.push_async_callback(_end, following)
         network = Network(
@@ -93,6 +97,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
         )
         wallet = Wallet(read_secret(settings.wallet), chain_id=genesis.chain_id, ledger=ledger, clock=clock, rng=rng)
         metrics = GatewayMetrics(registry)
+        metrics.balance_frost.set_function(lambda: queries.balance(replica.view, wallet.address))
         readiness = Readiness(replica)
         warming_up = asyncio.create_task(
             warm_up_kernels(settings.kernels, workers, clock, readiness.reasons), name="kernels"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.primitives import Axis
 
 _AXES = tuple(axis.name.lower() for axis in Axis)
@@ -47,6 +48,13 @@ class NodeMetrics:
         self.dropped_shards = counter("dropped_shards_total", "Shards deleted after they were handed over.")
         self.scrubbed_bytes = counter("scrubbed_bytes_total", "Bytes read again to find damage.")
         self.scrub_rounds = counter("scrub_rounds_total", "Times everything was read again.")
+        self.last_scrub = gauge("last_scrub_timestamp_seconds", "When a round ended, or at first when scrubbing began.")
+        self.sync_seconds = Histogram(
+            "haulout_node_sync_duration_seconds",
+            "Time to make what came for a blob durable.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
         self.gaining_shards = gauge("gaining_shards", "Shards on their way here.")
         self.giving_shards = gauge("giving_shards", "Shards kept for others until they have everything.")
         self.checkpoints_signed = counter("checkpoints_signed_total", "Checkpoints of the ledger signed.")

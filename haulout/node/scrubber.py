@@ -31,6 +31,7 @@ class Scrubber:
 
     async def run(self) -> None:
         """Scrub round after round until cancelled; a rate of 0 means never."""
+        self._metrics.last_scrub.set(self._clock.now_ms() / 1000)
         while self._bytes_per_s:
             await self._clock.sleep_ms(PAUSE_MS)
             await self.run_once()
@@ -49,6 +50,7 @@ class Scrubber:
                     await self._clock.sleep_ms(1000 * due // self._bytes_per_s)
                     due = 0
         self._metrics.scrub_rounds.inc()
+        self._metrics.last_scrub.set(self._clock.now_ms() / 1000)
         return total
 
     async def _read_blob(self, blob_id: BlobId) -> int:

@@ -225,7 +225,7 @@ class Vault:
 
     async def sync_blob(self, blob_id: BlobId) -> None:
         """Make durable what came for a blob."""
-        await self._write(blob_id, lambda: self.slivers.sync_blob(blob_id))
+        await self._write(blob_id, lambda: self._sync(blob_id))
 
     async def promise(
         self, blob_id: BlobId, action: Callable[[Callable[[Promise], Awaitable[None]]], Awaitable[T]]
@@ -236,9 +236,14 @@ class Vault:
             known = self.slivers.promise(blob_id)
             if known is not None and (known.epoch, known.object_id) == (promise.epoch, promise.object_id):
                 promise = known  # given before; asking again costs no sync
-            await self.slivers.sync_blob(blob_id, promise=promise)
+            await self._sync(blob_id, promise)
 
         return await self._write(blob_id, lambda: action(keep))
+
+    async def _sync(self, blob_id: BlobId, promise: Promise | None = None) -> None:
+        started_us = self._clock.monotonic_us()
+        await self.slivers.sync_blob(blob_id, promise=promise)
+        self.metrics.sync_seconds.observe((self._clock.monotonic_us() - started_us) / 1_000_000)
 
     async def drop_blob(self, blob_id: BlobId, may_drop: Callable[[], bool]) -> bool:
         """Delete everything of a blob if it still may go; says whether it did."""

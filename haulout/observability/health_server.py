@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 
 import httptools
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
 
 from haulout.observability.listening import bind_address, bound_address
@@ -174,6 +174,8 @@ async def serve_health(
         InvalidField: not an address.
         Unreachable: the address cannot be bound.
     """
+    is_ready = Gauge("haulout_ready", "1 while `/readyz` says yes.", registry=registry)
+    is_ready.set_function(lambda: not ready())
     routes = HealthRoutes(registry, live=live, ready=ready)
     connections: set[HealthConnection] = set()
     listener = bind_address(address)

@@ -6,6 +6,9 @@ blob id or an address); create them then, so that a rate over something that has
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -25,3 +28,12 @@ def build_registry(role: str) -> CollectorRegistry:
     info = Gauge("haulout_build_info", text, ["version", "role"], registry=registry)
     info.labels(version=haulout.__version__, role=role).set(1)
     return registry
+
+
+def show_disk(registry: CollectorRegistry, folder: Path) -> None:
+    """Add how full the file system under `folder` is; the folder is made when it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = Gauge("haulout_disk_free_bytes", "Bytes that can still be written to the disk.", registry=registry)
+    free.set_function(lambda: shutil.disk_usage(folder).free)
+    size = Gauge("haulout_disk_size_bytes", "Size of the disk.", registry=registry)
+    size.set_function(lambda: shutil.disk_usage(folder).total)
