@@ -14,10 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphql_api.access import parse_scopes
 from graphql_api.read_model.database import Database
+from graphql_api.records.database import Records
 from graphql_api.service import run_service
 from haulout.crypto.bls import Bls12381
-from haulout.errors import HauloutError
+from haulout.errors import HauloutError, InvalidField
 from haulout.observability.health_server import serve_health
 from haulout.observability.http_server import serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
@@ -53,6 +55,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--metrics", "address to serve /metrics, /healthz and /readyz on", default="127.0.0.1:31516")
     option("--gateway-url", "where blobs can be read by HTTP", default="http://127.0.0.1:31415")
     option("--database", "URL of the read model's database: postgresql://…; SQLite in --dir by default", default="")
+    option("--records", "URL of the database of tokens and operations; SQLite in --dir by default", default="")
+    option("--anonymous", "scopes of callers without a token, separated by commas, or none", default="READ")
     option("--cors-origins", "origins that browsers may ask from, separated by commas", default="*")
     option("--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     option("--log-level", "least important level that is logged", default="info", choices=LEVELS)
@@ -80,6 +84,8 @@ async def serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(transport.close)
         database = Database(options.database or f"sqlite:///{folder.absolute() / 'read_model.sqlite'}")
         stack.callback(database.close)
+        records = Records(records_url(options), readers)
+        stack.callback(records.close)
         service = await stack.enter_async_context(
             run_service(
                 genesis=genesis,
@@ -94,6 +100,10 @@ async def serve(options: argparse.Namespace) -> None:
                 writers=writers,
                 registry=registry,
                 gateway_url=options.gateway_url,
+                records=records,
+                anonymous=()
+                if options.anonymous == "none"
+                else parse_scopes(options.anonymous.split(","), field="anonymous"),
                 origins=[origin.strip() for origin in options.cors_origins.split(",") if origin.strip()],
                 rebuild=options.rebuild,
             )
@@ -103,6 +113,20 @@ async def serve(options: argparse.Namespace) -> None:
         log.info("serving GraphQL", url=f"http://{address}/graphql", height=service.follower.progress.height)
         await _until(stop, service.tasks)
         log.info("stopping")
+
+
+def records_url(options: argparse.Namespace) -> str:
+    """Where the records are kept.
+
+    Raises:
+        InvalidField: in the read model, which a rebuild empties.
+    """
+    url = options.records or f"sqlite:///{Path(options.dir).absolute() / 'records.sqlite'}"
+    if url == options.database:
+        raise InvalidField(
+            field="records", problem="is the read model's database, which --rebuild empties; name another"
+        )
+    return str(url)
 
 
 async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

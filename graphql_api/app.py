@@ -94,7 +94,7 @@ def build_app(
         CORSMiddleware,
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "OPTIONS"],
-        allow_headers=["content-type", "traceparent", "x-min-sequence"],
+        allow_headers=["authorization", "content-type", "traceparent", "x-min-sequence"],
         max_age=3600,
     )
     return Starlette(

@@ -15,6 +15,7 @@ from graphql_api.read_model.paging import CursorCodec, Order, Page, bind, count_
 from graphql_api.scalars import BigInt
 
 T = TypeVar("T")
+Read = Callable[..., Awaitable[Any]]  # calls a function with a connection and the arguments behind it
 
 First = Annotated[
     int | None,
@@ -90,10 +91,13 @@ class Paging:
         self.cursors = CursorCodec(info.context.services.cursor_key, binding)
         self.window = read_window(self.cursors, first=first, after=after, last=last, before=before)
 
-    async def fetch(self, statement: Select[Any], build: Callable[[Mapping[str, Any]], T]) -> Connection[T]:
-        """The connection of a statement's rows."""
-        page = await self.info.context.reading.run(fetch_page, statement, self.order, self.window)
-        return self._connect(page, build, statement)
+    async def fetch(
+        self, statement: Select[Any], build: Callable[[Mapping[str, Any]], T], *, read: Read | None = None
+    ) -> Connection[T]:
+        """The connection of a statement's rows, in the read model or wherever `read` reads."""
+        read = read or self.info.context.reading.run
+        page = await read(fetch_page, statement, self.order, self.window)
+        return self._connect(page, build, statement, read)
 
     async def fetch_of(
         self,
@@ -106,15 +110,16 @@ class Paging:
         """The connection of a parent's rows in one of `queries.LISTS`, read together with those of its siblings."""
         context = self.info.context
         wanted = PageOf(list_name, column, parent, query, await context.epoch(), self.window)
-        return self._connect(await context.loaders.page.load(wanted), build, wanted.statement())
+        return self._connect(await context.loaders.page.load(wanted), build, wanted.statement(), context.reading.run)
 
     def _connect(
-        self, page: Page[Mapping[str, Any]], build: Callable[[Mapping[str, Any]], T], statement: Select[Any]
+        self, page: Page[Mapping[str, Any]], build: Callable[[Mapping[str, Any]], T], statement: Select[Any], read: Read
     ) -> Connection[T]:
         names = [column.name for column in self.order.columns]
 
         async def count() -> int | None:
-            return await self.info.context.reading.run(count_up_to, statement)
+            counted: int | None = await read(count_up_to, statement)
+            return counted
 
         return assemble(page, build, lambda row: self.cursors.encode(tuple(row[name] for name in names)), count)
 

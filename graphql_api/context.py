@@ -1,4 +1,4 @@
-"""What a resolver may ask: the request's snapshot and loaders, and the services of the process."""
+"""What a resolver may ask: the caller, the request's snapshot and loaders, and the services of the process."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 import strawberry
 
-from graphql_api.read_model.reading import Reading
+from graphql_api.loaders import Loaders
+from graphql_api.read_model.reading import Reading, ReadModel
 from haulout.ledger.state import Params, View
 
 if TYPE_CHECKING:
+    from graphql_api.access import Access, Caller
     from graphql_api.health import HealthBoard
     from graphql_api.holdings import HoldingsBoard
     from graphql_api.inspection import Inspector
     from graphql_api.ledger_watch import Finality
     from graphql_api.limits import Bounds
-    from graphql_api.loaders import Loaders
+    from graphql_api.records.database import Records
     from haulout.client.network import Network
+    from haulout.ports import Clock, Rng
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +39,44 @@ class Services:
     view: Callable[[], View]  # the ledger's state as executed here, at its head
     bounds: Bounds
     version: str
+    records: Records
+    access: Access
+    clock: Clock
+    rng: Rng
 
 
-@dataclass(slots=True)
 class Context:
-    """What lives as long as one request."""
+    """What lives as long as one request, or as one event of a subscription."""
 
-    services: Services
-    reading: Reading
-    loaders: Loaders
-    trace_id: str
-    cost: int = 0
+    def __init__(self, services: Services, read_model: ReadModel, caller: Caller, trace_id: str) -> None:
+        self.services = services
+        self.caller = caller
+        self.trace_id = trace_id
+        self.cost = 0
+        self._read_model = read_model
+        self._n_queries = 0
+        self.reading: Reading = read_model.open()
+        self.loaders = Loaders(self.reading)
+
+    @property
+    def n_queries(self) -> int:
+        """SQL queries so far."""
+        return self._n_queries + self.reading.n_queries
 
     async def epoch(self) -> int:
         """The current epoch in the request's snapshot."""
         return (await self.reading.snapshot()).epoch
+
+    async def renew(self) -> None:
+        """Let go of the snapshot: what is read from here on is as of a later one."""
+        self._n_queries += self.reading.n_queries
+        await self.reading.close()
+        self.reading = self._read_model.open()
+        self.loaders = Loaders(self.reading)
+
+    async def close(self) -> None:
+        """Let go of the snapshot for good."""
+        await self.reading.close()
 
 
 Info = strawberry.Info[Context, None]

@@ -55,6 +55,7 @@ LIST_SIZES: Mapping[str, int] = {
     "multiGetBlobs": 100,
     "search": 5,
     "shardMap": 50,
+    "tokens": 50,
 }
 WEIGHTS: Mapping[str, int] = {
     "diagnosis": 5,
@@ -72,6 +73,7 @@ WEIGHTS: Mapping[str, int] = {
 }
 CONNECTIONS = frozenset(
     {
+        "auditEvents",
         "blobObjects",
         "blobs",
         "epochs",

@@ -18,14 +18,12 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     Undefined,
-    build_schema,
-    lexicographic_sort_schema,
-    print_schema,
 )
 from strawberry.extensions import MaxTokensLimiter, ParserCache
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from graphql_api.access import Requires, Scope
 from graphql_api.accounts import Account, load_account
 from graphql_api.blobs import (
     Blob,
@@ -52,17 +50,21 @@ from graphql_api.epochs import (
 from graphql_api.events import TYPES as EVENT_TYPES
 from graphql_api.events import Event, EventFilter, events_connection, load_event, load_reservation
 from graphql_api.fields import resolved
+from graphql_api.guard import requires
 from graphql_api.ids import Node, bytes_key, int_key, read_global_id
 from graphql_api.limits import DEFAULT_BOUNDS, CachedValidation, Limits
+from graphql_api.mutations import Mutation
 from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, load_node, nodes_connection
 from graphql_api.planning import AssignmentPlan, CostEstimate, StakeChangeInput, estimate_cost, simulate_assignment
 from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import PAGE_MAX, PageTooLarge
 from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
+from graphql_api.sdl import print_document
 from graphql_api.search import SearchHit, search
 from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
 from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
+from graphql_api.tokens import AccessToken, AuditEvent, Viewer, audit_connection, load_tokens
 from graphql_api.transitions import ShardMove, ShardMoveFilter, moves_connection
 from graphql_api.verification import Verification, verify_blob, verify_certificate
 from haulout.errors import HauloutError, InvalidField
@@ -77,7 +79,10 @@ EpochArgument = Annotated[
 ]
 
 
-@strawberry.type(description="Everything that can be read. Each answer is as of one block: `extensions.watermark`.")
+@strawberry.type(
+    description="Everything that can be read. Each answer is as of one block: `extensions.watermark`.",
+    directives=[Requires(scope=Scope.READ)],
+)
 class Query:
     @resolved("Anything by its global id; null when it is not there.")
     async def node(
@@ -297,6 +302,20 @@ class Query:
     ) -> Connection[Event]:
         return await events_connection(info, filter, first=first, after=after, last=last, before=before)
 
+    @resolved("Who is asking, and what that allows.")
+    async def viewer(self, info: Info) -> Viewer:
+        return Viewer.of(info)
+
+    @requires(Scope.ADMIN, "All tokens, oldest first, revoked ones included.")
+    async def tokens(self, info: Info) -> list[AccessToken]:
+        return await load_tokens(info)
+
+    @requires(Scope.ADMIN, "Mutations that were called, newest first.")
+    async def audit_events(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[AuditEvent]:
+        return await audit_connection(info, first=first, after=after, last=last, before=before)
+
 
 # --- global ids ---------------------------------------------------------------------------------------------
 
@@ -397,6 +416,7 @@ EVENT_CLASSES = tuple(dict.fromkeys(cast(type, cls) for cls in EVENT_TYPES.value
 # One per process: Strawberry applies resolvers of shared types in place.
 schema = Schema(
     query=Query,
+    mutation=Mutation,
     types=EVENT_CLASSES,
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[
@@ -409,8 +429,8 @@ schema = Schema(
 
 
 def sdl() -> str:
-    """The schema as a document, sorted, so that a change is a small diff."""
-    return print_schema(lexicographic_sort_schema(build_schema(schema.as_str()))) + "\n"
+    """The schema as a document."""
+    return print_document(schema.as_str())
 
 
 if __name__ == "__main__":

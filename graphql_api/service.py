@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 import haulout
+from graphql_api.access import Access, Scope
 from graphql_api.app import build_app, why_not_ready
 from graphql_api.context import Services
 from graphql_api.health import HealthBoard
@@ -23,6 +24,7 @@ from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
+from graphql_api.records.database import Records
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ReplicaSource
 from haulout.crypto.schemes import SignatureScheme
@@ -73,6 +75,8 @@ async def run_service(
     writers: Workers,
     registry: CollectorRegistry,
     gateway_url: str,
+    records: Records,
+    anonymous: Iterable[Scope] = (Scope.READ,),
     origins: Sequence[str] = ("*",),
     rebuild: bool = False,
 ) -> AsyncIterator[Service]:
@@ -81,11 +85,13 @@ async def run_service(
     Args:
         store: of the replica; closed with it.
         database: not opened yet; the caller closes it.
+        records: not opened yet; the caller closes it.
+        anonymous: what callers without a token may do.
         readers, writers: where SQL runs; a slow reader must not keep the writer waiting.
         rebuild: empty the read model first.
 
     Raises:
-        ForeignReadModel, ReadModelOfOtherChain, WrongGenesis: nothing was changed.
+        ForeignReadModel, ReadModelOfOtherChain, ForeignRecords, RecordsOfOtherChain, WrongGenesis: nothing was changed.
     """
     async with contextlib.AsyncExitStack() as stack:
         replica = await Replica.open(
@@ -93,6 +99,7 @@ async def run_service(
         )
         stack.push_async_callback(replica.close)
         params = queries.params(replica.view)
+        await records.open(chain_id=params.chain_id)
         progress = await writers.run(
             database.open, chain_id=params.chain_id, fresh_key=rng.random_bytes(CURSOR_KEY_BYTES), rebuild=rebuild
         )
@@ -126,6 +133,10 @@ async def run_service(
             view=lambda: replica.view,
             bounds=DEFAULT_BOUNDS,
             version=haulout.__version__,
+            records=records,
+            access=Access(records, clock, anonymous=anonymous, origins=origins),
+            clock=clock,
+            rng=rng,
         )
         read_model = ReadModel(database, readers)
         app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)

@@ -18,12 +18,14 @@ from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.schema import BaseSchema
 from strawberry.types import ExecutionResult
 
+from graphql_api import access
+from graphql_api.access import Caller, Unauthenticated
 from graphql_api.context import Context, Services
 from graphql_api.limits import refusal
-from graphql_api.loaders import Loaders
 from graphql_api.persisted import BadDocumentHash, Documents, check, named_hash
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import Reading, ReadModel
+from graphql_api.records.database import RecordsUnavailable
 from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Rng
 
@@ -31,6 +33,7 @@ BODY_BYTES_MAX = 256 * 1024
 MIN_SEQUENCE_WAIT_MS = 5_000
 MEDIA_JSON = "application/json"
 MEDIA_GRAPHQL = "application/graphql-response+json"
+CALLER = "haulout.caller"  # where a request's ASGI scope carries it
 CACHED_S = 5  # how old an answer to a GET may be when a cache serves it
 
 # The JSON parser recurses in C, where too deep a nesting ends the process instead of raising.
@@ -80,9 +83,23 @@ class View(GraphQL[Context, None]):
             body = await read_body(request)
             if body is None:
                 return self._error(413, "REQUEST_TOO_LARGE", f"a request body has at most {BODY_BYTES_MAX} bytes")
-            return await self.run(Request(request.scope, _replay(body)))
+            caller = await self._caller_of(request)
+            return await self.run(Request({**request.scope, CALLER: caller}, _replay(body)))
+        except Unauthenticated as e:
+            return self._error(401, e.code, str(e), **{"www-authenticate": "Bearer"})
+        except RecordsUnavailable as e:
+            return self._error(503, e.code, str(e), **{"retry-after": "1"})
         except HTTPException as e:
             return self._error(e.status_code, "INVALID_ARGUMENT", e.reason)
+
+    async def _caller_of(self, request: Request) -> Caller:
+        """Who asks; nobody is answered who may not even read."""
+        headers = request.headers
+        caller = await self._services.access.caller_of(
+            headers.get("authorization", ""), origin=headers.get("origin"), host=headers.get("host")
+        )
+        caller.check(access.Scope.READ)
+        return caller
 
     def _error(self, status: int, code: str, message: str, **headers: str) -> Response:
         self._metrics.rejections.labels(code=code).inc()
@@ -100,36 +117,47 @@ class View(GraphQL[Context, None]):
     ) -> ExecutionResult:
         trace_id = trace_of(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
         await self._wait_for_min_sequence(request)
-        async with self._read_model.reading() as reading:
-            context = Context(self._services, reading, Loaders(reading), trace_id)
-            bounds = self._services.bounds
-            digest = named_hash(request_data.extensions, None)
-            size = len((request_data.query or "").encode("utf-8", "surrogatepass"))
-            if request_data.query is None and digest is not None:
-                error = refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")  # what Apollo's clients wait for
-                result = ExecutionResult(data=None, errors=[error])
-            elif size > bounds.query_bytes:
-                error = refusal(
-                    "QUERY_TOO_COMPLEX", f"the query has {size} bytes, at most {bounds.query_bytes} are allowed"
-                )
-                result = ExecutionResult(data=None, errors=[error])
-            else:
-                try:
-                    async with asyncio.timeout(bounds.timeout_ms / 1000):
-                        result = await super().execute_single(
-                            request, request_adapter, sub_response, context, root_value, request_data
-                        )
-                except TimeoutError:
-                    error = refusal("TIMEOUT", f"the query took longer than {bounds.timeout_ms} ms")
-                    result = ExecutionResult(data=None, errors=[error])
-                if digest is not None and request_data.query is not None and result.data is not None:
-                    self._documents.keep(digest, request_data.query)
-            self._metrics.queries.observe(reading.n_queries)
+        context = Context(self._services, self._read_model, request.scope[CALLER], trace_id)
+        try:
+            result = await self._execute(request, request_adapter, sub_response, context, root_value, request_data)
+            self._metrics.queries.observe(context.n_queries)
             self._metrics.cost.observe(context.cost)
             for error in result.errors or ():
                 self._metrics.rejections.labels(code=str((error.extensions or {}).get("code", "NONE"))).inc()
-            result.extensions = {**(result.extensions or {}), "watermark": self._watermark(reading)}
+            result.extensions = {**(result.extensions or {}), "watermark": self._watermark(context.reading)}
             return result
+        finally:
+            await context.close()
+
+    async def _execute(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Response,
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        bounds = self._services.bounds
+        digest = named_hash(request_data.extensions, None)
+        size = len((request_data.query or "").encode("utf-8", "surrogatepass"))
+        if request_data.query is None and digest is not None:
+            error = refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")  # what Apollo's clients wait for
+            return ExecutionResult(data=None, errors=[error])
+        if size > bounds.query_bytes:
+            text = f"the query has {size} bytes, at most {bounds.query_bytes} are allowed"
+            return ExecutionResult(data=None, errors=[refusal("QUERY_TOO_COMPLEX", text)])
+        try:
+            async with asyncio.timeout(bounds.timeout_ms / 1000):
+                result = await super().execute_single(
+                    request, request_adapter, sub_response, context, root_value, request_data
+                )
+        except TimeoutError:
+            error = refusal("TIMEOUT", f"the query took longer than {bounds.timeout_ms} ms")
+            result = ExecutionResult(data=None, errors=[error])
+        if digest is not None and request_data.query is not None and result.data is not None:
+            self._documents.keep(digest, request_data.query)
+        return result
 
     async def _wait_for_min_sequence(self, request: Request) -> None:
         """Let a client read what it has just written: `X-Min-Sequence: <event number>` waits up to 5 s for it."""
@@ -193,7 +221,8 @@ class View(GraphQL[Context, None]):
         response = await super().get_sub_response(request)
         response.media_type = negotiate(request.headers.get("accept", ""))
         is_get = isinstance(request, Request) and request.method == "GET"
-        response.headers["cache-control"] = f"public, max-age={CACHED_S}" if is_get else "no-store"
+        is_public = is_get and "authorization" not in request.headers
+        response.headers["cache-control"] = f"public, max-age={CACHED_S}" if is_public else "no-store"
         return response
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
@@ -212,7 +241,7 @@ class View(GraphQL[Context, None]):
             sub_response.headers["cache-control"] = "no-store"
         response = super().create_response(response_data, sub_response)
         response.headers["content-type"] = f"{media}; charset=utf-8"
-        response.headers["vary"] = "Accept, X-Min-Sequence"
+        response.headers["vary"] = "Accept, X-Min-Sequence, Authorization"
         return response
 
 

@@ -1,24 +1,20 @@
-"""The database of the read model: made, opened, refused, emptied; one writer, separate readers.
-
-SQLAlchemy is used without its async layer: every call runs on a worker thread, so the event loop never waits for SQL.
-"""
+"""The database of the read model: made, opened, refused, emptied; one writer, separate readers."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, insert, select
 
+from graphql_api.engine import build_engine, take_turn
 from graphql_api.read_model import schema
 from graphql_api.read_model.project import NOTHING, BlockEvents, Progress, Projector
 from haulout.errors import Rejected, Unavailable
 
 READERS_MAX = 8
-POOL_TIMEOUT_S = 1  # readers wait for a place before they ask the pool
 CURSOR_KEY_BYTES = 32
 WRITERS_LOCK = 0x4861756C6F7574  # "Haulout", as the number of an advisory lock
 
@@ -63,8 +59,8 @@ class Database:
     def __init__(self, url: str) -> None:
         """`url` as SQLAlchemy reads it, such as `sqlite:////var/lib/haulout/read_model.sqlite`."""
         self.url = sa.make_url(url)
-        self.writer = _build_engine(self.url, pool_size=1)
-        self.readers = _build_engine(self.url, pool_size=READERS_MAX)
+        self.writer = build_engine(self.url, pool_size=1)
+        self.readers = build_engine(self.url, pool_size=READERS_MAX)
         self.cursor_key = b""
 
     def open(self, *, chain_id: bytes, fresh_key: bytes, rebuild: bool = False) -> Progress:
@@ -81,7 +77,7 @@ class Database:
             ReadModelUnavailable: it cannot be reached or written.
         """
         with answering(), self.writer.begin() as connection:
-            self._take_turn(connection)
+            take_turn(connection, WRITERS_LOCK)
             if rebuild:
                 found = sa.MetaData()
                 found.reflect(connection)
@@ -115,7 +111,7 @@ class Database:
             EventGap, OtherHistory, ReadModelUnavailable: nothing was applied.
         """
         with answering(), self.writer.begin() as connection:
-            if self._take_turn(connection):
+            if take_turn(connection, WRITERS_LOCK):
                 progress = read_progress(connection)
                 blocks = [block for block in blocks if block.height > progress.height]
             return projector.apply_blocks(connection, progress, blocks) if blocks else progress
@@ -124,13 +120,6 @@ class Database:
         """Let go of all connections."""
         self.readers.dispose()
         self.writer.dispose()
-
-    def _take_turn(self, connection: Connection) -> bool:
-        """Wait until no other process writes, to the end of this transaction; False where there can be none."""
-        if self.url.get_backend_name() == "sqlite":
-            return False
-        connection.execute(select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
-        return True
 
     def _create(self, connection: Connection, chain_id: bytes, fresh_key: bytes) -> None:
         schema.metadata.create_all(connection)
@@ -168,35 +157,3 @@ def read_progress(connection: Connection) -> Progress:
     if row is None:
         return NOTHING
     return Progress(**{name: row[name] for name in Progress.__slots__})
-
-
-def _build_engine(url: sa.URL, *, pool_size: int) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        isolation = "REPEATABLE READ" if pool_size > 1 else "READ COMMITTED"
-        return sa.create_engine(
-            url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_TIMEOUT_S, isolation_level=isolation
-        )
-    engine = sa.create_engine(
-        url,
-        poolclass=sa.pool.QueuePool,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_S,
-        connect_args={"check_same_thread": False, "timeout": 30},
-    )
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    """Readers beside one writer. NORMAL may lose the last commits in a power cut: they are applied again."""
-    connection.isolation_level = None  # SQLAlchemy's BEGIN below, so that reads have a snapshot too
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -4096", "temp_store = MEMORY"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

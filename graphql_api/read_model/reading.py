@@ -110,10 +110,14 @@ class ReadModel:
     def cursor_key(self) -> bytes:
         return self.database.cursor_key
 
+    def open(self) -> Reading:
+        """A reading; its owner closes it."""
+        return Reading(self.database, self._workers, self._places)
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reading]:
-        """A reading for one request."""
-        reading = Reading(self.database, self._workers, self._places)
+        """A reading for as long as a block lasts."""
+        reading = self.open()
         try:
             yield reading
         finally:

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from graphql_api.read_model.database import Database
+from graphql_api.records.database import Records
 from graphql_api.service import Service, run_service
 from haulout import bcs
 from haulout.chain.checkpoint import CheckpointSignature
@@ -118,7 +119,7 @@ async def town() -> AsyncIterator[Town]:
 async def api(town: Town, path: Path) -> AsyncIterator[tuple[Service, httpx.AsyncClient, CollectorRegistry]]:
     """The service over this ledger; the read model survives between two of them, the replica does not."""
     readers, writers, registry = ThreadWorkers(2), ThreadWorkers(1), CollectorRegistry()
-    database = Database(f"sqlite:///{path}")
+    database, records = Database(f"sqlite:///{path}"), Records(f"sqlite:///{path}.records", readers)
     async with run_service(
         genesis=town.network.genesis,
         scheme=SCHEME,
@@ -132,13 +133,15 @@ async def api(town: Town, path: Path) -> AsyncIterator[tuple[Service, httpx.Asyn
         writers=writers,
         registry=registry,
         gateway_url="http://127.0.0.1:31415",
+        records=records,
     ) as service:
         transport = httpx.ASGITransport(service.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
             yield service, http, registry
+    records.close()
+    database.close()
     readers.close()
     writers.close()
-    database.close()
 
 
 async def ask(town: Town, http: httpx.AsyncClient, query: str) -> Any:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from graphql_api.holdings import PERIOD_MS
 from graphql_api.ids import global_id
 from graphql_api.read_model.database import Database
+from graphql_api.records.database import Records
 from graphql_api.service import run_service
 from haulout import codec
 from haulout.crypto.keyed_hash import KeyedHash
@@ -57,6 +58,7 @@ def tell(path: Path, story: Callable[[World, Ask], Awaitable[None]]) -> None:
                 writers=workers,
                 registry=CollectorRegistry(),
                 gateway_url="http://127.0.0.1:31415",
+                records=Records(f"sqlite:///{path / 'records.sqlite'}", workers),
             ) as service:
                 http = httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://api")
 

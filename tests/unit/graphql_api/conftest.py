@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from graphql_api.access import Access, Scope
 from graphql_api.app import build_app
 from graphql_api.context import Services
 from graphql_api.health import HealthBoard
@@ -22,6 +23,8 @@ from graphql_api.read_model.database import Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import BlockEvents, Progress, Projector
 from graphql_api.read_model.reading import ReadModel
+from graphql_api.records.database import Records
+from graphql_api.records.tokens import digest_of, make_token, secret_text
 from haulout.client.network import Network
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
@@ -174,6 +177,13 @@ class Net:
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
+    async def token(self, *scopes: str, expires_ms: int | None = None) -> dict[str, str]:
+        """Headers of a caller with these scopes."""
+        secret = secret_text(SystemRng().random_bytes(32))
+        now_ms = SystemClock().now_ms()
+        await self.services.records.write(make_token, digest_of(secret), "test", scopes, now_ms, expires_ms)
+        return {"authorization": f"Bearer {secret}"}
+
     async def refused(self, query: str, **variables: Any) -> tuple[str, str]:
         """Code and message of the first error."""
         error = (await self.post(query, **variables)).json()["errors"][0]
@@ -308,7 +318,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture
-async def net(database_url: str, history: History, bounds: Bounds) -> AsyncIterator[Net]:
+async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Path) -> AsyncIterator[Net]:
     """Three blobs: certified, only registered, deleted."""
     one, two, three = (history.registered(i, deletable=i != 1) for i in (1, 2, 3))
     history.block(e.BalanceChanged(name("account", 1), 1_900), one, e.RingChanged(1, 1 << 20, 110))
@@ -330,6 +340,8 @@ async def net(database_url: str, history: History, bounds: Bounds) -> AsyncItera
     network = Network(
         view=Ledger(history), transport=transport, scheme=history.scheme, clock=clock, rng=SystemRng(), workers=workers
     )
+    records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}", workers)
+    await records.open(chain_id=CHAIN_ID)
     services = Services(
         params=params(),
         cursor_key=database.cursor_key,
@@ -342,6 +354,10 @@ async def net(database_url: str, history: History, bounds: Bounds) -> AsyncItera
         view=MemoryStore,
         bounds=bounds,
         version="0.0.0",
+        records=records,
+        access=Access(records, clock, anonymous={Scope.READ}),
+        clock=clock,
+        rng=SystemRng(),
     )
     read_model = ReadModel(database, workers)
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)
@@ -351,5 +367,6 @@ async def net(database_url: str, history: History, bounds: Bounds) -> AsyncItera
         running.follower, running.read_model, running.app = follower, read_model, app
         yield running
     await board.close()
+    records.close()
     workers.close()
     database.close()

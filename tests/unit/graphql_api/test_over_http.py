@@ -127,7 +127,7 @@ async def test_every_answer_tells_browsers_to_run_nothing_of_it(net: Any) -> Non
 
 async def test_the_schema_can_be_had_as_a_document(net: Any) -> None:
     response = await net.http.get("/graphql/schema.graphql")
-    assert "type Query {" in response.text
+    assert "type Query @requires" in response.text
     assert response.headers["content-type"].startswith("text/plain")
 
 

@@ -1,0 +1,159 @@
+"""Who calls, and what they may do: bearer tokens with scopes, what a caller without one may, where browsers come from.
+
+`@requires(scope:)` stands in the schema at every field that more than reading is needed for, and is the check itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import strawberry
+from strawberry.schema_directive import Location
+
+from graphql_api.records.database import Records
+from graphql_api.records.tokens import PREFIX, Token, digest_of, find_token
+from haulout.errors import Forbidden, InvalidField
+from haulout.ports import Clock
+
+SECRET_MAX = 128
+
+
+@strawberry.enum(description="What a token allows. Every valid token may read.")
+class Scope(enum.Enum):
+    READ = strawberry.enum_value("READ", description="Everything that is public on the ledger and about the nodes.")
+    WRITE_BLOB = strawberry.enum_value(
+        "WRITE_BLOB", description="Store, extend and delete blobs, paid by the server's account."
+    )
+    STAKE = strawberry.enum_value("STAKE", description="Stake, unstake and pay with the server's tokens.")
+    OPERATE = strawberry.enum_value("OPERATE", description="Run the network: epochs, nodes.")
+    ADMIN = strawberry.enum_value("ADMIN", description="Everything, tokens and the audit trail included.")
+
+
+ALL_SCOPES = frozenset(Scope)
+
+
+@strawberry.schema_directive(
+    locations=[Location.FIELD_DEFINITION, Location.OBJECT],
+    name="requires",
+    description="Only callers with this scope, or with ADMIN, are answered.",
+)
+class Requires:
+    scope: Scope = strawberry.directive_field(name="scope")
+
+
+@dataclass(eq=False)
+class Unauthenticated(Forbidden):
+    """No token where one is needed, or one that is not (any more) valid."""
+
+    code = "UNAUTHENTICATED"
+    template = "{problem}"
+    hint = "send `Authorization: Bearer …` with a token that `haulout token create` or `createToken` has made"
+    problem: str
+
+
+@dataclass(eq=False)
+class MissingScope(Forbidden):
+    """The token is valid and not for this."""
+
+    code = "PERMISSION_DENIED"
+    template = "this needs the scope {scope}; the caller has {held}"
+    hint = "use a token that has it"
+    scope: str
+    held: str
+
+
+@dataclass(eq=False)
+class ForeignOrigin(Forbidden):
+    """A page of another site tries to change something without a token of its own."""
+
+    code = "FORBIDDEN_ORIGIN"
+    template = "pages of {origin} may not change anything here without a token"
+    hint = "send a token, or name the origin in --cors-origins"
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a request is from.
+
+    Attributes:
+        foreign_origin: the site of a browser's page, when it is not one that may act without a token.
+    """
+
+    token: Token | None
+    scopes: frozenset[Scope]
+    foreign_origin: str | None = None
+
+    def check(self, scope: Scope) -> None:
+        """Refuse a caller without this scope.
+
+        Raises:
+            Unauthenticated: there was no token at all.
+            MissingScope: there was one, without the scope.
+        """
+        if scope in self.scopes or Scope.ADMIN in self.scopes:
+            return
+        if self.token is None:
+            raise Unauthenticated(problem=f"this needs a token with the scope {scope.name}")
+        raise MissingScope(scope=scope.name, held=", ".join(sorted(s.name for s in self.scopes)))
+
+    def check_origin(self) -> None:
+        """Refuse what a page of another site has a browser send. A token is never sent by itself: with one it is meant.
+
+        Raises:
+            ForeignOrigin: without a token, from another site.
+        """
+        if self.token is None and self.foreign_origin is not None:
+            raise ForeignOrigin(origin=self.foreign_origin[:100])
+
+
+class Access:
+    """Tells callers apart."""
+
+    def __init__(
+        self, records: Records, clock: Clock, *, anonymous: Iterable[Scope], origins: Iterable[str] = ()
+    ) -> None:
+        """`anonymous` are the scopes of a caller without a token; `*` in `origins` stands for reading alone."""
+        self._records = records
+        self._clock = clock
+        self._anonymous = frozenset(anonymous)
+        self._origins = frozenset(origins) - {"*"}
+
+    async def caller_of(self, authorization: str, *, origin: str | None, host: str | None) -> Caller:
+        """The caller behind the headers of a request.
+
+        Raises:
+            Unauthenticated: a token was sent that is not valid.
+        """
+        foreign = None if origin is None or self._is_ours(origin, host) else origin
+        if not authorization:
+            return Caller(None, self._anonymous, foreign)
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not secret.startswith(PREFIX) or len(secret) > SECRET_MAX:
+            raise Unauthenticated(problem="the authorization is not a bearer token of this API")
+        token = await self._records.read(find_token, digest_of(secret))
+        if token is None:
+            raise Unauthenticated(problem="the token is unknown")
+        if not token.is_valid(self._clock.now_ms()):
+            raise Unauthenticated(problem="the token has been revoked" if token.revoked_ms else "the token has expired")
+        return Caller(token, frozenset({Scope.READ, *(Scope[name] for name in token.scopes)}), foreign)
+
+    def _is_ours(self, origin: str, host: str | None) -> bool:
+        return origin in self._origins or (host is not None and urlsplit(origin).netloc.lower() == host.lower())
+
+
+def parse_scopes(names: Iterable[str], *, field: str = "scopes") -> frozenset[Scope]:
+    """Scopes by their names.
+
+    Raises:
+        InvalidField: a name that is none.
+    """
+    wanted = [name.strip() for name in names if name.strip()]
+    unknown = [name for name in wanted if name not in Scope.__members__]
+    if unknown:
+        known = ", ".join(Scope.__members__)
+        raise InvalidField(field=field, problem=f"{unknown[0][:40]!r} is no scope; there are {known}")
+    return frozenset(Scope[name] for name in wanted)

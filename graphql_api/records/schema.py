@@ -1,0 +1,53 @@
+"""Tables of the records, and how a database of an earlier version becomes one of this.
+
+A new database gets the tables below at once; one that is there gets the steps of `MIGRATIONS` behind its version. A
+step is never changed once it was released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+# Facts about the database: `version` and `chain_id`.
+records_meta = Table(
+    "records_meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Bearer tokens. The secret itself is nowhere: `digest` is the SHA-256 of its 32 random bytes' text.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("name", String(128), nullable=False),
+    Column("scopes", Text, nullable=False),  # names, separated by commas
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+)
+
+# One row per mutation, begun before it does anything; `code` is null while it runs, or if the process ended then.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("token_number", Integer),  # null for a caller without a token
+    Column("mutation", String(64), nullable=False),
+    Column("input_digest", LargeBinary(32), nullable=False),  # SHA-256 of the input as JSON: what it was, not shown
+    Column("trace_id", String(32), nullable=False),
+    Column("code", String(64)),  # "OK", or why not
+    Column("ended_ms", BigInteger),
+)
+Index("audit_by_time", audit.c.time_ms)
+
+# Statements that lead from version 1 + position to the next; each runs on both databases.
+MIGRATIONS: Sequence[Sequence[str]] = ()
+VERSION = 1 + len(MIGRATIONS)

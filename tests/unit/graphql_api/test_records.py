@@ -1,0 +1,111 @@
+"""The records' database: made once, kept over a rebuild of the read model, migrated, refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from graphql_api.__main__ import parse_arguments, records_url
+from graphql_api.records import schema
+from graphql_api.records.database import ForeignRecords, Records, RecordsOfOtherChain, RecordsUnavailable
+from graphql_api.records.tokens import digest_of, find_token, list_tokens, make_token, revoke_token
+from haulout.errors import InvalidField
+from haulout.world.workers import ThreadWorkers
+
+CHAIN = bytes([7]) * 32
+
+
+@pytest.fixture
+def workers() -> Iterator[ThreadWorkers]:
+    workers = ThreadWorkers(2)
+    yield workers
+    workers.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def test_a_token_outlives_the_process(database_url: str, workers: ThreadWorkers) -> None:
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    made = await records.write(make_token, digest_of("s"), "ci", ["STAKE", "READ"], 5, None)
+    assert made.scopes == ("READ", "STAKE")
+    records.close()
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    assert await records.read(find_token, digest_of("s")) == made
+    assert await records.read(find_token, digest_of("t")) is None
+    revoked = await records.write(revoke_token, made.number, 9)
+    assert revoked is not None
+    assert (revoked.revoked_ms, revoked.is_valid(9)) == (9, False)
+    assert await records.write(revoke_token, made.number, 11) == revoked
+    assert await records.write(revoke_token, 99, 9) is None
+    assert await records.read(list_tokens) == [revoked]
+    records.close()
+
+
+async def test_a_failed_write_leaves_nothing(database_url: str, workers: ThreadWorkers) -> None:
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+
+    def fail(connection: Any) -> None:
+        make_token(connection, digest_of("s"), "ci", [], 5, None)
+        raise KeyError("half-way")
+
+    with pytest.raises(KeyError):
+        await records.write(fail)
+    assert await records.read(list_tokens) == []
+    records.close()
+
+
+async def test_an_earlier_version_becomes_this_one(
+    database_url: str, workers: ThreadWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    await records.write(make_token, digest_of("s"), "ci", [], 5, None)
+    records.close()
+    steps = (*schema.MIGRATIONS, ("ALTER TABLE tokens ADD COLUMN note TEXT", "UPDATE tokens SET note = 'old'"))
+    monkeypatch.setattr(schema, "MIGRATIONS", steps)
+    monkeypatch.setattr(schema, "VERSION", 1 + len(steps))
+    for _ in range(2):  # the second start has nothing to do
+        records = Records(database_url, workers)
+        await records.open(chain_id=CHAIN)
+        notes = await records.read(lambda c: list(c.execute(sa.text("SELECT name, note FROM tokens"))))
+        assert [tuple(row) for row in notes] == [("ci", "old")]
+        records.close()
+    monkeypatch.undo()
+    records = Records(database_url, workers)
+    with pytest.raises(ForeignRecords, match="version"):
+        await records.open(chain_id=CHAIN)
+    records.close()
+
+
+async def test_the_database_of_another_network_or_program_is_refused(database_url: str, workers: ThreadWorkers) -> None:
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    with pytest.raises(RecordsOfOtherChain):
+        await records.open(chain_id=bytes(32))
+    await records.write(lambda c: c.execute(sa.text("DROP TABLE records_meta")))
+    with pytest.raises(ForeignRecords, match="something else"):
+        await records.open(chain_id=CHAIN)
+    records.close()
+
+
+async def test_a_database_that_does_not_answer_is_told(workers: ThreadWorkers) -> None:
+    records = Records("postgresql+psycopg://nobody@127.0.0.1:1/none", workers)
+    with pytest.raises(RecordsUnavailable):
+        await records.open(chain_id=CHAIN)
+    records.close()
+
+
+def test_records_are_never_kept_in_the_read_model(tmp_path: Any) -> None:
+    common = ["--dir", str(tmp_path), "--genesis", "g", "--ledger", "l", "--database", "postgresql://db/one"]
+    assert records_url(parse_arguments(common)) == f"sqlite:///{tmp_path / 'records.sqlite'}"
+    with pytest.raises(InvalidField, match="read model"):
+        records_url(parse_arguments([*common, "--records", "postgresql://db/one"]))
