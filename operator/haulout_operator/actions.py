@@ -116,6 +116,16 @@ class RequestLeave:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelLeave:
+    """Ask the ledger to let a node stay after all."""
+
+    subject: Subject
+    node: str
+    node_id: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class WithdrawStake:
     """Take a stake back into the treasury."""
 
@@ -144,6 +154,7 @@ Action = (
     | RegisterNode
     | StakeNode
     | RequestLeave
+    | CancelLeave
     | WithdrawStake
     | AdvanceEpoch
 )
@@ -161,6 +172,7 @@ def describe(action: Action) -> str:
             | RegisterNode(node=node)
             | StakeNode(node=node)
             | RequestLeave(node=node)
+            | CancelLeave(node=node)
             | WithdrawStake(node=node)
         ):
             return f"{type(action).__name__} {node}"

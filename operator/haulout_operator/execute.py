@@ -14,6 +14,7 @@ from haulout_operator.actions import (
     AddFinalizer,
     AdvanceEpoch,
     Apply,
+    CancelLeave,
     Create,
     CreateGenesis,
     CreateNodeKeys,
@@ -98,11 +99,11 @@ class Executor:
                 await self._found(observed, action)
             case RegisterNode(node=node, capacity_bytes=capacity):
                 await self._register(observed, node, capacity)
-            case StakeNode() | RequestLeave() | WithdrawStake() | AdvanceEpoch():
+            case StakeNode() | RequestLeave() | CancelLeave() | WithdrawStake() | AdvanceEpoch():
                 await self._ask_ledger(observed, action)
 
     async def _ask_ledger(
-        self, observed: Observed, action: StakeNode | RequestLeave | WithdrawStake | AdvanceEpoch
+        self, observed: Observed, action: StakeNode | RequestLeave | CancelLeave | WithdrawStake | AdvanceEpoch
     ) -> None:
         ledger, genesis = self._desk.of(observed.network.name, observed.namespace), observed.genesis
         assert genesis is not None
@@ -112,6 +113,8 @@ class Executor:
                 await self._desk.stake(ledger, genesis, treasury, node_id=node_id, amount_frost=amount)
             case RequestLeave(node_id=node_id, epoch=epoch):
                 await self._desk.request_leave(ledger, genesis, treasury, node_id=node_id, epoch=epoch)
+            case CancelLeave(node_id=node_id, epoch=epoch):
+                await self._desk.cancel_leave(ledger, genesis, treasury, node_id=node_id, epoch=epoch)
             case WithdrawStake(stake=stake):
                 await self._desk.withdraw(ledger, genesis, treasury, stake=stake)
             case AdvanceEpoch(epoch=epoch):

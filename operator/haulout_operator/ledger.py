@@ -6,10 +6,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from haulout.account.wallet import Wallet
 from haulout.chain.block import TransactionResult
+from haulout.client.network import Network
+from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.ledger import keys, queries
-from haulout.ledger.commands import AdvanceEpoch, Command, Existing, RegisterNode, RequestLeave, Stake, Withdraw
+from haulout.ledger.commands import (
+    AdvanceEpoch,
+    CancelLeave,
+    Command,
+    Existing,
+    RegisterNode,
+    RequestLeave,
+    Stake,
+    Withdraw,
+)
 from haulout.ledger.genesis import (
     DEFAULT_COMMISSION_BPS,
     DEFAULT_STORAGE_PRICE_FROST,
@@ -17,10 +28,11 @@ from haulout.ledger.genesis import (
     Genesis,
 )
 from haulout.ledger.state import ObjectKind, Phase
-from haulout.ports import Clock, Ledger, NodeTransport, Rng
+from haulout.ports import Clock, Ledger, NodeTransport, Rng, Workers
 from haulout_operator.identity import NodeKeys, address_of
 from haulout_operator.names import ledger_address, node_address
-from haulout_operator.observed import LedgerFacts, LedgerNode, NodeReport
+from haulout_operator.observed import LedgerFacts, LedgerNode, NodeReport, SampleRead
+from haulout_operator.sample import WithoutNode, read_sample
 
 PAGE_ROWS = 1_000
 PAGE_KEYS = 100
@@ -54,6 +66,7 @@ class LedgerDesk:
         scheme: SignatureScheme,
         clock: Clock,
         rng: Rng,
+        workers: Workers,
     ) -> None:
         """Nothing connects yet; `connect` opens the ledger at an address, once for each."""
         self._connect = connect
@@ -61,6 +74,7 @@ class LedgerDesk:
         self._scheme = scheme
         self._clock = clock
         self._rng = rng
+        self._workers = workers
         self._ledgers: dict[str, Ledger] = {}
 
     def of(self, network: str, namespace: str) -> Ledger:
@@ -78,6 +92,22 @@ class LedgerDesk:
             return None
         holds = len({*told.shards, *told.gaining, *told.giving})
         return NodeReport(node_id=told.node_id, height=told.height, epoch=told.epoch, holds=holds)
+
+    async def sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:
+        """Read a few blobs without a node; None when the ledger does not answer."""
+        ledger = self.of(network, namespace)
+        reader = Network(
+            view=LedgerView(ProvenSource(ledger, genesis.chain_id)),
+            transport=WithoutNode(self._transport, node_address(node, namespace)),
+            scheme=self._scheme,
+            clock=self._clock,
+            rng=self._rng,
+            workers=self._workers,
+        )
+        try:
+            return await read_sample(reader, ledger)
+        except HauloutError:
+            return None
 
     async def register(
         self, ledger: Ledger, genesis: Genesis, treasury: bytes, node: NodeKeys, *, address: str, capacity_bytes: int
@@ -121,6 +151,16 @@ class LedgerDesk:
             HauloutError: the ledger refuses it, or does not answer.
         """
         return await self._execute(ledger, genesis, treasury, [RequestLeave(node_id=node_id, expected_epoch=epoch)])
+
+    async def cancel_leave(
+        self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, node_id: bytes, epoch: int
+    ) -> TransactionResult:
+        """Ask the ledger to let a node stay after all.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        return await self._execute(ledger, genesis, treasury, [CancelLeave(node_id=node_id, expected_epoch=epoch)])
 
     async def withdraw(self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, stake: bytes) -> TransactionResult:
         """Take a stake back.
@@ -201,6 +241,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
         nodes=facts,
         moves_total=len(moves),
         moves_done=sum(move.done for move in moves),
+        moving=frozenset(move.shard_index for move in open_ones),
     )
 
 

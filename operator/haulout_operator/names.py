@@ -25,6 +25,7 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": FIELD_MANAGER}
 FINALIZER = f"{GROUP}/safe-removal"
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 FORCE_REMOVE_ANNOTATION = f"{GROUP}/force-remove"
+LEAVING_ANNOTATION = f"{GROUP}/leaving"
 ADVANCE_ANNOTATION = f"{GROUP}/advance-epoch"
 CONTENT_ANNOTATION = f"{GROUP}/content"
 

@@ -20,7 +20,8 @@ from haulout_operator.models.base import API_VERSION, Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import NETWORK_LABEL, genesis_name, keys_name, treasury_name
-from haulout_operator.observed import LedgerFacts, NodeReport, Observed, PodFacts, Resource, Subject
+from haulout_operator.observed import LedgerFacts, NodeReport, Observed, PodFacts, Resource, SampleRead, Subject
+from haulout_operator.planning.leaving import counts_toward_replicas
 from haulout_operator.planning.network import wallet_names
 
 CHILDREN = (
@@ -94,6 +95,7 @@ class Observer:
         secrets = await self._find_secrets(memory, names)
         ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
         reports = await self._ask_nodes(my_nodes, pods, ledger)
+        samples = await self._read_samples(name, my_nodes, ledger, genesis)
         observed = Observed(
             namespace=self._namespace,
             default_image=self._default_image,
@@ -110,6 +112,7 @@ class Observer:
             ledger=ledger,
             ledger_problem=ledger_problem,
             reports=reports,
+            samples=samples,
             failures=failures,
         )
         return Sight(observed, unreadable)
@@ -146,9 +149,29 @@ class Observer:
             return {}
         ready = {pod.node for pod in map(read_pod, pods) if pod.is_ready}
         known = [node for node in nodes if node.name in ready and node.name in ledger.nodes]
-        asked = [node.name for node in known if node.is_deleting or not ledger.nodes[node.name].stake_frost]
+        leaving = {node.name for node in known if not counts_toward_replicas(node)}
+        asked = [node.name for node in known if node.name in leaving or not ledger.nodes[node.name].stake_frost]
         told = await asyncio.gather(*(self._desk.report_of(name, self._namespace) for name in asked))
         return {name: report for name, report in zip(asked, told, strict=True) if report is not None}
+
+    async def _read_samples(
+        self,
+        network: str,
+        nodes: Iterable[Resource[StorageNodeSpec]],
+        ledger: LedgerFacts | None,
+        genesis: Genesis | None,
+    ) -> dict[str, SampleRead]:
+        """For each node that has left by the ledger's word: blobs that are read without it."""
+        if ledger is None or genesis is None:
+            return {}
+        samples: dict[str, SampleRead] = {}
+        for node in nodes:
+            known = ledger.nodes.get(node.name)
+            if known is not None and known.is_leaving and known.is_unneeded and not counts_toward_replicas(node):
+                told = await self._desk.sample_without(network, self._namespace, genesis, node.name)
+                if told is not None:
+                    samples[node.name] = told
+        return samples
 
 
 def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:

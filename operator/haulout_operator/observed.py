@@ -77,6 +77,11 @@ class LedgerNode:
     open_hand_overs: int = 0  # shards that it still has to hand over
     stakes: tuple[bytes, ...] = ()  # object ids of what the treasury has staked in it
 
+    @property
+    def is_unneeded(self) -> bool:
+        """Whether, by the ledger's word, it owns nothing, will own nothing, and nobody takes anything from it."""
+        return not (self.shards or self.is_next or self.open_hand_overs or self.stakes)
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerFacts:
@@ -96,8 +101,9 @@ class LedgerFacts:
     is_manual: bool  # epochs change only when somebody asks
     treasury_frost: int
     nodes: Mapping[str, LedgerNode]  # by name
-    moves_total: int = 0
+    moves_total: int = 0  # of this epoch
     moves_done: int = 0
+    moving: frozenset[int] = frozenset()  # shards on their way, of whatever epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,14 @@ class NodeReport:
     height: int
     epoch: int
     holds: int  # shards that it owns, gains or has still to give
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRead:
+    """Blobs that were read while one node was not asked, and those that could not be, with the reason."""
+
+    n_read: int
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +143,7 @@ class Observed:
     ledger: LedgerFacts | None
     ledger_problem: str
     reports: Mapping[str, NodeReport]  # of nodes that may be staked, and of those on their way out
+    samples: Mapping[str, SampleRead] = field(default_factory=dict)  # for nodes that nothing else holds
     failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
 
     def nodes_of(self, pool: str) -> list[Resource[StorageNodeSpec]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from haulout.errors import InvalidField
 
@@ -33,3 +34,15 @@ def parse_duration_ms(text: str) -> int:
     if match is None:
         raise InvalidField(field="duration", problem=f"{text!r} is not a duration; write 90s, 10m, 24h or 14d")
     return int(match.group(1)) * SECONDS[match.group(2)] * 1000
+
+
+def parse_time_ms(text: str) -> int:
+    """Milliseconds since 1970 of a time as Kubernetes writes it.
+
+    Raises:
+        InvalidField: not one.
+    """
+    try:
+        return int(datetime.fromisoformat(text).timestamp()) * 1000
+    except ValueError as e:
+        raise InvalidField(field="time", problem=f"{text!r} is not a time; write 2026-01-31T12:00:00Z") from e

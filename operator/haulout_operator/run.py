@@ -20,6 +20,7 @@ from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
+from haulout.world.workers import ThreadWorkers
 from haulout_operator import handlers
 from haulout_operator.bootstrap import install, read_manifests
 from haulout_operator.epochs import EpochController
@@ -67,7 +68,9 @@ async def run_operator(settings: OperatorSettings) -> None:
             stack.push_async_callback(ledger.close)
             return ledger
 
-        desk = LedgerDesk(connect=connect, transport=transport, scheme=scheme, clock=clock, rng=rng)
+        workers = ThreadWorkers(1)
+        stack.callback(workers.close)
+        desk = LedgerDesk(connect=connect, transport=transport, scheme=scheme, clock=clock, rng=rng, workers=workers)
         observer = Observer(kube, desk, clock, namespace=settings.namespace, default_image=settings.default_image)
         executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng)
         epochs = EpochController(clock=clock, rng=rng, registry=registry)

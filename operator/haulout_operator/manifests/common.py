@@ -262,11 +262,18 @@ def claim_volume(name: str, claim: str) -> Manifest:
 
 
 def build_single(
-    name: str, place: Place, labels: Mapping[str, str], selector: Mapping[str, str], pod: Manifest, owner: Owner
+    name: str,
+    place: Place,
+    labels: Mapping[str, str],
+    selector: Mapping[str, str],
+    pod: Manifest,
+    owner: Owner,
+    *,
+    is_stopped: bool = False,
 ) -> Manifest:
-    """A StatefulSet of one: at most one Pod at a time, also when its machine cannot be reached."""
+    """A StatefulSet of one: at most one Pod at a time, also when its machine cannot be reached; none when stopped."""
     body = {
-        "replicas": 1,
+        "replicas": 0 if is_stopped else 1,
         "serviceName": name,
         "podManagementPolicy": "Parallel",  # a template that is mended replaces a Pod that never became ready
         "selector": {"matchLabels": dict(selector)},

@@ -90,8 +90,9 @@ def build_node(place: Place, node: NodeShape, owner: Owner) -> list[Manifest]:
         affinity=template.affinity,
         priority_class_name=template.priority_class_name,
     )
+    is_stopped = node.spec.desired_state == "Maintenance"
     pod = build_pod_spec(place, process, spread={NETWORK_LABEL: place.network, ROLE_LABEL: ROLE})
     return [
         build_service(node.name, place, labels, selector, {"grpc": GRPC_PORT}, owner, unready_too=True),
-        build_single(node.name, place, labels, selector, pod, owner),
+        build_single(node.name, place, labels, selector, pod, owner, is_stopped=is_stopped),
     ]

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from haulout_operator.models.base import (
     Amount,
     Conditions,
+    Duration,
     Model,
     Reference,
     Resources,
@@ -46,6 +47,15 @@ class UpdateSpec(Model):
     partition: int = Field(0, ge=0, le=10000, description="Nodes with a serial below this one keep what they run.")
 
 
+class ReplacementSpec(Model):
+    """What happens to a member that stays down."""
+
+    enabled: bool = True
+    after: Duration = Field(
+        "1h", description="How long it may be down before a substitute is made and it leaves the committee."
+    )
+
+
 class StorageNodePoolSpec(Model):
     """What a pool should be."""
 
@@ -61,6 +71,7 @@ class StorageNodePoolSpec(Model):
     template: NodeTemplate = NodeTemplate()
     pvc_retention: PvcRetentionSpec = PvcRetentionSpec()
     update: UpdateSpec = UpdateSpec()
+    replacement: ReplacementSpec = ReplacementSpec()
 
 
 class StorageNodePoolStatus(Model):

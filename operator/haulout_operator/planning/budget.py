@@ -29,13 +29,14 @@ class FaultBudget:
 
 
 def compute_budget(observed: Observed, ledger: LedgerFacts) -> FaultBudget:
-    """The budget now: a member without a ready Pod has spent its shards, and so has a shard that is still moving."""
+    """The budget now: a member without a ready Pod has spent its shards, and so has every shard that is still on its
+    way to its owner, of this epoch's change or of an earlier one."""
     limit = max_faulty(ledger.n_shards)
     chosen = observed.network.spec.safety.max_unavailable_shards
     if chosen is not None:
         limit = min(limit, chosen)
-    down = sum(len(node.shards) for name, node in ledger.nodes.items() if not is_up(observed, name))
-    return FaultBudget(limit=limit, used=down + (ledger.moves_total - ledger.moves_done))
+    down = {shard for name, node in ledger.nodes.items() if not is_up(observed, name) for shard in node.shards}
+    return FaultBudget(limit=limit, used=len(down | ledger.moving))
 
 
 def is_up(observed: Observed, name: str) -> bool:

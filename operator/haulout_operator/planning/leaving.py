@@ -1,8 +1,9 @@
 """A node's way out, step by step, each proven anew on every pass.
 
 The ledger is asked to let it go once a substitute has stake; its shards move with the next epoch; when none is on its
-way any more the stake comes back; and only a state that n - f shards have signed, together with the node's own word
-that it holds nothing, lets its volume go. One view of the world alone never does.
+way any more the stake comes back; and only a state that n - f shards have signed, together with the node's own
+word that it holds nothing and with blobs that are read without it, lets its volume go. One view of the world alone
+never does, and what a status says is no view at all.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from dataclasses import dataclass
 from haulout.primitives import hex_id_text
 from haulout_operator.actions import Action, DropFinalizer, RequestLeave, WithdrawStake
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import FORCE_REMOVE_ANNOTATION
+from haulout_operator.names import FORCE_REMOVE_ANNOTATION, LEAVING_ANNOTATION, volume_name
 from haulout_operator.observed import LedgerFacts, LedgerNode, Observed, Resource
 
 Node = Resource[StorageNodeSpec]
+
+# Values of the annotation: on its way out; and whom the pool should choose first when it becomes smaller.
+LEAVING = "true"
+LEAVE_FIRST = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +103,17 @@ def _missing_proof(observed: Observed, ledger: LedgerFacts, node: Node, known: L
     if ledger.attested_height < ledger.height:
         behind = f"{ledger.attested_height} of {ledger.height}"
         return Leaving("WaitingForAttestation", f"blocks attested by n - f shards: {behind}")
+    return _missing_word(observed, ledger, node, known) or _missing_sample(observed, node)
+
+
+def _missing_word(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving | None:
+    """The node's own word; of a node whose volume is gone there is nothing left to lose, so none is asked for."""
     node_id = hex_id_text(known.node_id)
     if node.annotations.get(FORCE_REMOVE_ANNOTATION) == node_id:
         return None
     told = observed.reports.get(node.name)
+    if told is None and observed.child("PersistentVolumeClaim", volume_name(node.name)) is None:
+        return None
     if told is None:
         return Leaving(
             "NodeSilent",
@@ -115,9 +127,27 @@ def _missing_proof(observed: Observed, ledger: LedgerFacts, node: Node, known: L
     return None
 
 
+def _missing_sample(observed: Observed, node: Node) -> Leaving | None:
+    sample = observed.samples.get(node.name)
+    if sample is None:
+        return Leaving("WaitingForSample", "blobs are about to be read without it")
+    if sample.failed:
+        return Leaving(
+            "SampleUnreadable",
+            f"without it, {len(sample.failed)} of {sample.n_read + len(sample.failed)} sampled blobs cannot be read: "
+            f"{', '.join(sample.failed)}. Next: bring back the nodes that are down; it stays until all can be read.",
+        )
+    return None
+
+
 def counts_toward_replicas(node: Node) -> bool:
     """A node that is on its way out does not: its substitute is made first."""
-    return not node.is_deleting and node.spec.desired_state != "Drained"
+    return not (node.is_deleting or node.spec.desired_state == "Drained" or is_scaled_down(node))
+
+
+def is_scaled_down(node: Node) -> bool:
+    """Whether it leaves because its pool has become smaller; until the vote it may be called back."""
+    return node.annotations.get(LEAVING_ANNOTATION) == LEAVING
 
 
 def _pool_of(observed: Observed, node: Node) -> Resource[StorageNodePoolSpec] | None:

@@ -15,12 +15,13 @@ from haulout_operator.actions import (
 from haulout_operator.genesis import capacity_of, stake_of
 from haulout_operator.manifests.common import Manifest, Owner, Place
 from haulout_operator.manifests.node import NodeShape, build_node, build_volume
+from haulout_operator.models.base import API_VERSION
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import RELEASED_LABEL, keys_name, volume_name
 from haulout_operator.observed import Observed, Resource, labels_of
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import content_of, needs_apply
-from haulout_operator.planning.leaving import plan_leaving
+from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
 from haulout_operator.planning.place import place_of
 from haulout_operator.quantities import parse_bytes
 
@@ -52,9 +53,13 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
         return actions  # its Pod needs the id that the ledger gives it
     node_id = None if in_genesis or known is None else hex_id_text(known.node_id)
     actions += plan_children(observed, place, node, NodeShape(node.name, node.spec, node_id))
-    if node.spec.desired_state == "Drained":
+    if not counts_toward_replicas(node):
         leaving = plan_leaving(observed, node)
-        return actions if leaving.is_over else [*actions, *leaving.actions]
+        if not leaving.is_over:
+            return [*actions, *leaving.actions]
+        if is_scaled_down(node):  # proven once more under the finalizer before anything goes
+            actions.append(Delete(node.subject, API_VERSION, "StorageNode", node.name, node.uid))
+        return actions
     if wants_stake(observed, node) and known is not None:
         amount = stake_of(node.spec.template.stake)
         if observed.ledger is not None and amount <= observed.ledger.treasury_frost:
@@ -66,6 +71,8 @@ def wants_stake(observed: Observed, node: Node) -> bool:
     """Registered, ready and at the ledger's head, without stake, and meant to stay."""
     known = observed.ledger_node(node.name)
     if known is None or known.stake_frost or known.is_leaving or node.spec.desired_state != "Active":
+        return False
+    if not counts_toward_replicas(node):
         return False
     if stake_of(node.spec.template.stake) == 0 or observed.ledger is None:
         return False
@@ -103,9 +110,13 @@ def wants_volume(wanted: Manifest, live: Manifest | None) -> bool:
 
 
 def may_restart(observed: Observed, node: Node) -> bool:
-    """Whether this node's Pod may go now: updates are on, it is its turn, and its shards fit the remaining budget."""
+    """Whether this node's Pod may go now: updates are on, it is its turn, and its shards fit the remaining budget.
+
+    Whether a Pod should run at all (`desiredState: Maintenance`) is no update and waits for the budget alone.
+    """
     pool = _pool_of(observed, node)
-    if pool is not None and (pool.spec.update.paused or node.spec.serial < pool.spec.update.partition):
+    is_held = pool is not None and (pool.spec.update.paused or node.spec.serial < pool.spec.update.partition)
+    if is_held and _is_running(observed, node) == (node.spec.desired_state != "Maintenance"):
         return False
     if observed.ledger is None or observed.ledger.phase == "Sync":
         return False
@@ -113,6 +124,11 @@ def may_restart(observed: Observed, node: Node) -> bool:
     if known is None or not known.shards or not is_up(observed, node.name):
         return True  # nothing is taken away that is there now
     return compute_budget(observed, observed.ledger).allows(len(known.shards))
+
+
+def _is_running(observed: Observed, node: Node) -> bool:
+    live = observed.child("StatefulSet", node.name)
+    return live is not None and live["spec"].get("replicas", 1) > 0
 
 
 def _pool_of(observed: Observed, node: Node) -> Resource[StorageNodePoolSpec] | None:

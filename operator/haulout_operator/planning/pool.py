@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from haulout.primitives import max_faulty, smallest_committee
-from haulout_operator.actions import Action, Apply, Create, Delete
+from haulout_operator.actions import Action, Apply, CancelLeave, Create, Delete
 from haulout_operator.manifests.common import Manifest, Owner, digest_of
 from haulout_operator.models.base import API_VERSION, Reference
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import (
     CONTENT_ANNOTATION,
     FINALIZER,
+    LEAVING_ANNOTATION,
     NODE_LABEL,
     RELEASED_LABEL,
     next_serial,
@@ -20,9 +21,10 @@ from haulout_operator.names import (
     node_name,
 )
 from haulout_operator.observed import Observed, Resource, labels_of, pool_of_claim, serial_of_claim
-from haulout_operator.planning.budget import compute_budget
+from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import contains, content_of
-from haulout_operator.planning.leaving import counts_toward_replicas, is_free
+from haulout_operator.planning.leaving import LEAVE_FIRST, LEAVING, counts_toward_replicas, is_free, is_scaled_down
+from haulout_operator.quantities import parse_duration_ms, parse_time_ms
 
 Pool = Resource[StorageNodePoolSpec]
 Node = Resource[StorageNodeSpec]
@@ -54,7 +56,12 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
     actions: list[Action] = [Create(pool.subject, manifest) for manifest in adopted]
     actions += _follow_template(observed, pool, nodes)
     staying = [node for node in nodes if counts_toward_replicas(node)]
+    actions += replace_dead(observed, pool, nodes)
     missing = pool.spec.replicas - len(staying) - len(orphans)
+    if missing > 0:
+        returning = call_back(observed, pool, nodes, missing)
+        actions += returning.actions
+        missing -= returning.count
     if missing > 0:
         if observed.genesis is not None and observed.ledger is None:
             reason, why = "LedgerUnreachable", "new identities need the ledger"
@@ -80,7 +87,7 @@ def find_orphans(observed: Observed, pool: Pool) -> list[tuple[str, int]]:
     return sorted(found, key=lambda one: one[1])
 
 
-def build_storage_node(observed: Observed, pool: Pool, name: str, serial: int) -> Manifest:
+def build_storage_node(observed: Observed, pool: Pool, name: str, serial: int, *, is_leaving: bool = False) -> Manifest:
     """The StorageNode of a pool with this name and serial."""
     network = observed.network.name
     spec = StorageNodeSpec(
@@ -99,6 +106,8 @@ def build_storage_node(observed: Observed, pool: Pool, name: str, serial: int) -
         "finalizers": [FINALIZER],
     }
     metadata["annotations"] = {CONTENT_ANNOTATION: digest_of([metadata["labels"], body])}
+    if is_leaving:
+        metadata["annotations"][LEAVING_ANNOTATION] = LEAVING
     return {"apiVersion": API_VERSION, "kind": "StorageNode", "metadata": metadata, "spec": body}
 
 
@@ -124,7 +133,8 @@ def _follow_template(observed: Observed, pool: Pool, nodes: list[Node]) -> list[
     """A changed template reaches the specs of the nodes; their Pods follow one at a time."""
     actions: list[Action] = []
     for node in nodes:
-        wanted = build_storage_node(observed, pool, node.name, node.spec.serial)
+        is_leaving = is_scaled_down(node)
+        wanted = build_storage_node(observed, pool, node.name, node.spec.serial, is_leaving=is_leaving)
         was_applied = node.annotations.get(CONTENT_ANNOTATION) == content_of(wanted)
         live = node.spec.model_dump(by_alias=True, exclude_none=True)
         if not node.is_deleting and not (was_applied and contains(live, wanted["spec"])):
@@ -138,16 +148,73 @@ def _let_go(
     """Nodes that the ledger does not count on go at once, newest first; others leave it first, fewest shards first.
 
     All leave together, so that one epoch moves their shards once; each goes when nothing of it is needed any more.
+    Those that somebody has named (`haulout.dev/leaving: first`) come before all others.
     """
+    staying = sorted(staying, key=lambda node: node.annotations.get(LEAVING_ANNOTATION) == LEAVE_FIRST)
     free = [node for node in reversed(staying) if is_free(observed, node)][:surplus]
     members = [node for node in reversed(staying) if not is_free(observed, node)]
-    members.sort(key=lambda node: _n_shards(observed, node))
+    members.sort(key=lambda node: (node.annotations.get(LEAVING_ANNOTATION) != LEAVE_FIRST, _n_shards(observed, node)))
     victims = members[: surplus - len(free)]
     blocked = _why_blocked(observed, pool) if victims else None
     if blocked is not None:
         victims = []
-    deletions = [Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in [*free, *victims]]
-    return [*deletions], blocked
+    deletions = [Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in free]
+    marks = [
+        Apply(pool.subject, build_storage_node(observed, pool, node.name, node.spec.serial, is_leaving=True))
+        for node in victims
+    ]
+    return [*deletions, *marks], blocked
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """Nodes that stay after all, and what makes them stay."""
+
+    count: int
+    actions: tuple[Action, ...]
+
+
+def call_back(observed: Observed, pool: Pool, nodes: list[Node], count: int) -> Returning:
+    """Members that were on their way out because the pool had become smaller, for as long as the vote is open: those
+    with most shards first, so that least has to move. Nodes that somebody deleted or drained are not among them."""
+    ledger = observed.ledger
+    if ledger is None or ledger.phase != "Done":
+        return Returning(0, ())
+    asked = [node for node in nodes if is_scaled_down(node) and not node.is_deleting and _n_shards(observed, node)]
+    asked = [node for node in asked if node.spec.desired_state == "Active"]
+    asked.sort(key=lambda node: (-_n_shards(observed, node), node.spec.serial))
+    actions: list[Action] = []
+    for node in asked[:count]:
+        known = ledger.nodes[node.name]
+        if known.is_leaving:
+            actions.append(CancelLeave(pool.subject, node.name, known.node_id, ledger.epoch))
+        actions.append(Apply(pool.subject, build_storage_node(observed, pool, node.name, node.spec.serial)))
+    return Returning(len(asked[:count]), tuple(actions))
+
+
+def replace_dead(observed: Observed, pool: Pool, nodes: list[Node]) -> list[Action]:
+    """A member that has been down for `replacement.after` leaves as if somebody had deleted it: its substitute is made
+    first, the others rebuild what it had, and its volume goes only with proof. One at a time, and only while what is
+    down is within what the network bears: when more is down the cause is elsewhere."""
+    ledger = observed.ledger
+    if ledger is None or ledger.phase != "Done" or not pool.spec.replacement.enabled:
+        return []
+    if compute_budget(observed, ledger).remaining < 0 or not all(counts_toward_replicas(node) for node in nodes):
+        return []
+    after_ms = parse_duration_ms(pool.spec.replacement.after)
+    for node in nodes:
+        is_member = bool(_n_shards(observed, node)) and node.spec.desired_state == "Active"
+        if is_member and not is_up(observed, node.name) and down_ms(observed, node) >= after_ms:
+            return [Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid)]
+    return []
+
+
+def down_ms(observed: Observed, node: Node) -> int:
+    """How long its `Ready` has been False; a status that was lost starts the time anew."""
+    for one in node.status.get("conditions") or ():
+        if one["type"] == "Ready" and one["status"] == "False":
+            return observed.now_ms - parse_time_ms(one["lastTransitionTime"])
+    return 0
 
 
 def _n_shards(observed: Observed, node: Node) -> int:

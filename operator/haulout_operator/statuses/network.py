@@ -70,7 +70,7 @@ def _ledger_status(observed: Observed, ledger: LedgerFacts) -> dict[str, Any]:
         "shards": {
             "total": ledger.n_shards,
             "available": ledger.n_shards - down,
-            "moving": ledger.moves_total - ledger.moves_done,
+            "moving": len(ledger.moving),
         },
         "faultBudget": {
             "limit": budget.limit,

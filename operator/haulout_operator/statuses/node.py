@@ -10,7 +10,9 @@ from haulout_operator.genesis import stake_of
 from haulout_operator.models.pool import StorageNodeSpec
 from haulout_operator.names import keys_name, node_address, volume_name
 from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
-from haulout_operator.planning.leaving import plan_leaving
+from haulout_operator.planning.budget import compute_budget
+from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
+from haulout_operator.planning.node import may_restart
 from haulout_operator.statuses.conditions import Fact, merge_conditions
 
 Node = Resource[StorageNodeSpec]
@@ -53,7 +55,7 @@ def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
 
 def phase_of(node: Node, known: LedgerNode | None, pod: PodFacts | None) -> str:
     """One word for people; conditions carry the facts."""
-    if node.is_deleting:
+    if node.is_deleting or is_scaled_down(node):
         return "Leaving"
     if node.spec.desired_state != "Active":
         return node.spec.desired_state
@@ -69,7 +71,7 @@ def phase_of(node: Node, known: LedgerNode | None, pod: PodFacts | None) -> str:
 def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: PodFacts | None) -> Fact:
     """Whether the node does its work, and what keeps it from that."""
     failure = observed.failures.get(node.subject)
-    if node.is_deleting:
+    if not counts_toward_replicas(node):
         leaving = plan_leaving(observed, node)
         text = f"{leaving.message}; {failure}" if failure else leaving.message
         return Fact("Ready", False, leaving.reason, text)
@@ -89,12 +91,30 @@ def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: Po
         return Fact(
             "Ready", False, "WaitingForGenesis", "the network is not founded yet; kubectl describe snet says why"
         )
+    if node.spec.desired_state == "Maintenance":
+        return maintenance_fact(observed, node, known, pod)
     if pod is None:
         return Fact("Ready", False, "NoPod", "its Pod is not there yet")
     if not pod.is_ready:
         reason = pod.problem.partition(":")[0]
         return Fact("Ready", False, reason or "Starting", pod.problem)
     return Fact("Ready", True, "Serving", "its Pod is ready")
+
+
+def maintenance_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: PodFacts | None) -> Fact:
+    """A node that people work on: its Pod is stopped, or waits until the others bear that."""
+    back = f'Next: kubectl patch sn/{node.name} --type=merge -p \'{{"spec":{{"desiredState":"Active"}}}}\''
+    if pod is None:
+        return Fact("Ready", False, "Maintenance", f"its Pod is stopped, its volume is free. {back}")
+    if known is not None and observed.ledger is not None and not may_restart(observed, node):
+        budget = compute_budget(observed, observed.ledger)
+        return Fact(
+            "Ready",
+            True,
+            "MaintenanceWaits",
+            f"it serves on until its {len(known.shards)} shards fit the fault budget; {budget.remaining} remain",
+        )
+    return Fact("Ready", False, "Stopping", "its Pod is being stopped")
 
 
 def registered_fact(observed: Observed, known: LedgerNode | None) -> Fact:

@@ -11,7 +11,7 @@ import base64
 import copy
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +37,8 @@ from haulout_operator.ledger import LedgerDesk, Rows, read_facts
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.names import NODE_LABEL
 from haulout_operator.observe import Observer
+from haulout_operator.observed import SampleRead
+from haulout_operator.planning.plan import plan
 from haulout_operator.reconcile import Reconciler
 
 NAMESPACE = "demo"
@@ -147,9 +149,16 @@ class FakeKube:
         return self._add({**body, "spec": spec})
 
     def settle(self) -> None:
-        """Controllers and kubelets: Pods for workloads, ready; none for those that are gone."""
+        """Controllers and kubelets: Pods for workloads, ready; none for those that are gone or stopped."""
+        self.settle_others("")
+
+    def settle_others(self, dead: str) -> None:
+        """The same on all machines but that of one workload."""
         for (kind, name), body in list(self.objects.items()):
-            if kind not in ("StatefulSet", "Deployment"):
+            if kind not in ("StatefulSet", "Deployment") or name == dead:
+                continue
+            if not body["spec"]["replicas"]:
+                self.objects.pop(("Pod", f"{name}-0"), None)
                 continue
             body["status"] = {"readyReplicas": body["spec"]["replicas"]}
             key = ("Pod", f"{name}-0")
@@ -245,6 +254,9 @@ class Town:
         self.ledger_is_up = True
         self.is_attested = True
         self.holdings: dict[str, tuple[int, ...]] = {}  # what nodes say they hold, where it is not what the ledger says
+        self.giving: dict[str, int] = {}  # the same of what they hand over
+        self.samples: dict[str, SampleRead | None] = {}  # what reading without a node gives, where it is not all well
+        self.sampled: list[str] = []
         self._rng = SeededRng(5)
         self.failures: dict[Any, str] = {}
         self._making: asyncio.Task[None] | None = None
@@ -253,7 +265,15 @@ class Town:
     def new_operator(self, seed: int) -> Reconciler:
         """Another process of the operator: nothing but the API server and the ledger remembers."""
         rng = SeededRng(seed)
-        desk = LedgerDesk(connect=self._connect, transport=self, scheme=self.scheme, clock=self.clock, rng=rng)
+        desk = LedgerDesk(
+            connect=self._connect,
+            transport=self,
+            scheme=self.scheme,
+            clock=self.clock,
+            rng=rng,
+            workers=InlineWorkers(),
+        )
+        desk.sample_without = self._sample_without  # type: ignore[method-assign] # there are no slivers here
         observer = Observer(self.kube, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
         executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng)
         registry = CollectorRegistry()
@@ -267,6 +287,10 @@ class Town:
             rng=rng,
             registry=registry,
         )
+
+    async def _sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:
+        self.sampled.append(node)
+        return self.samples.get(node, SampleRead(3))
 
     # the ledger's Service, as far as the operator sees it
 
@@ -309,7 +333,7 @@ class Town:
             assert self.sequencer is not None
             facts = await read_facts(self, None)
             known = facts.nodes[address.partition(".")[0]]
-            giving = tuple(range(known.open_hand_overs))
+            giving = tuple(range(self.giving.get(known.name, known.open_hand_overs)))
             return SimpleNamespace(
                 node_id=known.node_id,
                 height=facts.height,
@@ -328,12 +352,12 @@ class Town:
         metadata.setdefault("annotations", {})["haulout.dev/advance-epoch"] = str(facts.epoch)
         await self.round()
 
-    async def sync(self) -> None:
-        """Every member has what it gained and reports it."""
+    async def sync(self, *, but: Collection[str] = ()) -> None:
+        """Every member but some has what it gained and reports it."""
         facts = await read_facts(self, None)
         rows = Rows(dict(await self.scan(*keys.table_range(keys.HAND_OVER), limit=1000)))
         for name, node in facts.nodes.items():
-            if not node.shards:
+            if not node.shards or name in but:
                 continue
             gained = [one for one in queries.open_hand_overs(rows) if one.to_node == node.node_id]
             for epoch in sorted({one.epoch for one in gained} | {facts.epoch}):
@@ -363,6 +387,15 @@ class Town:
         self.failures, acted = outcome
         return acted
 
+    async def round_at_once(self, *operators: Reconciler) -> None:
+        """All look at the same moment, and then each does what it has planned."""
+        sights = [await operator._observer.look("main", {}) for operator in operators]
+        for operator, sight in zip(operators, sights, strict=True):
+            assert sight is not None
+            await operator._executor.run(sight.observed, plan(sight.observed).actions)
+        self.kube.settle()
+        self.clock.time_ms += 1000
+
     async def play(self, limit: int = 20) -> int:
         """Rounds until nothing is left to do; how many did something."""
         for count in range(limit):
@@ -371,9 +404,12 @@ class Town:
         raise AssertionError(f"still busy after {limit} rounds: {self.kube.writes[-10:]}")
 
     def leaving(self) -> list[str]:
-        """StorageNodes that are being deleted."""
+        """StorageNodes that are being deleted, or leave because their pool has become smaller."""
+        bodies = {name: self.kube.objects["StorageNode", name]["metadata"] for name in self.nodes()}
         return [
-            name for name in self.nodes() if self.kube.objects["StorageNode", name]["metadata"].get("deletionTimestamp")
+            name
+            for name, metadata in bodies.items()
+            if metadata.get("deletionTimestamp") or metadata.get("annotations", {}).get("haulout.dev/leaving") == "true"
         ]
 
     def found(self, replicas: int = 4, **spec: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from haulout_operator.identity import address_of
 from haulout_operator.ledger import read_facts
 from haulout_operator.names import FORCE_REMOVE_ANNOTATION
+from haulout_operator.observed import SampleRead
 
 NAMESPACE = "demo"
 
@@ -85,6 +86,133 @@ async def test_nobody_goes_who_says_that_it_still_holds_something(town) -> None:
     town.holdings.clear()
     await town.play()
     assert victim not in town.nodes()
+
+
+async def test_the_nodes_own_word_alone_lets_nobody_go(town) -> None:
+    await grown(town)
+    town.scale(6)
+    await town.play()
+    (victim,) = town.leaving()
+    town.holdings[victim] = ()
+    await town.advance()
+    town.giving[victim] = 0
+    await town.play()
+    assert town.condition("StorageNode", victim, "Ready")["reason"] == "HandingOver"
+    assert victim not in town.sampled  # nothing is read on its behalf before the ledger has let go of it
+
+
+async def test_nobody_goes_without_whom_a_blob_cannot_be_read(town) -> None:
+    await grown(town)
+    town.scale(6)
+    await town.play()
+    (victim,) = town.leaving()
+    town.samples[victim] = None  # the ledger did not answer while blobs were picked
+    await epoch_passes(town)
+    assert town.condition("StorageNode", victim, "Ready")["reason"] == "WaitingForSample"
+    town.samples[victim] = SampleRead(2, ("aBc (BLOB_UNAVAILABLE)",))
+    await town.play()
+    condition = town.condition("StorageNode", victim, "Ready")
+    assert condition["reason"] == "SampleUnreadable"
+    assert "1 of 3 sampled blobs cannot be read: aBc (BLOB_UNAVAILABLE)" in condition["message"]
+    town.samples.clear()
+    await town.play()
+    assert victim not in town.nodes()
+
+
+async def test_what_a_status_says_proves_nothing(town) -> None:
+    await grown(town)
+    victim = town.nodes()[0]
+    await town.kube.delete("", "StorageNode", NAMESPACE, victim)
+    await town.play()
+    forged = {"type": "Ready", "status": "False", "reason": "Proven", "message": "", "lastTransitionTime": "", "x": 1}
+    town.kube.objects["StorageNode", victim]["status"] = {"phase": "Drained", "conditions": [forged]}
+    await town.round()
+    assert victim in town.nodes()
+    assert town.condition("StorageNode", victim, "Ready")["reason"] == "OwnsShards"
+
+
+async def test_a_pool_that_grows_again_before_the_vote_keeps_its_nodes(town) -> None:
+    await grown(town)
+    before, pods = town.nodes(), town.node_pods()
+    town.scale(5)
+    await town.play()
+    assert len(town.leaving()) == 2
+    town.kube.writes.clear()
+    town.scale(7)
+    await town.play()
+    assert (town.nodes(), town.leaving(), town.node_pods()) == (before, [], pods)
+    assert not [write for write in town.kube.writes if write.startswith(("create", "delete", "apply StatefulSet"))]
+    await epoch_passes(town)
+    facts = await read_facts(town, None)
+    assert all(facts.nodes[name].shards and not facts.nodes[name].is_leaving for name in before)
+
+
+async def test_a_node_that_somebody_deleted_is_not_called_back(town) -> None:
+    await grown(town)
+    victim = town.nodes()[0]
+    await town.kube.delete("", "StorageNode", NAMESPACE, victim)
+    await town.play()
+    town.scale(8)
+    await town.play()
+    await epoch_passes(town)
+    assert victim not in town.nodes()
+    assert len(town.nodes()) == 8
+
+
+async def test_the_node_that_is_named_goes_first(town) -> None:
+    await grown(town)
+    chosen = town.nodes()[3]
+    metadata = town.kube.objects["StorageNode", chosen]["metadata"]
+    metadata["annotations"] |= {"haulout.dev/leaving": "first"}
+    town.scale(6)
+    await town.play()
+    assert town.leaving() == [chosen]
+
+
+async def test_a_drained_node_has_a_substitute_and_stays_empty(town) -> None:
+    town.found()
+    await town.play()
+    drained = town.nodes()[0]
+    town.kube.objects["StorageNode", drained]["spec"]["desiredState"] = "Drained"
+    await town.play()
+    await epoch_passes(town)
+    await epoch_passes(town)
+    assert len(town.nodes()) == 5
+    assert town.condition("StorageNode", drained, "Ready")["reason"] == "Proven"
+    assert town.kube.objects["StorageNode", drained]["status"]["committee"]["shardCount"] == 0
+
+
+async def test_a_dead_member_is_replaced_after_its_time_and_not_before(town) -> None:
+    town.found(5)
+    await town.play()
+    dead = town.nodes()[1]
+    town.kube.break_pod(dead)
+    settle, town.kube.settle = town.kube.settle, lambda: town.kube.settle_others(dead)
+    await town.play()
+    town.clock.time_ms += 50 * 60_000
+    await town.play()
+    assert (len(town.nodes()), town.leaving()) == (5, [])
+    town.clock.time_ms += 11 * 60_000
+    await town.play()
+    assert (len(town.nodes()), town.leaving()) == (6, [dead])
+    await epoch_passes(town)
+    assert town.condition("StorageNode", dead, "Ready")["reason"] == "NodeSilent"
+    await town.kube.delete("", "PersistentVolumeClaim", NAMESPACE, f"{dead}-data")  # lost with its machine
+    await town.play()
+    assert dead not in town.nodes()
+    town.kube.settle = settle
+
+
+async def test_nobody_is_replaced_when_more_is_down_than_the_network_bears(town) -> None:
+    town.found()
+    await town.play()
+    for name in town.nodes()[:2]:
+        town.kube.break_pod(name)
+    town.kube.settle = lambda: None
+    await town.play()
+    town.clock.time_ms += 3 * 3_600_000
+    await town.play()
+    assert (len(town.nodes()), town.leaving()) == (4, [])
 
 
 async def test_a_silent_node_goes_only_when_somebody_names_its_id(town) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from haulout_operator.ledger import read_facts
 from haulout_operator.names import FINALIZER
 from haulout_operator.uninstall import uninstall
 
@@ -42,8 +43,7 @@ async def test_two_operators_make_no_more_nodes_than_were_asked_for(town) -> Non
     town.found()
     other = town.new_operator(seed=2)
     for _ in range(8):
-        await town.round()
-        await town.round(other)
+        await town.round_at_once(town.operator, other)
     assert len(town.nodes()) == 4
     assert len(town.kube.names("Secret")) == 3 + 4
 
@@ -209,6 +209,56 @@ async def test_a_paused_network_is_told_about_and_left_alone(town) -> None:
     await town.play()
     assert town.nodes() == []
     assert town.condition("StorageNetwork", "main", "Paused")["status"] == "True"
+
+
+def images_of(town) -> set[str]:
+    return {
+        town.kube.objects["Pod", f"{name}-0"]["spec"]["template"]["spec"]["containers"][0]["image"]
+        for name in town.nodes()
+    }
+
+
+async def test_shards_in_recovery_have_spent_the_budget_beyond_their_epoch(town) -> None:
+    town.found(5)
+    await town.play()
+    town.scale(7)
+    await town.play()
+    late = [name for name in town.nodes() if town.condition("StorageNode", name, "InCommittee")["status"] == "False"]
+    await town.advance()
+    await town.sync(but=late)  # all others report: the epoch is done, and its shards are still on their way
+    await town.play()
+    facts = await read_facts(town, None)
+    assert facts.phase == "Done"
+    assert len(facts.moving) == sum(len(facts.nodes[name].shards) for name in late) == 28
+    budget = town.kube.objects["StorageNetwork", "main"]["status"]["faultBudget"]
+    assert budget["used"] == len(facts.moving)
+    town.kube.objects["StorageNetwork", "main"]["spec"]["image"] = "haulout:2"
+    await town.play()
+    assert images_of(town) == {"haulout:1"}  # 14 or 15 shards each, and 5 remain
+    await town.sync(but=set(town.nodes()) - set(late))
+    await town.play()
+    assert images_of(town) == {"haulout:2"}
+
+
+async def test_a_node_in_maintenance_is_stopped_when_the_others_bear_that_and_comes_back(town) -> None:
+    town.found()
+    await town.play()
+    first, second = town.nodes()[:2]
+    for name in (first, second):
+        town.kube.objects["StorageNode", name]["spec"]["desiredState"] = "Maintenance"
+    await town.play()
+    stopped = [name for name in (first, second) if ("Pod", f"{name}-0") not in town.kube.objects]
+    assert len(stopped) == 1  # 25 of 33 shards may be down, 50 may not
+    (waiting,) = {first, second} - set(stopped)
+    assert town.condition("StorageNode", stopped[0], "Ready")["reason"] == "Maintenance"
+    assert town.condition("StorageNode", waiting, "Ready")["reason"] == "MaintenanceWaits"
+    town.clock.time_ms += 7_200_000
+    await town.play()
+    assert len(town.nodes()) == 4  # nobody takes it for dead
+    town.kube.objects["StorageNode", stopped[0]]["spec"]["desiredState"] = "Active"
+    await town.play()
+    assert ("Pod", f"{stopped[0]}-0") in town.kube.objects
+    assert ("Pod", f"{waiting}-0") not in town.kube.objects
 
 
 async def test_evictions_are_allowed_as_far_as_the_budget_goes(town) -> None:
