@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,16 +20,15 @@ from typing import Any
 import httpx
 import pytest
 
+from haulout.cli.main import app
+
 # Far from the usual ports and below those that the system gives away; each network of each worker has its own range.
 FIRST_PORT_BASE = 12_000 + os.getpid() % 16 * 1_000
 _bases = itertools.count(FIRST_PORT_BASE, 250)
 
 # Loading native kernels costs each process seconds of CPU, and here processes come and go all the time.
 ENVIRONMENT = {**os.environ, "HAULOUT_KERNELS": "numpy"}
-
-
-# The epoch change under load takes a dozen processes and a long while: `make soak` asks for it.
-collect_ignore = [] if "HAULOUT_SOAK" in os.environ else ["test_epochs.py"]
+_asking = threading.Lock()  # standard output is one
 
 
 def random_bytes(size: int, seed: int) -> bytes:
@@ -50,8 +51,14 @@ class LiveNetwork:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)
 
+    def ask(self, *arguments: str) -> Any:
+        """The same in this process: to start one costs a second of CPU, and some things are asked again and again."""
+        with _asking, contextlib.redirect_stdout(io.StringIO()) as output:
+            app([*arguments, "--json", "--dir", str(self.folder)], standalone_mode=False)
+        return json.loads(output.getvalue())
+
     def status(self) -> dict[str, dict[str, Any]]:
-        return {process["name"]: process for process in self.json("status")["processes"]}
+        return {process["name"]: process for process in self.ask("status")["processes"]}
 
     @property
     def gateway(self) -> str:
