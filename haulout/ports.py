@@ -277,6 +277,10 @@ class StorageNodeApi(Protocol):
         """All symbols of a target sliver that the node can make: general recovery symbols (BCS) with proofs, decoding
         symbols (BCS, either axis) without."""
 
+    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+        """Sign that a blob is encoded wrongly, if the proof shows it: an `InconsistencyProof` (BCS) of a sliver of
+        `axis`."""
+
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""
 

@@ -26,7 +26,13 @@ UPLOAD_BUDGET_BYTES = 256 << 20
 # Two hashes per shard and a few numbers: 64 KiB at n = 1000.
 MAX_METADATA_BYTES = 1 << 20
 MAX_PAGE = 10_000
-PER_METHOD = {"StoreSlivers": 64, "ReadSlivers": 128, "ReadRecoverySymbols": 64, "SyncShards": 16}
+PER_METHOD = {
+    "StoreSlivers": 64,
+    "ReadSlivers": 128,
+    "ReadRecoverySymbols": 64,
+    "SyncShards": 16,
+    "AttestInconsistency": 4,
+}
 
 
 class StorageServicer(StorageNodeServicer):
@@ -169,6 +175,42 @@ class StorageServicer(StorageNodeServicer):
                 batch, n_bytes = [], 0
         if batch:
             yield pb.ReadRecoverySymbolsResponse(symbols=batch)
+
+    async def AttestInconsistency(
+        self, request_iterator: AsyncIterator[pb.AttestInconsistencyRequest], context: Context
+    ) -> pb.AttestInconsistencyResponse:
+        """Put a proof together and have it checked."""
+        first = await anext(request_iterator, None)
+        if first is None or not first.HasField("start"):
+            raise InvalidField(field="start", problem="missing in the first message")
+        start = first.start
+        blob_id, axis = convert.read_blob_id(start.blob_id), convert.read_axis(start.axis)
+        proof = await self._read_proof(first, request_iterator)
+        signed = await self._node.attest_inconsistency(epoch=start.epoch, blob_id=blob_id, axis=axis, proof=proof)
+        return convert.write_attestation(signed)
+
+    async def _read_proof(
+        self, first: pb.AttestInconsistencyRequest, rest: AsyncIterator[pb.AttestInconsistencyRequest]
+    ) -> bytes:
+        """As many bytes as were announced, within the budget of everything that arrives."""
+        size_bytes = first.start.size_bytes
+        rules.check_proof_size(size_bytes, self._n_shards)
+        if size_bytes > self._budget_bytes:
+            raise TooManyCalls(what="bytes that arrive", limit=self._budget_bytes)
+        self._budget_bytes -= size_bytes
+        try:
+            proof = bytearray(first.data)
+            async for message in rest:
+                if message.HasField("start"):
+                    raise InvalidField(field="start", problem="only the first message carries it")
+                proof += message.data
+                if len(proof) > size_bytes:
+                    break
+        finally:
+            self._budget_bytes += size_bytes
+        if len(proof) != size_bytes:
+            raise InvalidField(field="data", problem=f"not the {size_bytes} bytes that were announced")
+        return bytes(proof)
 
     async def BlobStatus(self, request: pb.BlobStatusRequest, context: Context) -> pb.BlobStatusResponse:
         """The node's own record of a blob."""

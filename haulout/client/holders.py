@@ -15,6 +15,7 @@ from haulout.primitives import BlobId, blob_id_text, min_decodable
 
 MAX_ROUNDS = 5
 ROUND_PAUSE_MS = 200
+COMMITTEES = "committee's"  # the check that the ledger's word stands for
 
 T = TypeVar("T")
 
@@ -59,6 +60,6 @@ async def require_existence(network: Network, blob_id: BlobId) -> BlobExistence:
     existence = await network.view.blob_existence(blob_id)
     if existence is None:
         if await network.view.is_invalid(blob_id):
-            raise InconsistentBlob(blob_id=blob_id_text(blob_id), check="committee's")
+            raise InconsistentBlob(blob_id=blob_id_text(blob_id), check=COMMITTEES)
         raise BlobNotFound(blob_id=blob_id_text(blob_id))
     return existence

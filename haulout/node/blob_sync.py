@@ -2,9 +2,8 @@
 
 A blob comes on the list when it was certified without this node, or when something of it was found damaged. Each
 attempt is the same story: the metadata from anyone who has it, then the missing slivers from the others, verified
-against the metadata, kept, and synced as one batch. Symbols are asked for without proofs first, since eight times
-fewer bytes travel for small blobs; a sliver that does not verify shows that someone lied, and only then proofs are
-asked for, which name the liar and let the rest suffice.
+against the metadata, kept, and synced as one batch. A blob that its writer encoded wrongly is proven to be so, and
+comes off the list when the ledger says it is invalid.
 
 If it stops half-way, the blob is still on the list and what was synced is not fetched again.
 """
@@ -18,16 +17,17 @@ from collections.abc import Callable, Sequence
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import DiskFull, HauloutError
 from haulout.node import rules
-from haulout.node.errors import InvalidSliver, RepairFailed, SymbolNotPresent
+from haulout.node.errors import InvalidSliver, RepairFailed
 from haulout.node.identity import NodeSettings
+from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
 from haulout.node.pieces import PieceKeeper, is_in_stripes
-from haulout.node.rebuild import check_symbols, rebuild_all, rebuild_sliver, sliver_indices, wrong_sources
+from haulout.node.rebuild import prove_by_columns, rebuild_all
 from haulout.node.records import names_in
-from haulout.node.repair_plan import Way, plan_repair, symbols_needed
+from haulout.node.repair_plan import Way, plan_repair
+from haulout.node.sliver_repair import SliverRepair
 from haulout.node.striped_repair import StripedRepair
-from haulout.node.symbols import SymbolMaker
 from haulout.node.vault import CheckedSliver, Vault
 from haulout.node.verify import check_metadata, check_slivers
 from haulout.ports import Clock, SliverUpload, Workers
@@ -35,13 +35,11 @@ from haulout.primitives import (
     Axis,
     BlobId,
     ShardIndex,
-    SliverIndex,
     SliverPairIndex,
     blob_id_text,
     min_decodable,
     pair_of_shard,
     shard_of_pair,
-    sliver_index_of_pair,
 )
 from haulout.replica.replica import close_stream
 from haulout.world.errors import StorageFailed
@@ -59,7 +57,8 @@ class BlobSync:
         *,
         vault: Vault,
         peers: Peers,
-        symbols: SymbolMaker,
+        slivers: SliverRepair,
+        prover: InconsistencyProver,
         clock: Clock,
         workers: Workers,
         metrics: NodeMetrics,
@@ -68,7 +67,8 @@ class BlobSync:
         self.is_postponed: Callable[[BlobId], bool] = lambda blob_id: False  # fetched otherwise at present
         self._vault = vault
         self._peers = peers
-        self._symbols = symbols
+        self._slivers = slivers
+        self._prover = prover
         self._clock = clock
         self._workers = workers
         self._metrics = metrics
@@ -284,7 +284,7 @@ class BlobSync:
     ) -> None:
         async def rebuild(pair_index: SliverPairIndex, axis: Axis) -> None:
             async with self._sliver_slots:
-                sliver = await self._rebuild_sliver(blob_id, metadata, pair_index, axis, duty)
+                sliver = await self._slivers.rebuild(blob_id, metadata, pair_index, axis, duty)
                 await self._keep(blob_id, [SliverUpload(pair_index, axis, sliver)], duty)
 
         # Secondaries first: they need fewer symbols, and each then gives one for every primary.
@@ -294,86 +294,6 @@ class BlobSync:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
-
-    async def _rebuild_sliver(
-        self, blob_id: BlobId, metadata: BlobMetadata, pair_index: SliverPairIndex, axis: Axis, duty: rules.Duty
-    ) -> bytes:
-        """One sliver, verified; names those whose symbols were wrong."""
-        target = sliver_index_of_pair(pair_index, axis, duty.n_shards)
-        said = await self._gather_symbols(blob_id, metadata, target, axis, duty, with_proofs=False)
-        sliver = await self._workers.run(rebuild_sliver, metadata, target, axis, _bytes_of(said))
-        if sliver is not None:
-            return sliver
-
-        proven = await self._gather_symbols(blob_id, metadata, target, axis, duty, with_proofs=True)
-        sliver = await self._workers.run(rebuild_sliver, metadata, target, axis, _bytes_of(proven))
-        if sliver is None:
-            self._metrics.inconsistent_blobs.inc()
-            raise RepairFailed(blob_id=blob_id_text(blob_id), problem="its symbols prove that it is encoded wrongly")
-        # The right sliver crosses every sliver it was rebuilt from: it says which of the first symbols were wrong.
-        wrong = await self._workers.run(wrong_sources, metadata, axis, sliver, _bytes_of(said))
-        liars = {peer.node_id: peer for source in sorted(wrong) if (peer := said[source][0]) is not None}
-        for liar in liars.values():
-            self._peers.report_lie(liar)
-        return sliver
-
-    async def _gather_symbols(
-        self,
-        blob_id: BlobId,
-        metadata: BlobMetadata,
-        target: SliverIndex,
-        axis: Axis,
-        duty: rules.Duty,
-        *,
-        with_proofs: bool,
-    ) -> dict[int, tuple[Peer | None, bytes]]:
-        """Enough symbols of a target by the index of their source sliver, with who gave them (None: we did)."""
-        needed = symbols_needed(axis, duty.n_shards)
-        found: dict[int, tuple[Peer | None, bytes]] = {}
-        for source, symbol in (await self._own_symbols(blob_id, metadata, target, axis, duty)).items():
-            found[source] = (None, symbol)
-
-        async def ask(peer: Peer) -> dict[int, bytes]:
-            answer = self._peers.connect(peer).read_recovery_symbols(
-                epoch=duty.epoch, blob_id=blob_id, target=target, target_axis=axis, with_proofs=with_proofs
-            )
-            try:
-                raw = await self._peers.ask(peer, answer)
-            except HauloutError:
-                return {}
-            self._metrics.repair_bytes.inc(sum(len(symbol) for symbol in raw))
-            sources = sliver_indices(peer.shards, blob_id, axis.other, duty.n_shards)
-            good, all_good = await self._workers.run(
-                check_symbols, metadata, target, axis, raw, sources, with_proofs=with_proofs
-            )
-            if not all_good:
-                self._peers.report_lie(peer)
-            return good
-
-        waiting = self._sources(blob_id)
-        while len(found) < needed and waiting:
-            wave: list[Peer] = []
-            expected = len(found)
-            while waiting and expected < needed:
-                wave.append(waiting.pop())
-                expected += len(wave[-1].shards)
-            for peer, symbols in zip(wave, await asyncio.gather(*map(ask, wave)), strict=True):
-                for source, symbol in symbols.items():
-                    found.setdefault(source, (peer, symbol))
-        if len(found) < needed:
-            problem = f"{len(found)} of {needed} symbols of {axis.name.lower()} sliver {target} can be had"
-            raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
-        return dict(sorted(found.items())[:needed])
-
-    async def _own_symbols(
-        self, blob_id: BlobId, metadata: BlobMetadata, target: SliverIndex, axis: Axis, duty: rules.Duty
-    ) -> dict[int, bytes]:
-        try:
-            raw = await self._symbols.make(blob_id, target=target, target_axis=axis, duty=duty, with_proofs=False)
-        except SymbolNotPresent:
-            return {}
-        good, _ = await self._workers.run(check_symbols, metadata, target, axis, raw, None, with_proofs=False)
-        return good
 
     # --- by decoding ----------------------------------------------------------------------------------------
 
@@ -410,13 +330,28 @@ class BlobSync:
             problem = f"{len(primaries)} of {needed} primary slivers can be had"
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
 
-        slivers = await self._workers.run(rebuild_all, metadata, list(primaries.values()), missing)
+        rows = [primaries[index] for index in sorted(primaries)[:needed]]
+        slivers = await self._workers.run(rebuild_all, metadata, rows, missing)
         if slivers is None:
-            self._metrics.inconsistent_blobs.inc()
-            raise RepairFailed(
-                blob_id=blob_id_text(blob_id), problem="its own slivers prove that it is encoded wrongly"
-            )
-        await self._keep(blob_id, slivers, duty)
+            await self._settle_wrong_encoding(blob_id, metadata, rows, missing, duty)
+        else:
+            await self._keep(blob_id, slivers, duty)
+
+    async def _settle_wrong_encoding(
+        self,
+        blob_id: BlobId,
+        metadata: BlobMetadata,
+        rows: Sequence[bytes],
+        missing: Sequence[tuple[SliverPairIndex, Axis]],
+        duty: rules.Duty,
+    ) -> None:
+        """The writer is to blame: prove it if these rows can, else take what is missing as the metadata has it."""
+        proof = await self._workers.run(prove_by_columns, metadata, rows)
+        if proof is None:
+            await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
+            return
+        await self._prover.report(blob_id, metadata, Axis.SECONDARY, proof)
+        raise RepairFailed(blob_id=blob_id_text(blob_id), problem="its own slivers prove that it is encoded wrongly")
 
     async def _read_primaries(
         self, blob_id: BlobId, metadata: BlobMetadata, peer: Peer, pairs: Sequence[SliverPairIndex], duty: rules.Duty
@@ -484,7 +419,3 @@ class BlobSync:
             arrived.cancel()
             timer.cancel()
             await asyncio.gather(arrived, timer, return_exceptions=True)
-
-
-def _bytes_of(symbols: dict[int, tuple[Peer | None, bytes]]) -> list[tuple[int, bytes]]:
-    return [(source, symbol) for source, (_, symbol) in symbols.items()]

@@ -13,12 +13,14 @@ from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peers
 from haulout.node.scrubber import Scrubber
 from haulout.node.shard_serving import ShardServer
 from haulout.node.shard_sync import ShardSync
+from haulout.node.sliver_repair import SliverRepair
 from haulout.node.sliver_store import SliverStore
 from haulout.node.space import SpaceGuard
 from haulout.node.storage_node import StorageNode
@@ -78,10 +80,22 @@ async def build_storage_node(
     )
     symbols = SymbolMaker(vault, workers, settings)
     peers = Peers(identity.node_id, transport, clock=clock, rng=rng, metrics=metrics, settings=settings)
-    blob_sync = BlobSync(
-        vault=vault, peers=peers, symbols=symbols, clock=clock, workers=workers, metrics=metrics, settings=settings
-    )
     wallet = _wallet_of(identity, replica, ledger, clock, rng)
+    prover = InconsistencyProver(
+        identity=identity, wallet=wallet, vault=vault, peers=peers, scheme=scheme, workers=workers, metrics=metrics
+    )
+    blob_sync = BlobSync(
+        vault=vault,
+        peers=peers,
+        slivers=SliverRepair(
+            vault=vault, peers=peers, symbols=symbols, prover=prover, workers=workers, metrics=metrics
+        ),
+        prover=prover,
+        clock=clock,
+        workers=workers,
+        metrics=metrics,
+        settings=settings,
+    )
     shard_sync = ShardSync(
         identity=identity,
         wallet=wallet,
@@ -101,6 +115,7 @@ async def build_storage_node(
         signer=signer,
         follower=LedgerFollower(vault, clock, settings),
         blob_sync=blob_sync,
+        prover=prover,
         shard_sync=shard_sync,
         shard_server=ShardServer(vault, scheme, workers, metrics, settings),
         epoch_driver=_driver_of(wallet, replica, clock, rng),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from haulout import bcs, codec
-from haulout.codec.metadata import BlobMetadata, DecodingSymbol, RecoverySymbol, Sliver
+from haulout.codec.metadata import BlobMetadata, DecodingSymbol, InconsistencyProof, RecoverySymbol, Sliver
 from haulout.crypto import merkle
 from haulout.errors import HauloutError
 from haulout.ports import SliverUpload
@@ -23,6 +23,8 @@ from haulout.primitives import (
     pair_of_shard,
     sliver_index_of_pair,
 )
+
+GivenSymbol = RecoverySymbol | DecodingSymbol
 
 
 def sliver_indices(shards: Iterable[int], blob_id: BlobId, axis: Axis, n_shards: int) -> frozenset[int]:
@@ -72,19 +74,18 @@ def check_symbols(
     sources: Collection[int] | None,
     *,
     with_proofs: bool,
-) -> tuple[dict[int, bytes], bool]:
+) -> tuple[dict[int, GivenSymbol], bool]:
     """The symbols that may be used, by source index, and whether all may.
 
     Args:
         sources: indices of the source slivers that the sender speaks for, others are left aside; None for our own
             symbols.
     """
-    good: dict[int, bytes] = {}
+    good: dict[int, GivenSymbol] = {}
     all_good = True
     for raw in symbols:
         try:
-            symbol: RecoverySymbol | DecodingSymbol
-            symbol = bcs.decode(RecoverySymbol if with_proofs else DecodingSymbol, raw)
+            symbol: GivenSymbol = bcs.decode(RecoverySymbol if with_proofs else DecodingSymbol, raw)
             if isinstance(symbol, RecoverySymbol):
                 codec.verify_recovery_symbol(metadata, symbol, target, axis)
         except HauloutError:
@@ -95,7 +96,7 @@ def check_symbols(
             continue
         if sources is not None and symbol.source_index not in sources:
             continue  # of a shard that is on its way: its other holder is asked for that one
-        good[symbol.source_index] = bytes(symbol.data)
+        good[symbol.source_index] = symbol
     return good, all_good
 
 
@@ -138,3 +139,44 @@ def rebuild_all(
         )
         for pair_index, axis in missing
     ]
+
+
+# --- blobs that cannot be rebuilt: their writer encoded them wrongly ------------------------------------------
+
+
+def build_proof(
+    metadata: BlobMetadata, axis: Axis, target: SliverIndex, symbols: Sequence[GivenSymbol]
+) -> InconsistencyProof | None:
+    """A proof from verified symbols of a sliver, or None when they rebuild what the metadata names."""
+    proven = [symbol for symbol in symbols if isinstance(symbol, RecoverySymbol)]
+    try:
+        proof = codec.build_inconsistency_proof(metadata, proven, target, axis)
+        codec.verify_inconsistency_proof(metadata, axis, proof)
+    except HauloutError:
+        return None
+    return proof
+
+
+def prove_by_columns(metadata: BlobMetadata, primaries: Sequence[bytes]) -> InconsistencyProof | None:
+    """A proof from verified primary slivers (BCS, exactly k1) that give a secondary one otherwise than the metadata.
+
+    None when all columns come out right: then other rows are wrong, or the padding, and these rows prove nothing.
+    """
+    rows: list[Sliver] = [bcs.decode(Sliver, raw) for raw in primaries]
+    words = [
+        (row.index, word) for row, word in zip(rows, expand_slivers(metadata, Axis.PRIMARY, primaries), strict=True)
+    ]
+    size = metadata.symbol_size_bytes
+    for column in map(SliverIndex, range(metadata.n_shards)):
+        symbols = [(source, word[column * size : (column + 1) * size]) for source, word in words]
+        if rebuild_sliver(metadata, column, Axis.SECONDARY, symbols) is None:
+            raw = make_symbols(metadata, words, column, Axis.SECONDARY, with_proofs=True)
+            return build_proof(metadata, Axis.SECONDARY, column, [bcs.decode(RecoverySymbol, one) for one in raw])
+    return None
+
+
+def check_proof(metadata: BlobMetadata, axis: Axis, raw: bytes) -> None:
+    """Accept a proof of a wrong encoding (BCS) by returning. Raises as `codec.verify_inconsistency_proof`, and what
+    decoding raises."""
+    proof: InconsistencyProof = bcs.decode(InconsistencyProof, raw)
+    codec.verify_inconsistency_proof(metadata, axis, proof)

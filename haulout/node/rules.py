@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from haulout.codec.errors import SliverIndexOutOfRange
 from haulout.codec.sizes import max_segment_bytes
-from haulout.errors import WrongEpoch
+from haulout.errors import InvalidField, WrongEpoch
 from haulout.ledger import queries
 from haulout.ledger.state import BlobRecord, View
 from haulout.node.errors import (
@@ -42,6 +42,7 @@ from haulout.primitives import (
 
 MAX_SYMBOL_BYTES = 65_534
 SLIVER_OVERHEAD_BYTES = 128
+SYMBOL_OVERHEAD_BYTES = 16  # of a proven symbol besides its data and path
 PROOF_BYTES_MAX = 2 * 32 * 32  # two nodes on each level of a tree over 2^32 stripes
 
 
@@ -199,6 +200,14 @@ def check_sliver_size(size_bytes: int, n_shards: int, *, in_stripes: bool) -> No
         raise SliverTooLarge(size_bytes=size_bytes, limit_bytes=limit_bytes)
 
 
+def check_proof_size(size_bytes: int, n_shards: int) -> None:
+    """Raises InvalidField beyond what a proof of a wrong encoding can have in a network of this many shards."""
+    path_bytes = 32 * n_shards.bit_length() + SYMBOL_OVERHEAD_BYTES
+    limit_bytes = min_correct(n_shards) * (MAX_SYMBOL_BYTES + path_bytes) + SLIVER_OVERHEAD_BYTES
+    if size_bytes > limit_bytes:
+        raise InvalidField(field="proof", problem=f"{size_bytes} bytes, can have at most {limit_bytes}")
+
+
 def check_sliver_index(pair_index: SliverPairIndex, axis: Axis, sliver_index: int, n_shards: int) -> None:
     """Raises SliverIndexMismatch when the sliver says another index than the one that belongs to its pair."""
     expected = sliver_index_of_pair(pair_index, axis, n_shards)
@@ -267,6 +276,20 @@ def missing_slivers(
         for axis in Axis
         if not held & bit_of(shard_index, axis)
     )
+
+
+def check_may_attest(view: View, blob_id: BlobId, *, duty: Duty, height: int) -> None:
+    """The node's word would count, and is about a blob that nodes keep.
+
+    Raises:
+        InvalidBlob: marked invalid on the ledger already.
+        NotRegistered: no live registration.
+        ShardNotAssigned: the node is in no committee.
+    """
+    check_not_invalid(view, blob_id)
+    check_registered(view, blob_id, epoch=duty.epoch, height=height)
+    if not duty.shards:
+        raise ShardNotAssigned(shard_index=0, epoch=duty.epoch)
 
 
 # --- serving ------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.errors import InvalidStripes, MetadataNotFound, NodeStopping, NotRegistered, TooManyRequests
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.pieces import PieceKeeper, is_in_stripes
@@ -64,6 +65,7 @@ class StorageNode:
         signer: CheckpointSigner,
         follower: LedgerFollower,
         blob_sync: BlobSync,
+        prover: InconsistencyProver,
         shard_sync: ShardSync,
         shard_server: ShardServer,
         epoch_driver: EpochDriver | None,
@@ -82,6 +84,7 @@ class StorageNode:
         self.signer = signer
         self.follower = follower
         self.blob_sync = blob_sync
+        self._prover = prover
         self.shard_sync = shard_sync
         self._shard_server = shard_server
         self._epoch_driver = epoch_driver
@@ -344,6 +347,22 @@ class StorageNode:
         )
         self._metrics.symbols_read.inc(len(symbols))
         return symbols
+
+    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+        """Sign that a blob is encoded wrongly, if the proof shows it; the metadata is fetched if it is not here.
+
+        Raises:
+            LedgerDiverged, StorageFailed: the node attests nothing.
+            WrongEpoch, InvalidField: too long a proof, and as `InconsistencyProver.attest`.
+            RepairFailed: its metadata cannot be had now.
+        """
+        self._check_may_write()
+        duty = self.vault.duty()
+        rules.check_epoch(duty, epoch)
+        rules.check_proof_size(len(proof), duty.n_shards)
+        rules.check_may_attest(self.vault.view, blob_id, duty=duty, height=self.vault.height)
+        metadata = await self.blob_sync.require_metadata(blob_id)
+        return await self._prover.attest(blob_id, metadata, axis, proof)
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""

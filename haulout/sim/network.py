@@ -113,6 +113,13 @@ class SimNodeApi:
             ),
         )
 
+    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+        return await self._port.call(
+            self._address,
+            "attest_inconsistency",
+            lambda node: node.attest_inconsistency(epoch=epoch, blob_id=blob_id, axis=axis, proof=proof),
+        )
+
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         return await self._port.call(self._address, "blob_status", lambda node: node.blob_status(blob_id=blob_id))
 

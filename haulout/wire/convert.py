@@ -164,7 +164,11 @@ def write_signed(signed: SignedMessage) -> pb.ConfirmBlobResponse:
     return pb.ConfirmBlobResponse(message=signed.message, signature=signed.signature)
 
 
-def read_signed(message: pb.ConfirmBlobResponse) -> SignedMessage:
+def write_attestation(signed: SignedMessage) -> pb.AttestInconsistencyResponse:
+    return pb.AttestInconsistencyResponse(message=signed.message, signature=signed.signature)
+
+
+def read_signed(message: pb.ConfirmBlobResponse | pb.AttestInconsistencyResponse) -> SignedMessage:
     """A signed message; neither its content nor its signature has been checked."""
     if not message.message:
         raise InvalidField(field="message", problem="missing")

@@ -27,7 +27,7 @@ from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, SliverIndex, Sli
 from haulout.wire import convert
 from haulout.wire.calls import CLIENT_OPTIONS, CallEnding, Peer, Timeouts
 from haulout.wire.security import open_channel
-from haulout.wire.slivers import SliverAssembler, pack_slivers
+from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers
 from haulout.wire.streams import closing
 from haulout.wire.v1 import storage_pb2 as pb
 from haulout.wire.v1.storage_pb2_grpc import StorageNodeStub
@@ -266,6 +266,27 @@ class GrpcStorageNode:
                     if len(symbols) > MAX_SYMBOLS:
                         raise InvalidField(field="symbols", problem=f"more than {MAX_SYMBOLS}")
         return symbols
+
+    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+        """The node's signature that a blob is encoded wrongly; not verified here."""
+        operation = "AttestInconsistency"
+        call = self._stub().AttestInconsistency(timeout=self._peer.timeouts.stream_ms / 1000)
+        ending = CallEnding(call)
+        start: pb.AttestInconsistencyStart | None = pb.AttestInconsistencyStart(
+            epoch=epoch, blob_id=blob_id, axis=convert.write_axis(axis), size_bytes=len(proof)
+        )
+        try:
+            for at in range(0, max(1, len(proof)), MESSAGE_BYTES):
+                request = pb.AttestInconsistencyRequest(start=start, data=proof[at : at + MESSAGE_BYTES])
+                if not await self._peer.write(operation, call, request, ending):
+                    break
+                start = None
+            await self._peer.progress(operation, call.done_writing())
+            answer = await self._peer.progress(operation, call)
+        finally:
+            call.cancel()
+        with self._peer.reading(operation):
+            return convert.read_signed(answer)
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS), or None."""

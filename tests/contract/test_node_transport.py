@@ -198,6 +198,11 @@ class MemoryNode:
         self.asked.append((target, target_axis, with_proofs))
         return [bytes([i]) * 60_000 for i in range(100)]
 
+    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+        self._check(epoch)
+        self.asked.append((axis, proof))
+        return SignedMessage(message=b"it is wrong" + blob_id, signature=b"s" * 96)
+
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         self._check()
         return None if blob_id == OTHER else b"record" if blob_id == BLOB else b""
@@ -434,6 +439,17 @@ def test_six_megabytes_of_recovery_symbols_arrive(scene: Scene, node: MemoryNode
     scene.play(story)
 
 
+@pytest.mark.parametrize("size_bytes", [0, 1, 2_500_000])
+def test_a_proof_of_a_wrong_encoding_is_attested(scene: Scene, node: MemoryNode, size_bytes: int) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        proof = bytes(i % 251 for i in range(size_bytes))
+        signed = await api.attest_inconsistency(epoch=EPOCH, blob_id=BLOB, axis=Axis.SECONDARY, proof=proof)
+        assert signed == SignedMessage(message=b"it is wrong" + BLOB, signature=b"s" * 96)
+        assert node.asked == [(Axis.SECONDARY, proof)]
+
+    scene.play(story)
+
+
 def test_many_calls_at_once_do_not_mix_up(scene: Scene, node: MemoryNode) -> None:
     async def story(api: StorageNodeApi, _: object) -> None:
         blobs = [BlobId(bytes([i]) * 32) for i in range(20)]
@@ -514,6 +530,7 @@ def test_every_request_carries_its_epoch(scene: Scene) -> None:
             api.read_recovery_symbols(
                 epoch=6, blob_id=BLOB, target=SliverIndex(0), target_axis=Axis.PRIMARY, with_proofs=False
             ),
+            api.attest_inconsistency(epoch=6, blob_id=BLOB, axis=Axis.PRIMARY, proof=b"p"),
         ):
             with pytest.raises(errors.WrongEpoch) as caught:
                 await call

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(420)
 N_BLOBS = 1_000
 N_LATE_BLOBS = 40  # stored while a node is away
 WRITERS = 12
-KILL_EVERY_S = 3.0
+KILL_EVERY_S = 4.5
 PATIENCE_S = 120
 
 LiveNetwork = Any  # of conftest.py, which cannot be imported

@@ -736,6 +736,92 @@ class ReadRecoverySymbolsResponse(_message.Message):
 Global___ReadRecoverySymbolsResponse: _TypeAlias = ReadRecoverySymbolsResponse  # noqa: Y015
 
 @_typing.final
+class AttestInconsistencyStart(_message.Message):
+    """What a proof of a wrong encoding is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BLOB_ID_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Epoch the request is made for."""
+    blob_id: _builtins.bytes
+    """Blob id, 32 bytes."""
+    axis: Global___Axis.ValueType
+    """Axis of the sliver that the symbols rebuild and the metadata contradicts."""
+    size_bytes: _builtins.int
+    """Length of the proof's canonical bytes; the data of all messages adds up to it."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        blob_id: _builtins.bytes = ...,
+        axis: Global___Axis.ValueType = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "blob_id", b"blob_id", "epoch", b"epoch", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestInconsistencyStart: _TypeAlias = AttestInconsistencyStart  # noqa: Y015
+
+@_typing.final
+class AttestInconsistencyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes of the proof (BCS of InconsistencyProof)."""
+    @_builtins.property
+    def start(self) -> Global___AttestInconsistencyStart:
+        """Set on the first message of the stream and on no other."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___AttestInconsistencyStart | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_start", b"_start", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_start", b"_start", "data", b"data", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___AttestInconsistencyRequest: _TypeAlias = AttestInconsistencyRequest  # noqa: Y015
+
+@_typing.final
+class AttestInconsistencyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    message: _builtins.bytes
+    """Exactly the bytes that were signed (BCS of the attestation of an invalid blob id)."""
+    signature: _builtins.bytes
+    """BLS12-381 signature, 96 bytes."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttestInconsistencyResponse: _TypeAlias = AttestInconsistencyResponse  # noqa: Y015
+
+@_typing.final
 class BlobStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

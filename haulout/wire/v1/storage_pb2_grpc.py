@@ -75,6 +75,11 @@ class StorageNodeStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsResponse.FromString,
                 _registered_method=True)
+        self.AttestInconsistency = channel.stream_unary(
+                '/haulout.wire.v1.StorageNode/AttestInconsistency',
+                request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyResponse.FromString,
+                _registered_method=True)
         self.BlobStatus = channel.unary_unary(
                 '/haulout.wire.v1.StorageNode/BlobStatus',
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.BlobStatusRequest.SerializeToString,
@@ -153,6 +158,13 @@ class StorageNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AttestInconsistency(self, request_iterator, context):
+        """Check a proof that a blob is encoded wrongly, and sign that it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BlobStatus(self, request, context):
         """The node's own record of a blob.
         """
@@ -216,6 +228,11 @@ def add_StorageNodeServicer_to_server(servicer, server):
                     servicer.ReadRecoverySymbols,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsResponse.SerializeToString,
+            ),
+            'AttestInconsistency': grpc.stream_unary_rpc_method_handler(
+                    servicer.AttestInconsistency,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyResponse.SerializeToString,
             ),
             'BlobStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.BlobStatus,
@@ -450,6 +467,33 @@ class StorageNode:
             '/haulout.wire.v1.StorageNode/ReadRecoverySymbols',
             haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_storage__pb2.ReadRecoverySymbolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AttestInconsistency(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/haulout.wire.v1.StorageNode/AttestInconsistency',
+            haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class StorageNodeStub:
     """Slivers of shards that the sender takes over, blob by blob; every request is signed."""
     ReadRecoverySymbols: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadRecoverySymbolsRequest, _storage_pb2.ReadRecoverySymbolsResponse]
     """All symbols of one sliver that the node can make from the slivers it holds."""
+    AttestInconsistency: _grpc.StreamUnaryMultiCallable[_storage_pb2.AttestInconsistencyRequest, _storage_pb2.AttestInconsistencyResponse]
+    """Check a proof that a blob is encoded wrongly, and sign that it is."""
     BlobStatus: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BlobStatusRequest, _storage_pb2.BlobStatusResponse]
     """The node's own record of a blob."""
     ListIncomplete: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListIncompleteRequest, _storage_pb2.ListIncompleteResponse]
@@ -89,6 +91,8 @@ class StorageNodeAsyncStub(StorageNodeStub):
     """Slivers of shards that the sender takes over, blob by blob; every request is signed."""
     ReadRecoverySymbols: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadRecoverySymbolsRequest, _storage_pb2.ReadRecoverySymbolsResponse]  # type: ignore[assignment]
     """All symbols of one sliver that the node can make from the slivers it holds."""
+    AttestInconsistency: _aio.StreamUnaryMultiCallable[_storage_pb2.AttestInconsistencyRequest, _storage_pb2.AttestInconsistencyResponse]  # type: ignore[assignment]
+    """Check a proof that a blob is encoded wrongly, and sign that it is."""
     BlobStatus: _aio.UnaryUnaryMultiCallable[_storage_pb2.BlobStatusRequest, _storage_pb2.BlobStatusResponse]  # type: ignore[assignment]
     """The node's own record of a blob."""
     ListIncomplete: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListIncompleteRequest, _storage_pb2.ListIncompleteResponse]  # type: ignore[assignment]
@@ -164,6 +168,14 @@ class StorageNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_storage_pb2.ReadRecoverySymbolsResponse], _abc.AsyncIterator[_storage_pb2.ReadRecoverySymbolsResponse]]:
         """All symbols of one sliver that the node can make from the slivers it holds."""
+
+    @_abc_1.abstractmethod
+    def AttestInconsistency(
+        self,
+        request_iterator: _MaybeAsyncIterator[_storage_pb2.AttestInconsistencyRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.AttestInconsistencyResponse, _abc.Awaitable[_storage_pb2.AttestInconsistencyResponse]]:
+        """Check a proof that a blob is encoded wrongly, and sign that it is."""
 
     @_abc_1.abstractmethod
     def BlobStatus(

@@ -103,7 +103,7 @@ async def refused(call: Any) -> tuple[grpc.StatusCode, str, dict[str, str]]:
     return caught.value.code(), info.reason, dict(info.metadata)
 
 
-async def messages(requests: Iterable[pb.StoreSliversRequest]) -> AsyncIterator[pb.StoreSliversRequest]:
+async def messages(requests: Iterable[Any]) -> AsyncIterator[Any]:
     for request in requests:
         yield request
 
@@ -214,6 +214,33 @@ async def test_bytes_that_are_no_message_are_refused_and_unknown_fields_are_not(
         code, reason, fields = await refused(channel.unary_stream(name + "ReadSlivers")(b"\xff").read())
         assert (code, reason, fields["field"]) == (INVALID, "MALFORMED_REQUEST", "request")
     assert node.calls == [("blob_status", ID)]
+
+
+def proof_start(size_bytes: int, data: bytes = b"") -> pb.AttestInconsistencyRequest:
+    start = pb.AttestInconsistencyStart(epoch=7, blob_id=ID, axis=pb.AXIS_PRIMARY, size_bytes=size_bytes)
+    return pb.AttestInconsistencyRequest(start=start, data=data)
+
+
+@pytest.mark.parametrize(
+    ("requests", "field"),
+    [
+        ([], "start"),
+        ([pb.AttestInconsistencyRequest(data=b"proof")], "start"),
+        ([proof_start(1 << 40)], "proof"),
+        ([proof_start(10, b"only 9 by")], "data"),
+        ([proof_start(3, b"four")], "data"),
+        ([proof_start(8, b"four"), proof_start(8, b"four")], "start"),
+    ],
+    ids=["nothing", "no start", "too large", "too short", "too long", "two starts"],
+)
+async def test_proofs_that_do_not_keep_to_the_form_are_refused(
+    serve: Any, node: Node, requests: list[pb.AttestInconsistencyRequest], field: str
+) -> None:
+    servicer = StorageServicer(node, n_shards=N_SHARDS)
+    async with serve(add_StorageNodeServicer_to_server, servicer) as (channel, _):
+        code, reason, fields = await refused(StorageNodeStub(channel).AttestInconsistency(messages(requests)))
+        assert (code, reason, fields["field"]) == (INVALID, "MALFORMED_REQUEST", field)
+    assert node.calls == []
 
 
 async def test_a_message_beyond_the_limit_does_not_reach_the_node(serve: Any, node: Node) -> None:
