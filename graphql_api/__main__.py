@@ -18,6 +18,7 @@ from graphql_api.access import parse_scopes
 from graphql_api.read_model.database import Database
 from graphql_api.records.database import Records
 from graphql_api.service import run_service
+from haulout.account.wallet import read_secret
 from haulout.crypto.bls import Bls12381
 from haulout.errors import HauloutError, InvalidField
 from haulout.observability.health_server import serve_health
@@ -57,6 +58,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--database", "URL of the read model's database: postgresql://…; SQLite in --dir by default", default="")
     option("--records", "URL of the database of tokens and operations; SQLite in --dir by default", default="")
     option("--anonymous", "scopes of callers without a token, separated by commas, or none", default="READ")
+    option("--wallet", "key of the account that pays for mutations; none: callers sign for themselves", default="")
     option("--cors-origins", "origins that browsers may ask from, separated by commas", default="*")
     option("--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     option("--log-level", "least important level that is logged", default="info", choices=LEVELS)
@@ -101,6 +103,7 @@ async def serve(options: argparse.Namespace) -> None:
                 registry=registry,
                 gateway_url=options.gateway_url,
                 records=records,
+                wallet_secret=read_secret(Path(options.wallet)) if options.wallet else None,
                 anonymous=()
                 if options.anonymous == "none"
                 else parse_scopes(options.anonymous.split(","), field="anonymous"),

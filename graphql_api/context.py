@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from graphql_api.inspection import Inspector
     from graphql_api.ledger_watch import Finality
     from graphql_api.limits import Bounds
+    from graphql_api.read_model.follow import Follower
     from graphql_api.records.database import Records
+    from haulout.account.wallet import Wallet
     from haulout.client.network import Network
-    from haulout.ports import Clock, Rng
+    from haulout.ports import Clock, Ledger, Rng
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Services:
     access: Access
     clock: Clock
     rng: Rng
+    ledger: Ledger
+    wallet: Wallet | None  # of the account that this server holds
+    follower: Follower
 
 
 class Context:
@@ -53,6 +59,7 @@ class Context:
         self.caller = caller
         self.trace_id = trace_id
         self.cost = 0
+        self.limit: asyncio.Timeout | None = None
         self._read_model = read_model
         self._n_queries = 0
         self.reading: Reading = read_model.open()
@@ -73,6 +80,11 @@ class Context:
         await self.reading.close()
         self.reading = self._read_model.open()
         self.loaders = Loaders(self.reading)
+
+    def allow_ms(self, duration_ms: int) -> None:
+        """Let the request take so long from now on."""
+        if self.limit is not None:
+            self.limit.reschedule(asyncio.get_running_loop().time() + duration_ms / 1000)
 
     async def close(self) -> None:
         """Let go of the snapshot for good."""

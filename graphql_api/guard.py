@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import hashlib
@@ -24,6 +25,7 @@ Resolve = Callable[..., Awaitable[Any]]
 
 OK = "OK"
 INTERNAL = "INTERNAL"
+TIMEOUT = "TIMEOUT"
 
 
 class Checked(FieldExtension):
@@ -51,6 +53,7 @@ class Audited(FieldExtension):
         context, clock = info.context, info.context.services.clock
         context.caller.check(self.scope)
         context.caller.check_origin()
+        context.allow_ms(context.services.bounds.mutation_timeout_ms)
         records, token = context.services.records, context.caller.token
         number = await records.write(
             lambda connection: audit.begin(
@@ -71,6 +74,9 @@ class Audited(FieldExtension):
                 raise
             code = e.code
             payload = self._payload(user_errors=[user_error_of(e)])
+        except asyncio.CancelledError:
+            code = TIMEOUT
+            raise
         finally:
             await records.write(lambda connection: audit.end(connection, number, code=code, time_ms=clock.now_ms()))
         payload.client_mutation_id = getattr(arguments.get("input"), "client_mutation_id", None)

@@ -42,6 +42,7 @@ class Bounds:
     spreads: int = 50
     cost: int = 10_000
     timeout_ms: int = 10_000
+    mutation_timeout_ms: int = 30_000
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -58,17 +59,33 @@ LIST_SIZES: Mapping[str, int] = {
     "tokens": 50,
 }
 WEIGHTS: Mapping[str, int] = {
+    "advanceEpoch": 100,
+    "burnBlobs": 100,
+    "certifyBlob": 100,
+    "createToken": 100,
+    "deleteBlobs": 100,
     "diagnosis": 5,
+    "executeTransaction": 100,
+    "extendBlob": 100,
     "health": 5,
     "phase": 5,
     "proof": 20,
     "rangeProof": 50,
+    "registerBlob": 100,
+    "requestUnstake": 100,
+    "reserveStorage": 100,
+    "revokeToken": 100,
+    "setBlobAttributes": 100,
     "simulateAssignment": 500,
     "sliver": 200,
     "slivers": 100,
+    "storeInline": 1_000,
     "totalCount": 10,
+    "transferBlob": 100,
+    "transferFunds": 100,
     "verifyBlob": 2_000,
     "verifyCertificate": 100,
+    "withdrawStake": 100,
     "worstDurability": 50,
 }
 CONNECTIONS = frozenset(

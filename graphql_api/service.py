@@ -25,6 +25,7 @@ from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
 from graphql_api.records.database import Records
+from haulout.account.wallet import Wallet
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ReplicaSource
 from haulout.crypto.schemes import SignatureScheme
@@ -77,6 +78,7 @@ async def run_service(
     gateway_url: str,
     records: Records,
     anonymous: Iterable[Scope] = (Scope.READ,),
+    wallet_secret: bytes | None = None,
     origins: Sequence[str] = ("*",),
     rebuild: bool = False,
 ) -> AsyncIterator[Service]:
@@ -87,6 +89,7 @@ async def run_service(
         database: not opened yet; the caller closes it.
         records: not opened yet; the caller closes it.
         anonymous: what callers without a token may do.
+        wallet_secret: Ed25519 secret of the account that mutations are paid by; None: callers sign for themselves.
         readers, writers: where SQL runs; a slow reader must not keep the writer waiting.
         rebuild: empty the read model first.
 
@@ -118,6 +121,9 @@ async def run_service(
             rng=rng,
             workers=readers,
         )
+        wallet = None
+        if wallet_secret is not None:
+            wallet = Wallet(wallet_secret, chain_id=params.chain_id, ledger=ledger, clock=clock, rng=rng)
         holdings = HoldingsBoard(network, params.n_shards, registry)
         ReplicaCollector(replica, registry)
         NetworkCollector(lambda: replica.view, holdings, registry)
@@ -137,6 +143,9 @@ async def run_service(
             access=Access(records, clock, anonymous=anonymous, origins=origins),
             clock=clock,
             rng=rng,
+            ledger=ledger,
+            wallet=wallet,
+            follower=follower,
         )
         read_model = ReadModel(database, readers)
         app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)

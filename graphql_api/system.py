@@ -96,6 +96,7 @@ class ServiceConfig:
     default_page_size: int = strawberry.field(description="Rows of a page when neither `first` nor `last` is given.")
     max_page_size: int = strawberry.field(description="Most rows of a page.")
     timeout_ms: int = strawberry.field(description="Longest time that a query may take, in milliseconds.")
+    mutation_timeout_ms: int = strawberry.field(description="Longest time that a mutation may take, in milliseconds.")
 
 
 def load_service_config(info: Info) -> ServiceConfig:
@@ -111,4 +112,5 @@ def load_service_config(info: Info) -> ServiceConfig:
         default_page_size=DEFAULT_PAGE,
         max_page_size=PAGE_MAX,
         timeout_ms=bounds.timeout_ms,
+        mutation_timeout_ms=bounds.mutation_timeout_ms,
     )

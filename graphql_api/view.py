@@ -148,12 +148,13 @@ class View(GraphQL[Context, None]):
             text = f"the query has {size} bytes, at most {bounds.query_bytes} are allowed"
             return ExecutionResult(data=None, errors=[refusal("QUERY_TOO_COMPLEX", text)])
         try:
-            async with asyncio.timeout(bounds.timeout_ms / 1000):
+            async with asyncio.timeout(bounds.timeout_ms / 1000) as limit:
+                context.limit = limit
                 result = await super().execute_single(
                     request, request_adapter, sub_response, context, root_value, request_data
                 )
         except TimeoutError:
-            error = refusal("TIMEOUT", f"the query took longer than {bounds.timeout_ms} ms")
+            error = refusal("TIMEOUT", "the request took longer than `serviceConfig` allows")
             result = ExecutionResult(data=None, errors=[error])
         if digest is not None and request_data.query is not None and result.data is not None:
             self._documents.keep(digest, request_data.query)

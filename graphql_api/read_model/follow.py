@@ -7,7 +7,7 @@ ends anywhere, the last batch is in the database or it is not, and the next star
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -88,13 +88,31 @@ class Follower:
 
     async def wait_for_sequence(self, sequence: int, *, timeout_ms: int) -> bool:
         """Whether the database holds this event, waiting up to `timeout_ms` for it."""
+        return await self._wait_until(lambda: self.progress.sequence >= sequence, timeout_ms)
+
+    async def wait_for_height(self, height: int, *, timeout_ms: int) -> bool:
+        """Whether the database holds this block, waiting up to `timeout_ms` for it."""
+        return await self._wait_until(lambda: self.progress.height >= height, timeout_ms)
+
+    async def wait_for_news(self, progress: Progress) -> Progress:
+        """How far the database is, once it is further than this."""
+        while self.progress.height <= progress.height:
+            await self._advanced.wait()
+        return self.progress
+
+    async def _wait_until(self, is_there: Callable[[], bool], timeout_ms: int) -> bool:
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                while self.progress.sequence < sequence:
+                while not is_there():
                     await self._advanced.wait()
         except TimeoutError:
             return False
         return True
+
+    @property
+    def verified_height(self) -> int:
+        """The last block that was verified here; the database follows."""
+        return self._blocks.head.height
 
     def lag_ms(self) -> int:
         """How old the oldest verified block is that is not in the database yet; 0 when all are."""

@@ -18,7 +18,7 @@ from haulout.errors import InvalidField, Unavailable, from_wire
 from haulout.ledger.commands import Command
 from haulout.ledger.transactions import encode_transaction, sign_transaction
 from haulout.ports import Clock, Ledger, Rng
-from haulout.primitives import hex_id_text
+from haulout.primitives import Digest, hex_id_text
 
 LIFE_MS = 60_000
 NONCE_BYTES = 16
@@ -69,21 +69,37 @@ class Wallet:
             nonce=self._rng.random_bytes(NONCE_BYTES),
             valid_until_ms=self._clock.now_ms() + LIFE_MS,
         )
-        result = await self._settle(encode_transaction(signed), signed.transaction.digest())
-        if result.reason:
-            raise from_wire("FAILED_PRECONDITION", result.reason, result.message, {})
-        return result
+        return await settle(
+            encode_transaction(signed),
+            signed.transaction.digest(),
+            ledger=self._ledger,
+            clock=self._clock,
+            rng=self._rng,
+        )
 
-    async def _settle(self, raw: bytes, digest: bytes) -> TransactionResult:
-        deadline_us = self._clock.monotonic_us() + PATIENCE_MS * 1000
-        while True:
-            try:
-                result = await self._ledger.submit(raw, wait_ms=SUBMIT_WAIT_MS)
-                if result is not None:
-                    return result
-                problem: Unavailable = TransactionUnsettled(digest=hex_id_text(digest))
-            except Unavailable as e:
-                problem = e
-            if self._clock.monotonic_us() > deadline_us:
-                raise problem
-            await self._clock.sleep_ms(RETRY_PAUSE_MS + self._rng.below(RETRY_PAUSE_MS))
+
+async def settle(raw: bytes, digest: Digest, *, ledger: Ledger, clock: Clock, rng: Rng) -> TransactionResult:
+    """Send a signed transaction until it is known what became of it, and that is durable.
+
+    Args:
+        raw: the transaction, canonical bytes.
+        digest: its digest.
+
+    Raises:
+        as `Wallet.execute`.
+    """
+    deadline_us = clock.monotonic_us() + PATIENCE_MS * 1000
+    while True:
+        try:
+            result = await ledger.submit(raw, wait_ms=SUBMIT_WAIT_MS)
+            if result is not None:
+                break
+            problem: Unavailable = TransactionUnsettled(digest=hex_id_text(digest))
+        except Unavailable as e:
+            problem = e
+        if clock.monotonic_us() > deadline_us:
+            raise problem
+        await clock.sleep_ms(RETRY_PAUSE_MS + rng.below(RETRY_PAUSE_MS))
+    if result.reason:
+        raise from_wire("FAILED_PRECONDITION", result.reason, result.message, {})
+    return result

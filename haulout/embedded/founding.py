@@ -148,7 +148,8 @@ def command_of(name: str, folder: NetworkFolder, layout: Layout) -> list[str]:
             return [*haulout, "gateway", *common, *ledger, "--wallet", str(data / "wallet.json")]
         case "graphql":
             gateway = layout.urls_of("gateway")["http"]
-            return [sys.executable, "-m", "graphql_api", *common, *ledger, "--gateway-url", gateway]
+            wallet = ["--wallet", str(data / "wallet.json")]
+            return [sys.executable, "-m", "graphql_api", *common, *ledger, *wallet, "--gateway-url", gateway]
         case _:
             return [sys.executable, "-m", "node_grpc", *common, *ledger, "--keys", str(data / "keys.json")]
 

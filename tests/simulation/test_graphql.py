@@ -5,76 +5,24 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from graphql_api.holdings import PERIOD_MS
 from graphql_api.ids import global_id
-from graphql_api.read_model.database import Database
-from graphql_api.records.database import Records
-from graphql_api.service import run_service
 from haulout import codec
-from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger import queries
 from haulout.ledger.plan import plan_next_committee
 from haulout.primitives import Axis, blob_id_text
 from haulout.sim.clock import VirtualClock
-from haulout.sim.ledger import SimLedger
-from haulout.sim.loop import run
-from haulout.sim.network import SimNodeTransport
-from haulout.sim.rng import SeededRng
-from haulout.sim.world import LEDGER, World
-from haulout.world.memory_store import MemoryStore
-from haulout.world.workers import InlineWorkers
+from haulout.sim.world import World
 
 DATA = bytes(range(256)) * 40
 N_SHARDS = 10
 API = "graphql"
 
 Ask = Callable[..., Awaitable[Any]]
-
-
-def tell(path: Path, story: Callable[[World, Ask], Awaitable[None]]) -> None:
-    """Run a story in a world with an API."""
-
-    async def scene() -> None:
-        async with World(11) as world:
-            database = Database(f"sqlite:///{path / 'read_model.sqlite'}")
-            workers = InlineWorkers()
-            async with run_service(
-                genesis=world.network.genesis,
-                scheme=KeyedHash(),
-                ledger=SimLedger(world.fabric, API, LEDGER),
-                transport=SimNodeTransport(world.fabric, API),
-                store=MemoryStore(),
-                database=database,
-                clock=VirtualClock(),
-                rng=SeededRng(11, API),
-                readers=workers,
-                writers=workers,
-                registry=CollectorRegistry(),
-                gateway_url="http://127.0.0.1:31415",
-                records=Records(f"sqlite:///{path / 'records.sqlite'}", workers),
-            ) as service:
-                http = httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://api")
-
-                async def ask(query: str, **variables: Any) -> Any:
-                    sequencer = world.hosts[LEDGER].sequencer
-                    assert sequencer is not None
-                    headers = {"x-min-sequence": str(queries.system(sequencer.store.view).next_sequence - 1)}
-                    body = {"query": query, "variables": variables}
-                    answer = (await http.post("/graphql", json=body, headers=headers)).json()
-                    assert "errors" not in answer, answer["errors"]
-                    return answer["data"]
-
-                await story(world, ask)
-            database.close()
-
-    run(scene(), seed=11)
 
 
 def raw(text: str) -> bytes:
@@ -244,5 +192,5 @@ async def plans_are_those_of_the_ledger(world: World, ask: Ask) -> None:
         plans_are_those_of_the_ledger,
     ],
 )
-def test_what_the_api_says_of_a_network(tmp_path: Path, story: Any) -> None:
-    tell(tmp_path, story)
+def test_what_the_api_says_of_a_network(tell: Any, story: Any) -> None:
+    tell(story)

@@ -62,11 +62,18 @@ def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
     process = Process(
         role="graphql",
         command=["python", "-m", "graphql_api"],
-        environment={**_environment(place, name), "HAULOUT_GATEWAY_URL": gateway},
+        environment={
+            **_environment(place, name),
+            "HAULOUT_GATEWAY_URL": gateway,
+            "HAULOUT_WALLET": f"{WALLET_FOLDER}/wallet.json",
+        },
         ports={"http": HTTP_PORT},
         resources=place.spec.graphql.resources,
-        volumes=[{"name": "data", "emptyDir": {}}],
-        mounts=[{"name": "data", "mountPath": DATA}],
+        volumes=[{"name": "data", "emptyDir": {}}, secret_volume("wallet", name)],
+        mounts=[
+            {"name": "data", "mountPath": DATA},
+            {"name": "wallet", "mountPath": WALLET_FOLDER, "readOnly": True},
+        ],
     )
     return _build(place, owner, process, name, place.spec.graphql.replicas)
 

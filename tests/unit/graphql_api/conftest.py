@@ -269,6 +269,13 @@ class Ledger:
         return {body.node_id: body for body in bodies if isinstance(body, e.NodeRegistered)}
 
 
+class NoLedger:
+    """A ledger that nobody reaches."""
+
+    async def submit(self, transaction: bytes, *, wait_ms: int = 0) -> Any:
+        raise Unreachable(peer="the ledger", problem="it is down")
+
+
 class Heard:
     """A ledger that answers; its nodes have attested block 4."""
 
@@ -358,6 +365,9 @@ async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Pat
         access=Access(records, clock, anonymous={Scope.READ}),
         clock=clock,
         rng=SystemRng(),
+        ledger=NoLedger(),
+        wallet=None,
+        follower=follower,
     )
     read_model = ReadModel(database, workers)
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)

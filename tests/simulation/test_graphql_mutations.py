@@ -1,0 +1,188 @@
+"""Mutations over a virtual network: each takes effect on the ledger and shows it, or says why not."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from haulout import codec
+from haulout.codec import sizes
+from haulout.ledger import commands as c
+from haulout.ledger.transactions import SignedTransaction, encode_transaction, sign_transaction
+from haulout.primitives import FROST_PER_WAL, blob_id_text, hex_id_text
+from haulout.sim.clock import VirtualClock
+from haulout.sim.world import World
+
+ERRORS = "userErrors { code message path retry }"
+TRANSACTION = "transaction { digest height createdIds }"
+OBJECT = """object { objectId certifiedEpoch persistence attributes { key value } owner { address }
+  storage { endEpoch } }"""
+
+
+def mutation(name: str, input_type: str, selection: str) -> str:
+    return f"mutation ($i: {input_type}!) {{ {name}(input: $i) {{ clientMutationId {selection} {ERRORS} }} }}"
+
+
+def on_object(name: str, input_type: str) -> str:
+    return mutation(name, input_type, f"{TRANSACTION} {OBJECT}")
+
+
+STORE = mutation("storeInline", "StoreInlineInput", f"alreadyCertified blob {{ blobId state }} {OBJECT}")
+REGISTER = on_object("registerBlob", "RegisterBlobInput")
+CERTIFY = on_object("certifyBlob", "CertifyBlobInput")
+EXTEND = on_object("extendBlob", "ExtendBlobInput")
+TRANSFER = on_object("transferBlob", "TransferBlobInput")
+ATTRIBUTES = on_object("setBlobAttributes", "SetBlobAttributesInput")
+DELETE = mutation("deleteBlobs", "ObjectsInput", f"{TRANSACTION} deletedIds")
+BURN = mutation("burnBlobs", "ObjectsInput", f"{TRANSACTION} deletedIds")
+RESERVE = mutation("reserveStorage", "ReserveStorageInput", "reservation { objectId startEpoch endEpoch sizeBytes }")
+STAKE = mutation("stake", "StakeInput", "stake { objectId principal state }")
+UNSTAKE = mutation("requestUnstake", "RequestUnstakeInput", "stake { objectId principal state }")
+WITHDRAW = mutation("withdrawStake", "WithdrawStakeInput", "account { walBalance }")
+PAY = mutation("transferFunds", "TransferFundsInput", "account { walBalance }")
+ADVANCE = mutation("advanceEpoch", "AdvanceEpochInput", "epoch { number }")
+EXECUTE = mutation("executeTransaction", "ExecuteTransactionInput", TRANSACTION)
+
+
+def text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def refusal(payload: Any) -> tuple[str, str]:
+    (error,) = payload["userErrors"]
+    return error["code"], error["retry"]
+
+
+async def a_small_blob_is_stored_extended_named_and_deleted(world: World, api: Any) -> None:
+    attributes = [{"key": "type", "value": "note"}]
+    stored = await api.mutate(STORE, i={"data": text(b"hello"), "epochs": 3, "attributes": attributes})
+    assert stored["userErrors"] == []
+    assert stored["alreadyCertified"] is False
+    assert stored["blob"]["blobId"] == blob_id_text(codec.encode_blob(b"hello", 10).blob_id)
+    assert stored["blob"]["state"] == "CERTIFIED"
+    kept = stored["object"]
+    assert kept["attributes"] == attributes
+    assert kept["storage"]["endEpoch"] == 4
+    alice = world.client("alice")
+    assert kept["owner"]["address"] == hex_id_text(alice.wallet.address)
+    again = await api.mutate(STORE, i={"data": text(b"hello"), "epochs": 3})
+    assert (again["alreadyCertified"], again["object"]["objectId"]) == (True, kept["objectId"])
+
+    wanted = {"objectId": kept["objectId"], "clientMutationId": "x"}
+    extended = await api.mutate(EXTEND, i={**wanted, "epochs": 2})
+    assert (extended["clientMutationId"], extended["object"]["storage"]["endEpoch"]) == ("x", 6)
+    assert int(extended["transaction"]["height"]) > 0
+    changes = {"set": [{"key": "year", "value": "1999"}], "remove": ["type"]}
+    named = await api.mutate(ATTRIBUTES, i={**wanted, **changes})
+    assert named["object"]["attributes"] == [{"key": "year", "value": "1999"}]
+    assert refusal(await api.mutate(ATTRIBUTES, i={**wanted, "remove": ["type"]})) == ("MISSING_METADATA", "NEVER")
+    assert refusal(await api.mutate(ATTRIBUTES, i=wanted)) == ("INVALID_ARGUMENT", "NEVER")
+
+    deleted = await api.mutate(DELETE, i={"objectIds": [kept["objectId"]]})
+    assert deleted["deletedIds"] == [kept["objectId"]]
+    assert len(deleted["transaction"]["createdIds"]) == 1  # its storage, free again
+    assert refusal(await api.mutate(DELETE, i={"objectIds": [kept["objectId"]]})) == ("OBJECT_NOT_FOUND", "NEVER")
+    too_much = await api.mutate(STORE, i={"data": text(bytes(65 * 1024)), "epochs": 1})
+    assert refusal(too_much) == ("INVALID_ARGUMENT", "NEVER")
+
+
+async def a_blob_is_registered_transferred_and_burned(world: World, api: Any) -> None:
+    encoded = codec.encode_blob(b"mine", 10)
+    needed = sizes.encoded_length(4, 10)
+    bought = (await api.mutate(RESERVE, i={"sizeBytes": str(needed), "epochs": 2}))["reservation"]
+    assert (int(bought["sizeBytes"]), bought["endEpoch"] - bought["startEpoch"]) == (needed, 2)
+    root = text(encoded.metadata.root_hash())
+    wanted = {"blobId": blob_id_text(encoded.blob_id), "metadataRoot": root, "size": "4"}
+    kept = (await api.mutate(REGISTER, i={**wanted, "storage": bought["objectId"]}))["object"]
+    assert (kept["certifiedEpoch"], kept["persistence"]) == (None, "DELETABLE")
+    other = (await api.mutate(REGISTER, i={**wanted, "epochs": 1, "persistence": "PERMANENT"}))["object"]
+    assert other["persistence"] == "PERMANENT"
+    assert refusal(await api.mutate(REGISTER, i={**wanted, "epochs": 99})) == ("INVALID_ARGUMENT", "NEVER")
+    assert refusal(await api.mutate(REGISTER, i=wanted)) == ("INVALID_ARGUMENT", "NEVER")
+    assert refusal(await api.mutate(REGISTER, i={**wanted, "size": "5", "epochs": 1})) == ("INVALID_BLOB_ID", "NEVER")
+    forged = {"objectId": kept["objectId"], "message": "AAAA", "signature": text(bytes(96)), "signers": [0, 1, 2, 3]}
+    code, _ = refusal(await api.mutate(CERTIFY, i=forged))
+    assert code not in ("INTERNAL", "INVALID_ARGUMENT")
+    assert refusal(await api.mutate(CERTIFY, i={**forged, "signers": [-1]})) == ("INVALID_ARGUMENT", "NEVER")
+    assert refusal(await api.mutate(EXTEND, i={"objectId": kept["objectId"], "epochs": 1})) == (
+        "NOT_CERTIFIED",
+        "NEVER",
+    )
+
+    assert refusal(await api.mutate(DELETE, i={"objectIds": [other["objectId"]]})) == ("BLOB_NOT_DELETABLE", "NEVER")
+    burned = await api.mutate(BURN, i={"objectIds": [other["objectId"]]})
+    assert burned["deletedIds"] == [other["objectId"]]
+    to = "0x" + "ab" * 32
+    given = await api.mutate(TRANSFER, i={"objectId": kept["objectId"], "to": to})
+    assert given["object"]["owner"]["address"] == to
+    assert refusal(await api.mutate(TRANSFER, i={"objectId": kept["objectId"], "to": to})) == ("NOT_OWNER", "NEVER")
+
+
+async def stake_comes_and_goes(world: World, api: Any) -> None:
+    node = hex_id_text(world.network.nodes[0].node_id)
+    locked = (await api.mutate(STAKE, i={"nodeId": node, "amount": str(5 * FROST_PER_WAL)}))["stake"]
+    assert int(locked["principal"]) == 5 * FROST_PER_WAL
+    small = await api.mutate(STAKE, i={"nodeId": node, "amount": "1"})
+    assert refusal(small) == ("STAKE_BELOW_THRESHOLD", "NEVER")
+    nobody = await api.mutate(STAKE, i={"nodeId": "0x1", "amount": str(FROST_PER_WAL)})
+    assert refusal(nobody) == ("POOL_NOT_FOUND", "NEVER")
+    broke = await api.mutate(STAKE, i={"nodeId": node, "amount": str(2**63)})
+    assert refusal(broke) == ("INSUFFICIENT_FUNDS", "NEVER")
+    paid = await api.mutate(PAY, i={"to": "0x" + "cd" * 32, "amount": "1000"})
+    before = int(paid["account"]["walBalance"])
+    part = await api.mutate(UNSTAKE, i={"stakeId": locked["objectId"], "amount": str(2 * FROST_PER_WAL)})
+    # A stake that does not count yet is taken out at once.
+    assert refusal(part)[0] == "WITHDRAW_DIRECTLY"
+    back = await api.mutate(WITHDRAW, i={"stakeId": locked["objectId"]})
+    assert int(back["account"]["walBalance"]) == before + 5 * FROST_PER_WAL
+    assert refusal(await api.mutate(ADVANCE, i={})) == ("EPOCHS_NOT_MANUAL", "NEVER")
+
+
+async def a_caller_signs_alone(world: World, api: Any) -> None:
+    until_ms = VirtualClock().now_ms() + 60_000
+
+    def signed(number: int) -> SignedTransaction:
+        return sign_transaction(
+            world.network.account_secrets["alice"],
+            world.network.genesis.chain_id,
+            [c.Transfer(bytes([9]) * 32, 77)],
+            nonce=bytes([number]) * 16,
+            valid_until_ms=until_ms,
+        )
+
+    raw = encode_transaction(signed(1))
+    done = await api.mutate(EXECUTE, i={"transaction": text(raw)})
+    assert done["transaction"]["digest"] == hex_id_text(signed(1).transaction.digest())
+    assert await api.mutate(EXECUTE, i={"transaction": text(raw)}) == done  # the recorded result
+    balance = await api('{ account(address: "0x' + "09" * 32 + '") { walBalance } }')
+    assert balance["account"]["walBalance"] == "77"
+    forged = encode_transaction(signed(2))[:-1] + b"?"
+    assert refusal(await api.mutate(EXECUTE, i={"transaction": text(forged)})) == ("BAD_SIGNATURE", "NEVER")
+    assert refusal(await api.mutate(EXECUTE, i={"transaction": text(b"abc")})) == ("INVALID_ARGUMENT", "NEVER")
+
+
+async def scopes_are_kept_apart(world: World, api: Any) -> None:
+    needed = {ADVANCE: "OPERATE", STAKE: "STAKE", STORE: "WRITE_BLOB"}
+    inputs = {STAKE: {"nodeId": "0x1", "amount": "1"}, STORE: {"data": "", "epochs": 99}, ADVANCE: {}}
+    for query, scope in needed.items():
+        for held in ("READ", "WRITE_BLOB", "STAKE", "OPERATE", "ADMIN"):
+            body = {"query": query, "variables": {"i": inputs[query]}}
+            answer = (await api.http.post("/graphql", json=body, headers=await api.token(held))).json()
+            codes = [error["extensions"]["code"] for error in answer.get("errors", ())]
+            assert codes == ([] if held in (scope, "ADMIN") else ["PERMISSION_DENIED"]), (query, held, answer)
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        a_small_blob_is_stored_extended_named_and_deleted,
+        a_blob_is_registered_transferred_and_burned,
+        stake_comes_and_goes,
+        a_caller_signs_alone,
+        scopes_are_kept_apart,
+    ],
+)
+def test_what_the_api_changes(tell: Any, story: Any) -> None:
+    tell(story)
