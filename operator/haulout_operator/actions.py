@@ -70,6 +70,15 @@ class CreateWallet:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateToken:
+    """Make the token that controls a network, once."""
+
+    subject: Subject
+    name: str
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GenesisNode:
     """A node of the first pool."""
 
@@ -150,6 +159,7 @@ Action = (
     | DropFinalizer
     | CreateNodeKeys
     | CreateWallet
+    | CreateToken
     | CreateGenesis
     | RegisterNode
     | StakeNode
@@ -176,7 +186,7 @@ def describe(action: Action) -> str:
             | WithdrawStake(node=node)
         ):
             return f"{type(action).__name__} {node}"
-        case CreateWallet(name=name):
-            return f"CreateWallet {name}"
+        case CreateWallet(name=name) | CreateToken(name=name):
+            return f"{type(action).__name__} {name}"
         case _:
             return f"{type(action).__name__} {action.subject.kind}/{action.subject.name}"

@@ -18,6 +18,7 @@ from haulout_operator.actions import (
     Create,
     CreateGenesis,
     CreateNodeKeys,
+    CreateToken,
     CreateWallet,
     Delete,
     DropFinalizer,
@@ -34,6 +35,7 @@ from haulout_operator.identity import (
     node_secret_data,
     read_node_keys,
     read_wallet,
+    token_secret_data,
     wallet_secret_data,
 )
 from haulout_operator.kube import Kube, Manifest, ObjectConflict, ObjectMissing
@@ -94,6 +96,9 @@ class Executor:
                 await self._create(_secret(namespace, keys_name(node), dict(labels), node_secret_data(keys)))
             case CreateWallet(name=name, labels=labels):
                 data = wallet_secret_data(self._rng.random_bytes(32))
+                await self._create(_secret(namespace, name, dict(labels), data))
+            case CreateToken(name=name, labels=labels):
+                data = token_secret_data(self._rng.random_bytes(32))
                 await self._create(_secret(namespace, name, dict(labels), data))
             case CreateGenesis():
                 await self._found(observed, action)

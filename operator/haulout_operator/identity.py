@@ -16,6 +16,7 @@ from haulout.primitives import Address
 
 KEYS_FILE = "keys.json"
 WALLET_FILE = "wallet.json"
+TOKEN_FILE = "token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,26 @@ def node_secret_data(keys: NodeKeys) -> dict[str, str]:
 def wallet_secret_data(secret: bytes) -> dict[str, str]:
     """What goes into the Secret of an account."""
     return {WALLET_FILE: json.dumps({"scheme": "ed25519", "secret": secret.hex()}) + "\n"}
+
+
+def token_secret_data(random: bytes) -> dict[str, str]:
+    """What goes into the Secret of a network's token."""
+    return {TOKEN_FILE: random.hex()}
+
+
+def read_token(secret: Mapping[str, Any]) -> str:
+    """The token in a Secret of the API server.
+
+    Raises:
+        InvalidField: it does not hold one.
+    """
+    try:
+        token = base64.b64decode(secret["data"][TOKEN_FILE]).decode().strip()
+    except (KeyError, TypeError, ValueError) as e:
+        raise InvalidField(field=_name(secret), problem=f"has no {TOKEN_FILE} that can be read") from e
+    if not token:
+        raise InvalidField(field=_name(secret), problem=f"{TOKEN_FILE} is empty")
+    return token
 
 
 def read_node_keys(secret: Mapping[str, Any]) -> NodeKeys:

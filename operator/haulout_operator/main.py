@@ -34,6 +34,8 @@ def run(
     namespace: str = NAMESPACE,
     metrics: str = typer.Option("0.0.0.0:9090", envvar="HAULOUT_METRICS", help="HOST:PORT for metrics and health."),
     install: Path | None = typer.Option(None, envvar="HAULOUT_INSTALL", help="Folder of networks and pools to apply."),
+    control: str = typer.Option("", envvar="HAULOUT_CONTROL", help="HOST:PORT for ClusterControl; none when empty."),
+    control_address: str = typer.Option("", envvar="HAULOUT_CONTROL_ADDRESS", help="Where Pods reach that."),
     scratch: Path = SCRATCH,
     log_format: str = LOG_FORMAT,
     log_level: str = LOG_LEVEL,
@@ -42,7 +44,7 @@ def run(
     from haulout_operator.run import OperatorSettings, run_operator
 
     _configure_logs(log_format, log_level)
-    settings = OperatorSettings(_namespace(namespace), image, metrics, scratch, install)
+    settings = OperatorSettings(_namespace(namespace), image, metrics, scratch, install, control, control_address)
     asyncio.run(run_operator(settings))
 
 

@@ -57,6 +57,11 @@ def treasury_name(network: str) -> str:
     return f"{network}-treasury"
 
 
+def control_name(network: str) -> str:
+    """Secret with the token that controls the network."""
+    return f"{network}-control"
+
+
 def component_name(network: str, role: str) -> str:
     """Workload, Service and Secret of a role that a network has once."""
     return f"{network}-{role}"

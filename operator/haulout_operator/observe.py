@@ -19,7 +19,7 @@ from haulout_operator.manifests.ledger import GENESIS_FILE
 from haulout_operator.models.base import API_VERSION, Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import NETWORK_LABEL, genesis_name, keys_name, treasury_name
+from haulout_operator.names import NETWORK_LABEL, control_name, genesis_name, keys_name, treasury_name
 from haulout_operator.observed import LedgerFacts, NodeReport, Observed, PodFacts, Resource, SampleRead, Subject
 from haulout_operator.planning.leaving import counts_toward_replicas
 from haulout_operator.planning.network import wallet_names
@@ -57,12 +57,22 @@ class Memory:
 class Observer:
     """Looks, and remembers what does not change."""
 
-    def __init__(self, kube: Kube, desk: LedgerDesk, clock: Clock, *, namespace: str, default_image: str) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        desk: LedgerDesk,
+        clock: Clock,
+        *,
+        namespace: str,
+        default_image: str,
+        control_address: str = "",
+    ) -> None:
         self._kube = kube
         self._desk = desk
         self._clock = clock
         self._namespace = namespace
         self._default_image = default_image
+        self._control_address = control_address
         self._memory: dict[str, Memory] = {}
 
     async def look(self, name: str, failures: Mapping[Subject, str]) -> Sight | None:
@@ -91,7 +101,7 @@ class Observer:
         my_nodes = list(_read_all(nodes, StorageNodeSpec, name, unreadable))
         memory = self._memory.setdefault(name, Memory())
         genesis, genesis_problem = _read_genesis(children.get(("ConfigMap", genesis_name(name))))
-        names = [*wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
+        names = [control_name(name), *wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
         secrets = await self._find_secrets(memory, names)
         ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
         reports = await self._ask_nodes(my_nodes, pods, ledger)
@@ -99,6 +109,7 @@ class Observer:
         observed = Observed(
             namespace=self._namespace,
             default_image=self._default_image,
+            control_address=self._control_address,
             now_ms=self._clock.now_ms(),
             network=network,
             pools=my_pools,
@@ -211,6 +222,7 @@ def read_pod(body: Manifest) -> PodFacts:
         is_ready=conditions.get("Ready", {}).get("status") == "True" and not is_deleting,
         machine=(body.get("spec") or {}).get("nodeName") or "",
         problem="Terminating: its Pod is ending" if is_deleting else _problem_of(status, conditions),
+        n_restarts=sum(int(one.get("restartCount") or 0) for one in status.get("containerStatuses") or ()),
     )
 
 

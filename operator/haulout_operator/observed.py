@@ -56,6 +56,7 @@ class PodFacts:
     is_ready: bool
     machine: str
     problem: str  # "Reason: message" of what keeps it from running; empty when nothing does
+    n_restarts: int = 0
 
     @property
     def node(self) -> str:
@@ -144,6 +145,7 @@ class Observed:
     ledger_problem: str
     reports: Mapping[str, NodeReport]  # of nodes that may be staked, and of those on their way out
     samples: Mapping[str, SampleRead] = field(default_factory=dict)  # for nodes that nothing else holds
+    control_address: str = ""  # where the operator serves `ClusterControl`; empty when nowhere
     failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
 
     def nodes_of(self, pool: str) -> list[Resource[StorageNodeSpec]]:

@@ -7,7 +7,7 @@ round fails comes back after a pause that grows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,6 +16,7 @@ from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
 from haulout.ports import Clock, Rng
 from haulout_operator.epochs import EpochController
+from haulout_operator.events import build_events, find_happenings
 from haulout_operator.execute import Executor
 from haulout_operator.genesis import problem_of
 from haulout_operator.kube import Kube, Manifest, ObjectMissing
@@ -65,6 +66,7 @@ class Reconciler:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._written: dict[Subject, Mapping[str, Any]] = {}
         self.available: set[str] = set()  # networks that were Available at some time
+        self.seen: dict[str, Observed] = {}  # what the last round of each network has looked at
         self._rounds = Counter("haulout_operator_reconcile", "Rounds.", ["result"], registry=registry)
         self._seconds = Histogram("haulout_operator_reconcile_duration_seconds", "Time of a round.", registry=registry)
         text = "When the last round without an error ended."
@@ -139,10 +141,12 @@ class Reconciler:
         """
         sight = await self._observer.look(network, failures)
         if sight is None:
+            self.seen.pop(network, None)
             await self._epochs.stop(network)
             await self._release_orphans(network)
             return None
         observed = sight.observed
+        self.seen[network] = observed
         planned = plan(observed)
         actions = () if is_paused(observed) else planned.actions
         failed = await self._executor.run(observed, actions)
@@ -193,15 +197,32 @@ class Reconciler:
             facts = [Fact("Ready", False, "SpecUnreadable", problem)]
             conditions = merge_conditions({}, facts, now_ms=0, generation=0)
             statuses.append((subject, self._written.get(subject, {}), {"conditions": conditions}))
+        uids = {network.subject: network.uid}
+        uids |= {pool.subject: pool.uid for pool in observed.pools}
+        uids |= {node.subject: node.uid for node in observed.nodes}
         for subject, live, wanted in statuses:
-            await self._write(subject, live, wanted)
+            if await self._write(subject, live, wanted):
+                found = find_happenings(live, wanted)
+                await self._announce(
+                    build_events(subject, uids.get(subject, ""), self._namespace, found, observed.now_ms)
+                )
         if any(one["type"] == "Available" and one["status"] == "True" for one in status["conditions"]):
             self.available.add(network.name)
 
-    async def _write(self, subject: Subject, live: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """The one place where statuses are written; silent when nothing is new."""
+    async def _announce(self, events: Sequence[Manifest]) -> None:
+        """Events are for people: one that cannot be written keeps nobody waiting, and is in the log."""
+        for event in events:
+            if event["type"] == "Warning":
+                log.warning("event", subject=event["involvedObject"]["name"], reason=event["reason"])
+            try:
+                await self._kube.create(event)
+            except HauloutError as e:
+                log.info("event not written", reason=event["reason"], problem=problem_of(e))
+
+    async def _write(self, subject: Subject, live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+        """The one place where statuses are written; silent when nothing is new. Whether it was written."""
         if live == wanted:
-            return
+            return False
         body: Manifest = {
             "apiVersion": API_VERSION,
             "kind": subject.kind,
@@ -212,9 +233,11 @@ class Reconciler:
             await self._kube.apply_status(body)
             self._written[subject] = wanted
         except ObjectMissing:
-            return  # it was let go of in this round
+            return False  # it was let go of in this round
         except HauloutError as e:
             log.warning("status not written", subject=f"{subject.kind}/{subject.name}", problem=problem_of(e))
+            return False
+        return True
 
     async def _tell_unreadable(self, network: str, error: HauloutError) -> None:
         if error.kind != "INVALID_ARGUMENT":

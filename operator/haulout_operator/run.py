@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from haulout.observability.health_server import serve_health
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import build_registry
+from haulout.wire.control import serve_control
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
@@ -23,6 +25,7 @@ from haulout.world.rng import SystemRng
 from haulout.world.workers import ThreadWorkers
 from haulout_operator import handlers
 from haulout_operator.bootstrap import install, read_manifests
+from haulout_operator.control import Gatekeeper, NetworkControl
 from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
 from haulout_operator.kube import Kube
@@ -45,6 +48,8 @@ class OperatorSettings:
     metrics: str
     scratch: Path
     install: Path | None = None  # folder of manifests that a chart brings
+    control: str = ""  # host:port to serve `ClusterControl` on; nowhere when empty
+    control_address: str = ""  # where others reach it
 
 
 async def run_operator(settings: OperatorSettings) -> None:
@@ -71,7 +76,14 @@ async def run_operator(settings: OperatorSettings) -> None:
         workers = ThreadWorkers(1)
         stack.callback(workers.close)
         desk = LedgerDesk(connect=connect, transport=transport, scheme=scheme, clock=clock, rng=rng, workers=workers)
-        observer = Observer(kube, desk, clock, namespace=settings.namespace, default_image=settings.default_image)
+        observer = Observer(
+            kube,
+            desk,
+            clock,
+            namespace=settings.namespace,
+            default_image=settings.default_image,
+            control_address=settings.control_address if settings.control else "",
+        )
         executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng)
         epochs = EpochController(clock=clock, rng=rng, registry=registry)
         reconciler = Reconciler(
@@ -85,6 +97,18 @@ async def run_operator(settings: OperatorSettings) -> None:
             return [f"INSTALLING: snet/{name} was not Available yet" for name in sorted(waiting)]
 
         await stack.enter_async_context(serve_health(settings.metrics, registry, ready=why_not_ready))
+        if settings.control:
+
+            def control_of(network: str) -> NetworkControl:
+                look = functools.partial(reconciler.seen.get, network)
+                return NetworkControl(kube, look, clock, network=network, namespace=settings.namespace)
+
+            gate = Gatekeeper(kube, lambda: list(reconciler.seen), control_of, namespace=settings.namespace)
+            await stack.enter_async_context(
+                serve_control(
+                    gate.admit, settings.control, clock=clock, rng=rng, registry=registry, allow_plaintext=True
+                )
+            )
         watching = asyncio.create_task(
             kopf.operator(
                 registry=handlers.build_registry(reconciler.wake),

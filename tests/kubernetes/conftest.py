@@ -53,6 +53,17 @@ class Installation:
         self.helm("install", "haulout", str(testbed.CHART), *values, *more, *waiting)
         return time.monotonic() - started
 
+    def upgrade(self, *more: str) -> None:
+        """helm upgrade with the values of the installation and some more."""
+        self.helm("upgrade", "haulout", str(testbed.CHART), "--reuse-values", *more)
+
+    def is_installed(self) -> bool:
+        return "haulout" in self.helm("list", "--short").split()
+
+    def address(self, service: str, port: int) -> str:
+        """A Service as the machine of a testbed reaches it: not by way of the API server, which a test may stop."""
+        return f"http://{self.get('svc', service)['spec']['clusterIP']}:{port}"
+
     def get(self, kind: str, name: str = "") -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.kubectl("get", kind, *([name] if name else []), "-o", "json"))
         return document
@@ -125,6 +136,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Finish what has begun; asking again is fine."""
         self._stop.set()
         self._thread.join(ATTEMPTS * ATTEMPT_S)
 
@@ -178,7 +193,7 @@ class Load:
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     """The chart in a namespace of its own; gone afterwards."""
-    made = Installation(testbed.find_cluster())
+    made = Installation(testbed.find_cluster(nodes=3))
     made.cluster.run("kubectl", "create", "namespace", NAMESPACE)
     label = "pod-security.kubernetes.io/enforce=restricted"
     made.cluster.run("kubectl", "label", "namespace", NAMESPACE, label)

@@ -36,6 +36,7 @@ class Cluster:
     image: str
     pull_policy: str
     programs: str  # folder with kubectl and helm, in front of PATH; may be empty
+    testbed: str = ""  # the command that made it, where it can break machines; empty elsewhere
 
     def environment(self) -> dict[str, str]:
         path = os.environ["PATH"]
@@ -54,6 +55,22 @@ class Cluster:
             raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
         return done.stdout if check else done.stdout + done.stderr
 
+    def load_again(self, tag: str) -> str:
+        """The same image under another tag on every machine: a release that brings nothing new; its tag."""
+        archive = ARCHIVE.with_name(f"haulout-{tag}.tar")
+        name = f"{self.image.rpartition(':')[0]}:{tag}"
+        archive.unlink(missing_ok=True)
+        subprocess.run(["buildah", "push", "--quiet", self.image, f"docker-archive:{archive}:{name}"], check=True)
+        try:
+            subprocess.run([self.testbed, "load", str(archive)], check=True, capture_output=True)
+        finally:
+            archive.unlink()
+        return tag
+
+    def break_machine(self, *command: str) -> None:
+        """A command of the testbed: `kill-node n2`, `start-node n2`, `freeze-api`, `thaw-api`, `in-node n1 …`."""
+        subprocess.run([self.testbed, *command], check=True, capture_output=True)
+
 
 def find_cluster(nodes: int = 1) -> Cluster:
     """Bring up what there is."""
@@ -65,7 +82,7 @@ def find_cluster(nodes: int = 1) -> Cluster:
         archive = build_image()
         kubeconfig = given or _last_line(testbed, "up", "--nodes", str(nodes))
         subprocess.run([testbed, "load", str(archive)], check=True, capture_output=True)
-        return Cluster(kubeconfig, IMAGE, "Never", _last_line(testbed, "path"))
+        return Cluster(kubeconfig, IMAGE, "Never", _last_line(testbed, "path"), testbed)
     if shutil.which("kind") and shutil.which("docker"):
         archive = build_image()
         if KIND_NAME not in _last_lines("kind", "get", "clusters").split():

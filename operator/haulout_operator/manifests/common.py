@@ -48,6 +48,7 @@ class Place:
     network: str
     spec: StorageNetworkSpec
     default_image: str
+    control_address: str = ""  # of the operator; empty when it serves no control
 
     @property
     def image(self) -> str:

@@ -33,7 +33,8 @@ def build_disruption_budget(place: Place, owner: Owner, *, min_available: int) -
 
 
 def build_network_policies(place: Place, owner: Owner) -> list[Manifest]:
-    """Nodes and ledger speak with their own network and the operator; HTTP and metrics are open to the cluster."""
+    """Nodes and ledger speak with their own network and the operator, GraphQL with the operator; HTTP and metrics are
+    open to the cluster."""
     if not place.spec.network_policy.enabled:
         return []
     ours: list[Manifest] = [
@@ -44,6 +45,11 @@ def build_network_policies(place: Place, owner: Owner) -> list[Manifest]:
     inside = [{"from": ours, "ports": [{"protocol": "TCP", "port": GRPC_PORT}]}, metrics]
     http = [{"ports": [{"protocol": "TCP", "port": HTTP_PORT}]}, metrics]
     ingress: dict[str, Sequence[dict[str, Any]]] = {"ledger": inside, "node": inside, "gateway": http, "graphql": http}
+    graphql: Manifest = {"podSelector": {"matchLabels": {NETWORK_LABEL: place.network, ROLE_LABEL: "graphql"}}}
+    ingress["control"] = [{"from": [graphql], "ports": [{"protocol": "TCP", "port": GRPC_PORT}]}, metrics]
+    selectors: dict[str, dict[str, str]] = {
+        role: {NETWORK_LABEL: place.network, ROLE_LABEL: role} for role in ingress
+    } | {"control": {"app.kubernetes.io/component": FIELD_MANAGER}}
     return [
         build_object(
             "networking.k8s.io/v1",
@@ -54,7 +60,7 @@ def build_network_policies(place: Place, owner: Owner) -> list[Manifest]:
             owner=owner,
             body={
                 "spec": {
-                    "podSelector": {"matchLabels": {NETWORK_LABEL: place.network, ROLE_LABEL: role}},
+                    "podSelector": {"matchLabels": selectors[role]},
                     "policyTypes": ["Ingress"],
                     "ingress": list(rules),
                 }

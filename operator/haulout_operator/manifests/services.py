@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from haulout_operator.identity import TOKEN_FILE
 from haulout_operator.manifests.common import (
     DATA,
     Manifest,
@@ -21,11 +22,13 @@ from haulout_operator.names import (
     NETWORK_LABEL,
     ROLE_LABEL,
     component_name,
+    control_name,
     labels_of,
     ledger_address,
 )
 
 WALLET_FOLDER = "/etc/haulout/wallet"
+CONTROL_FOLDER = "/etc/haulout/control"
 
 
 def build_gateway(place: Place, owner: Owner) -> list[Manifest]:
@@ -59,6 +62,11 @@ def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
         return []
     name = component_name(place.network, "graphql")
     gateway = f"http://{component_name(place.network, 'gateway')}.{place.namespace}.svc:{HTTP_PORT}"
+    control = {
+        "HAULOUT_CONTROL": place.control_address,
+        "HAULOUT_CONTROL_TOKEN_FILE": f"{CONTROL_FOLDER}/{TOKEN_FILE}",
+    }
+    has_control = bool(place.control_address)
     process = Process(
         role="graphql",
         command=["python", "-m", "graphql_api"],
@@ -66,13 +74,19 @@ def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
             **_environment(place, name),
             "HAULOUT_GATEWAY_URL": gateway,
             "HAULOUT_WALLET": f"{WALLET_FOLDER}/wallet.json",
+            **(control if has_control else {}),
         },
         ports={"http": HTTP_PORT},
         resources=place.spec.graphql.resources,
-        volumes=[{"name": "data", "emptyDir": {}}, secret_volume("wallet", name)],
+        volumes=[
+            {"name": "data", "emptyDir": {}},
+            secret_volume("wallet", name),
+            *([secret_volume("control", control_name(place.network))] if has_control else []),
+        ],
         mounts=[
             {"name": "data", "mountPath": DATA},
             {"name": "wallet", "mountPath": WALLET_FOLDER, "readOnly": True},
+            *([{"name": "control", "mountPath": CONTROL_FOLDER, "readOnly": True}] if has_control else []),
         ],
     )
     return _build(place, owner, process, name, place.spec.graphql.replicas)

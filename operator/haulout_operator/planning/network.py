@@ -9,6 +9,7 @@ from haulout_operator.actions import (
     AdvanceEpoch,
     Apply,
     CreateGenesis,
+    CreateToken,
     CreateWallet,
     Delete,
     DropFinalizer,
@@ -24,6 +25,7 @@ from haulout_operator.names import (
     NETWORK_LABEL,
     ROLE_LABEL,
     component_name,
+    control_name,
     keys_name,
     labels_of,
     treasury_name,
@@ -56,6 +58,10 @@ def plan_network(observed: Observed) -> list[Action]:
         if name not in observed.secrets and observed.genesis is None and not observed.genesis_problem:
             labels = tuple(sorted(labels_of(network.name, role).items()))
             actions.append(CreateWallet(subject, name, labels))
+    token = control_name(network.name)
+    if token not in observed.secrets:
+        labels = tuple(sorted(labels_of(network.name, "control").items()))
+        actions.append(CreateToken(subject, token, labels))
     if observed.genesis is None:
         return [*actions, *_plan_genesis(observed)]
     owner = Owner(network.kind, network.name, network.uid)
@@ -136,7 +142,7 @@ def _remove_what_is_off(observed: Observed, wanted: list[Manifest]) -> list[Acti
         removable = kind in ("Deployment", "Service", "NetworkPolicy") and labels.get(ROLE_LABEL) in (
             "gateway",
             "graphql",
-            *(("ledger", "node") if kind == "NetworkPolicy" else ()),
+            *(("ledger", "node", "control") if kind == "NetworkPolicy" else ()),
         )
         if removable and labels.get(NETWORK_LABEL) == observed.network.name and (kind, name) not in kept:
             uid = body["metadata"]["uid"]

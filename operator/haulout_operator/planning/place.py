@@ -8,4 +8,5 @@ from haulout_operator.observed import Observed
 
 def place_of(observed: Observed) -> Place:
     """The network's place, with the image of the operator for networks that name none."""
-    return Place(observed.namespace, observed.network.name, observed.network.spec, observed.default_image)
+    network = observed.network
+    return Place(observed.namespace, network.name, network.spec, observed.default_image, observed.control_address)

@@ -133,7 +133,9 @@ def ledger_fact(observed: Observed) -> Fact:
     """Whether the ledger answers."""
     if observed.ledger is not None:
         return Fact("LedgerReachable", True, "Answers")
-    return Fact("LedgerReachable", False, "Unreachable", observed.ledger_problem)
+    is_foreign = observed.ledger_problem.startswith("FOREIGN_LEDGER")
+    reason = "ForeignLedger" if is_foreign else "Unreachable" if observed.genesis is None else "LedgerUnreachable"
+    return Fact("LedgerReachable", False, reason, observed.ledger_problem)
 
 
 def ready_fact(observed: Observed, available: Fact, ready: int, desired: int) -> Fact:

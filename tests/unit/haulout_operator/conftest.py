@@ -124,11 +124,15 @@ class FakeKube:
         live = self.objects.get((kind, name))
         if live is None:
             raise ObjectMissing(what=f"{kind}/{name}")
-        version = patch["metadata"].get("resourceVersion")
+        metadata = patch.get("metadata", {})
+        version = metadata.get("resourceVersion")
         if version is not None and version != live["metadata"]["resourceVersion"]:
             raise ObjectConflict(what=f"{kind}/{name}", problem="the object has been modified")
         self.writes.append(f"patch {kind}/{name}")
-        live["metadata"]["finalizers"] = list(patch["metadata"]["finalizers"])
+        if "finalizers" in metadata:
+            live["metadata"]["finalizers"] = list(metadata["finalizers"])
+        live["metadata"].setdefault("annotations", {}).update(metadata.get("annotations", {}))
+        live["spec"].update(patch.get("spec", {}))
         self._touch(live)
         self._collect()
 

@@ -45,6 +45,7 @@ MATRIX = {
     ("policy", "poddisruptionbudgets"): "create delete get list patch watch",
     ("networking.k8s.io", "networkpolicies"): "create delete get list patch watch",
     ("", "secrets"): "create delete get",
+    ("", "events"): "create",
     ("", "pods"): "get list watch",
 }
 

@@ -45,7 +45,7 @@ async def test_two_operators_make_no_more_nodes_than_were_asked_for(town) -> Non
     for _ in range(8):
         await town.round_at_once(town.operator, other)
     assert len(town.nodes()) == 4
-    assert len(town.kube.names("Secret")) == 3 + 4
+    assert len(town.kube.names("Secret")) == 4 + 4
 
 
 async def test_a_pool_below_the_smallest_committee_is_not_founded(town) -> None:
@@ -103,7 +103,11 @@ async def test_scaling_below_the_smallest_committee_says_why_and_does_nothing_el
         "3 nodes × at most 33 shards = 99 < 100. Smallest safe size is 4. Next: kubectl scale snp/main --replicas=4."
     )
     assert town.nodes() == before
-    assert all(write.startswith("status") for write in town.kube.writes)
+    assert all(write.startswith(("status", "create Event")) for write in town.kube.writes)
+    warnings = [one for (kind, _), one in town.kube.objects.items() if kind == "Event" and one["type"] == "Warning"]
+    assert [(one["involvedObject"]["kind"], one["reason"]) for one in warnings] == [
+        ("StorageNodePool", "BelowMinNodes"),
+    ]
     assert town.kube.objects["StorageNodePool", "main"]["spec"]["replicas"] == 3
 
 
@@ -350,7 +354,7 @@ async def test_uninstall_keeps_data_and_a_new_installation_takes_it_up(town) -> 
     await uninstall(town.kube, NAMESPACE)
     assert town.nodes() == town.kube.names("StatefulSet") == town.kube.names("Pod") == []
     assert len(town.kube.names("PersistentVolumeClaim")) == 5
-    assert len(town.kube.names("Secret")) == 7
+    assert len(town.kube.names("Secret")) == 8
     assert not await town.round()
     town.found()
     await town.play()
