@@ -34,6 +34,7 @@ MIN_SEQUENCE_WAIT_MS = 5_000
 MEDIA_JSON = "application/json"
 MEDIA_GRAPHQL = "application/graphql-response+json"
 CALLER = "haulout.caller"  # where a request's ASGI scope carries it
+REFUSALS = ("INVALID_ARGUMENT", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "QUERY_TOO_COMPLEX", "INTERNAL")
 CACHED_S = 5  # how old an answer to a GET may be when a cache serves it
 
 # The JSON parser recurses in C, where too deep a nesting ends the process instead of raising.
@@ -308,3 +309,5 @@ class _Metrics:
         self.rejections = Counter(
             "haulout_graphql_rejections_total", "Errors in answers, by code.", ["code"], registry=registry
         )
+        for code in REFUSALS:
+            self.rejections.labels(code=code)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monitoring.boards import BOARDS
+from monitoring.panel import render_board
 from monitoring.rules import all_alerts, render_index, render_rules, render_runbook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,6 +19,7 @@ def build_files() -> dict[str, str]:
     files["docs/runbooks/README.md"] = render_index()
     for folder in (PACKAGE, CHART):
         files[f"{folder}/rules.yaml"] = render_rules()
+        files.update({f"{folder}/dashboards/{board.uid}.json": render_board(board) for board in BOARDS})
     return files
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from haulout.embedded.assembly import Running
     from haulout.embedded.epoch_watch import EpochStatus
     from haulout.embedded.folder import NetworkFolder
+    from haulout.embedded.layout import Layout
     from haulout.embedded.supervisor import ProcessReport
 
 
@@ -41,6 +42,9 @@ def up(
     ),
     detach: bool = typer.Option(False, "--detach", help="Run in the background; return when a store would succeed."),
     restart: bool = typer.Option(True, "--restart/--no-restart", help="Start a dead process again."),
+    monitoring: bool = typer.Option(
+        False, "--monitoring", help="Run Prometheus with our alerts beside it, and write dashboards for a Grafana."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Run a network on this machine until Ctrl-C."""
@@ -48,14 +52,19 @@ def up(
 
     from haulout.embedded.assembly import UpOptions, run_network
     from haulout.embedded.folder import find_folder
+    from haulout.embedded.layout import Layout
     from haulout.observability.logs import configure_logs
 
     folder = find_folder(directory)
     duration_ms = None if epoch_duration is None else parse_duration_ms(epoch_duration, field="epoch_duration")
     if detach:
         given = _given(nodes=nodes, shards=shards, port_base=port_base, epoch_duration=epoch_duration)
-        _detach(folder, [f"--{'' if restart else 'no-'}restart", *given])
+        flags = [f"--{'' if restart else 'no-'}restart", *(["--monitoring"] if monitoring else [])]
+        _detach(folder, [*flags, *given])
         status(directory, as_json)
+        if monitoring and not as_json:
+            shape = folder.require_shape()
+            _say_monitoring(folder, Layout(shape.port_base, shape.n_nodes))
         return
     configure_logs(process="supervisor")
     options = UpOptions(
@@ -65,8 +74,15 @@ def up(
         port_base=port_base,
         restart=restart,
         epoch_duration_ms=duration_ms,
+        monitoring=monitoring,
     )
-    asyncio.run(run_network(options, on_start=_announce, on_ready=_show_live))
+
+    async def announce(running: Running) -> None:
+        await _announce(running)
+        if monitoring:
+            _say_monitoring(folder, running.layout)
+
+    asyncio.run(run_network(options, on_start=announce, on_ready=_show_live))
 
 
 def _given(**options: int | str | None) -> list[str]:
@@ -78,6 +94,17 @@ async def _announce(running: Running) -> None:
     if layout.port_base != running.wanted_port_base:
         _say(f"ports from {running.wanted_port_base} on are taken; using {layout.port_base} on")
     _say(f"starting {len(layout.node_names)} nodes with {shape.n_shards} shards, ledger, gateway and GraphQL …")
+
+
+def _say_monitoring(folder: NetworkFolder, layout: Layout) -> None:
+    from haulout.embedded.monitoring import find_prometheus, grafana_command, monitoring_folder
+
+    if find_prometheus() is None:
+        where = monitoring_folder(folder)
+        _say(f"no prometheus on this machine (Debian: apt-get install prometheus); files for one are in {where}")
+    else:
+        _say(f"Prometheus, with our alerts: http://{layout.address_of('prometheus')}/alerts")
+    _say(f"dashboards, with a Grafana: {grafana_command(folder)}")
 
 
 async def _show_live(running: Running) -> None:

@@ -14,6 +14,7 @@ class ClientMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
+        self._known: set[str] = set()
         self.bad_slivers = Counter(
             "haulout_client_bad_slivers_total",
             "Slivers and metadata that a node handed out and that did not verify.",
@@ -41,3 +42,12 @@ class ClientMetrics:
         )
         for phase in PHASES:
             self.store_phase.labels(phase)
+
+    def know_node(self, name: str) -> None:
+        """Start a node's counters at 0, so that its first failure is seen as one."""
+        if name in self._known:
+            return
+        self._known.add(name)
+        self.bad_slivers.labels(name)
+        self.bad_confirmations.labels(name)
+        self.node_failures.labels(name)

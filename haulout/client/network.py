@@ -88,6 +88,7 @@ class Network:
     def _link(self, node_id: ObjectId, node: Node | None, public_key: bytes, shards: tuple[int, ...]) -> MemberLink:
         if node is None or not node.addresses:
             return MemberLink(node_id, node_id.hex()[:8], public_key, shards, self.transport.connect(NOWHERE))
+        self.metrics.know_node(node.name)
         return MemberLink(node_id, node.name, public_key, shards, self.transport.connect(node.addresses[0]))
 
     async def current_links(self) -> tuple[int, list[MemberLink]]:

@@ -21,6 +21,7 @@ from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged, r
 from haulout.embedded.founding import check_epoch_duration, check_shape, found_network, write_client_file
 from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
 from haulout.embedded.membership import Membership
+from haulout.embedded.monitoring import Monitoring, write_monitoring
 from haulout.embedded.scaling import Scaling
 from haulout.embedded.supervisor import Supervisor
 from haulout.observability.lifecycle import stop_on_signals
@@ -47,6 +48,7 @@ class UpOptions:
     port_base: int | None
     restart: bool
     epoch_duration_ms: int | None = None
+    monitoring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
         end_orphans(options.folder)
         shape, layout, wanted = _prepare(options, clock)
         write_client_file(options.folder, layout)
+        if options.monitoring:
+            write_monitoring(options.folder, layout)
         transport = GrpcNodeTransport()
         supervisor = Supervisor(options.folder, layout, restart=options.restart, clock=clock, transport=transport)
         running = Running(supervisor, layout, shape, wanted, EpochWatch())
@@ -92,7 +96,9 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
                 async with serve_control(control, layout.address_of("supervisor")):
                     work = asyncio.create_task(supervisor.run())
                     driving = asyncio.create_task(desk.drive_epochs())
-                    looking = asyncio.create_task(running.epochs.follow(desk, clock))
+                    looking = [asyncio.create_task(running.epochs.follow(desk, clock))]
+                    if options.monitoring:
+                        looking.append(asyncio.create_task(Monitoring(options.folder, supervisor, clock).run()))
                     watch = asyncio.create_task(_watch(running, options.folder, clock, on_start, on_ready))
                     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(supervisor.shutdown_requested.wait())]
                     try:
@@ -100,7 +106,7 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
                         for task in done & {work, watch}:
                             task.result()
                     finally:
-                        tasks = (watch, *ends, looking, driving, work)
+                        tasks = (watch, *ends, *looking, driving, work)
                         for task in tasks:
                             task.cancel()
                         for task in tasks:

@@ -271,7 +271,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return document
 
 
-def write_json(path: Path, document: dict[str, Any], *, mode: int = 0o644) -> None:
+def write_json(path: Path, document: dict[str, Any] | list[Any], *, mode: int = 0o644) -> None:
     """Replace a JSON file durably, readable to nobody else from the first byte when `mode` says so.
 
     Raises:

@@ -4,6 +4,7 @@
 
     base + 0   gateway (HTTP)        base + 2   ledger (gRPC)
     base + 1   GraphQL (HTTP)        base + 3   supervisor (gRPC)
+    base + 4   Prometheus (HTTP), when it is asked for
     base + 10 + i   node i (gRPC)    port + 100   its metrics, health and ready (HTTP)
 """
 
@@ -51,7 +52,7 @@ class Layout:
         return ["ledger", *self.node_names, "gateway", "graphql"]
 
     def port_of(self, name: str) -> int:
-        fixed = {"gateway": 0, "graphql": 1, "ledger": 2, "supervisor": 3}
+        fixed = {"gateway": 0, "graphql": 1, "ledger": 2, "supervisor": 3, "prometheus": 4}
         offset = fixed[name] if name in fixed else FIRST_NODE_OFFSET + int(name.removeprefix("node-"))
         return self.port_base + offset
 
@@ -73,7 +74,7 @@ class Layout:
 
     def ports(self) -> list[int]:
         taken = [self.port_of(name) for name in [*self.names, "supervisor"]]
-        return [*taken, *(port + METRICS_OFFSET for port in taken)]
+        return [*taken, *(port + METRICS_OFFSET for port in taken), self.port_of("prometheus")]
 
 
 def role_of(name: str) -> str:

@@ -75,6 +75,7 @@ class Supervisor:
         self.shutdown_requested = asyncio.Event()
         self._restart = restart
         self.children = {name: self._make_child(name) for name in layout.names}
+        self.companions: dict[str, Child] = {}  # run beside the network and are no part of it
 
     def _make_child(self, name: str) -> Child:
         return Child(
@@ -181,7 +182,8 @@ class Supervisor:
 
     def record(self) -> None:
         """Write down who runs, so that `status` and the next start know after a crash of this process."""
-        pids = {child.name: child.pid for child in self.children.values() if child.pid is not None}
+        running = (*self.children.values(), *self.companions.values())
+        pids = {child.name: child.pid for child in running if child.pid is not None}
         document = {
             "pid": os.getpid(),
             "address": self._layout.address_of("supervisor"),

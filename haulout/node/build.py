@@ -57,7 +57,7 @@ async def build_storage_node(
         UnknownStoreVersion, CorruptRecord: the store cannot be used.
     """
     settings = settings or NodeSettings()
-    metrics = NodeMetrics(registry)
+    metrics = NodeMetrics(registry, peers=(peer.name for _, peer in queries.nodes(replica.view)))
     slivers = await SliverStore.open(store, disk, clock=clock, rng=rng, workers=workers, layout=settings.layout)
     vault = Vault(
         node_id=identity.node_id,

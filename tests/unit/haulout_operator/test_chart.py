@@ -112,3 +112,17 @@ def test_the_readme_has_every_value() -> None:
         return {path}
 
     assert leaves(yaml.safe_load((CHART / "values.yaml").read_text()), "") == described
+
+
+def test_prometheus_may_look_at_pods_and_nothing_else() -> None:
+    [rule] = rules_of("monitoring/prometheus.yaml")
+    assert (rule["apiGroups"], rule["resources"], rule["verbs"]) == ([""], ["pods"], ["get", "list", "watch"])
+
+
+@pytest.mark.parametrize("file", ["prometheus.yaml", "grafana.yaml"])
+def test_monitoring_is_brought_only_when_asked_for(file: str) -> None:
+    text = (CHART / "templates" / "monitoring" / file).read_text()
+    assert text.startswith("{{- if .Values.monitoring.enabled }}\n")
+    assert text.endswith("{{- end }}\n")
+    for pattern in re.findall(r'\.Files\.(?:Get|Glob) "([^"]+)"', text):
+        assert list(CHART.glob(pattern)), pattern
