@@ -20,6 +20,7 @@ from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
 
 THREADS = 2
+RESTORED_FILE = "restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,12 @@ class RestoreOptions:
     data: Path | None
     genesis: Path | None
     directory: Path | None
+    allow_plaintext: bool = False
+
+
+def was_restored(data: Path | None) -> bool:
+    """Whether the ledger in a folder has been restored to its end: the next start does not do it again."""
+    return data is not None and (data / RESTORED_FILE).exists()
 
 
 async def restore_from_nodes(options: RestoreOptions) -> Restored:
@@ -48,16 +55,18 @@ async def restore_from_nodes(options: RestoreOptions) -> Restored:
         store = await LedgerStore.open(SqliteStore(data / "ledger.sqlite"), read_genesis(genesis_file), scheme)
         stack.push_async_callback(store.close)
         sources: dict[str, Ledger] = {}
-        for address, name in await _names(addresses):
-            source = GrpcLedger(address)
+        for address, name in await _names(addresses, options.allow_plaintext):
+            source = GrpcLedger(address, allow_plaintext=options.allow_plaintext)
             stack.push_async_callback(source.close)
             sources[name] = source
-        return await restore_ledger(store, sources, scheme=scheme, workers=workers)
+        restored = await restore_ledger(store, sources, scheme=scheme, workers=workers)
+    (data / RESTORED_FILE).touch()
+    return restored
 
 
-async def _names(addresses: tuple[str, ...]) -> list[tuple[str, str]]:
+async def _names(addresses: tuple[str, ...], allow_plaintext: bool) -> list[tuple[str, str]]:
     """The nodes that answer, with what they are called on the ledger."""
-    transport = GrpcNodeTransport()
+    transport = GrpcNodeTransport(allow_plaintext=allow_plaintext)
     found = []
     try:
         for address in addresses:

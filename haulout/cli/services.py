@@ -64,6 +64,10 @@ def ledger(
 def restore(
     from_nodes: bool = typer.Option(False, "--from-nodes", help="From what the storage nodes have kept."),
     node: list[str] = typer.Option([], help="HOST:PORT of a storage node; repeatable. Else those of the folder."),
+    listed: Path | None = typer.Option(
+        None, help="File of nodes, one a line, for a supervisor: without it nothing is lost; restores a folder once."
+    ),
+    allow_plaintext: bool = PLAINTEXT_OPTION,
     data: Path | None = typer.Option(None, "--data", help="Folder of the lost ledger. Else that of the network."),
     genesis: Path | None = typer.Option(None, help="The network's genesis file. Else the folder's."),
     directory: Path | None = DIR_OPTION,
@@ -72,11 +76,16 @@ def restore(
     """Put a ledger whose disk is lost together again; it must not be running, and the nodes must."""
     import asyncio
 
-    from haulout.cli.restore import RestoreOptions, restore_from_nodes
-
     if not from_nodes:
         raise typer.BadParameter("--from-nodes is the only source there is; name it, so that you mean it")
-    options = RestoreOptions(tuple(node), data, genesis, directory)
+    if listed is not None and not listed.exists():
+        return
+    from haulout.cli.restore import RestoreOptions, restore_from_nodes, was_restored
+
+    if listed is not None and was_restored(data):
+        return
+    nodes = node if listed is None else [*node, *listed.read_text().split()]
+    options = RestoreOptions(tuple(nodes), data, genesis, directory, allow_plaintext)
     restored = asyncio.run(restore_from_nodes(options))
     if as_json:
         print_json(

@@ -57,6 +57,11 @@ def treasury_name(network: str) -> str:
     return f"{network}-treasury"
 
 
+def restore_name(network: str) -> str:
+    """ConfigMap that tells a ledger whose volume was lost which nodes to restore it from."""
+    return f"{network}-restore"
+
+
 def control_name(network: str) -> str:
     """Secret with the token that controls the network."""
     return f"{network}-control"

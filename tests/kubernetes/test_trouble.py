@@ -16,8 +16,23 @@ import pytest
 
 SETTLE_S = 300
 FROZEN_S = 120
+BLOB = bytes(range(255, -1, -1)) * 500
 OPERATOR = "app.kubernetes.io/component=haulout-operator"
 EVICTION = {"apiVersion": "policy/v1", "kind": "Eviction"}
+
+
+def store(gateway: str, content: bytes) -> str:
+    answer = httpx.put(f"{gateway}/v1/blobs", params={"epochs": "20"}, content=content, timeout=60, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    found = document.get("newlyCreated", {}).get("blobObject") or document["alreadyCertified"]
+    return str(found["blobId"])
+
+
+def read(gateway: str, blob_id: str) -> bytes:
+    answer = httpx.get(f"{gateway}/v1/blobs/{blob_id}", timeout=60, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return answer.content
 
 
 def say(text: str) -> None:
@@ -201,6 +216,32 @@ def test_the_ledgers_process_dies(network: Any, under_load: Any) -> None:
     network.wait("the ledger is back", lambda: network.condition("snet", "main", "LedgerReachable")["status"] == "True")
     settle(network)
     finish(under_load, "a killed ledger")
+
+
+def test_a_lost_ledger_is_restored_from_the_nodes(network: Any) -> None:
+    with network.forwarded("svc/main-gateway", 8080) as gateway:
+        blob_id = store(gateway, BLOB)
+    chain = network.get("snet", "main")["status"]["chainId"]
+    epoch = network.epoch()
+    old = network.get("pvc", "main-ledger-data")["metadata"]["uid"]
+    network.kubectl("delete", "pvc", "main-ledger-data", "--wait=false")
+    network.kubectl("delete", "pod", "main-ledger-0", "--grace-period=0", "--force")
+
+    def is_new() -> bool:
+        found = network.kubectl("get", "pvc", "main-ledger-data", "-o", "json", check=False)
+        return found.startswith("{") and json.loads(found)["metadata"]["uid"] != old
+
+    network.wait("a new volume claim", is_new, 120)
+    network.wait("the ledger is back", lambda: network.condition("snet", "main", "LedgerReachable")["status"] == "True")
+    assert network.get("cm", "main-restore")["data"]["nodes"].count("\n") == len(network.nodes())
+    settle(network)
+    status = network.get("snet", "main")["status"]
+    assert (status["chainId"], status["epoch"]["number"]) == (chain, epoch)
+    with network.forwarded("svc/main-gateway", 8080) as gateway:
+        assert read(gateway, blob_id) == BLOB  # registered and certified before the loss
+        again = store(gateway, BLOB[::-1])
+        assert read(gateway, again) == BLOB[::-1]
+    network.advance_epoch()
 
 
 def test_the_api_server_does_not_answer_for_two_minutes(breakable: Any, under_load: Any) -> None:

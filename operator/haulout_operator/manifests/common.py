@@ -95,6 +95,7 @@ class Process:
     volumes: Sequence[Manifest] = ()
     mounts: Sequence[Manifest] = ()
     needs_kernels: bool = False
+    first: Sequence[Manifest] = ()  # init containers
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Manifest] = ()
     affinity: Mapping[str, Any] | None = None
@@ -152,8 +153,9 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
         "containers": [container],
         "volumes": volumes,
     }
-    if process.needs_kernels:
-        spec["initContainers"] = [build_kernels_container(place, process)]
+    first = [build_kernels_container(place, process)] if process.needs_kernels else []
+    if first or process.first:
+        spec["initContainers"] = [*first, *process.first]
     if place.spec.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in place.spec.image_pull_secrets]
     if process.node_selector:

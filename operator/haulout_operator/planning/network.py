@@ -17,17 +17,19 @@ from haulout_operator.actions import (
 )
 from haulout_operator.genesis import capacity_of, stake_of
 from haulout_operator.manifests.common import Manifest, Owner
-from haulout_operator.manifests.ledger import build_ledger
+from haulout_operator.manifests.ledger import build_ledger, build_restore_map
 from haulout_operator.manifests.policies import build_disruption_budget, build_network_policies
 from haulout_operator.manifests.services import build_gateway, build_graphql
 from haulout_operator.names import (
     ADVANCE_ANNOTATION,
     NETWORK_LABEL,
+    NODE_LABEL,
     ROLE_LABEL,
     component_name,
     control_name,
     keys_name,
     labels_of,
+    node_address,
     treasury_name,
     volume_name,
 )
@@ -65,7 +67,9 @@ def plan_network(observed: Observed) -> list[Action]:
     if observed.genesis is None:
         return [*actions, *_plan_genesis(observed)]
     owner = Owner(network.kind, network.name, network.uid)
+    lost = [] if not is_ledger_lost(observed) else [build_restore_map(place, owner, node_addresses(observed))]
     wanted = [
+        *lost,  # before the claim: no Pod starts on that without it
         *build_ledger(place, owner),
         *build_gateway(place, owner),
         *build_graphql(place, owner),
@@ -80,6 +84,18 @@ def plan_network(observed: Observed) -> list[Action]:
         if wants_volume(manifest, live) if is_claim else needs_apply(manifest, live):
             actions.append(Apply(subject, manifest))
     return [*actions, *_remove_what_is_off(observed, wanted)]
+
+
+def is_ledger_lost(observed: Observed) -> bool:
+    """Whether the ledger's volume is gone while nodes' are there: it is restored from them, never begun anew."""
+    claim = volume_name(component_name(observed.network.name, "ledger"))
+    return observed.child("PersistentVolumeClaim", claim) is None and bool(observed.volumes())
+
+
+def node_addresses(observed: Observed) -> list[str]:
+    """Where all nodes are reached that have a volume."""
+    names = sorted(live_labels(claim)[NODE_LABEL] for claim in observed.volumes())
+    return [node_address(name, observed.namespace) for name in names]
 
 
 def _plan_genesis(observed: Observed) -> list[Action]:

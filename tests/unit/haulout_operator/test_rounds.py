@@ -321,6 +321,21 @@ async def test_lost_genesis_is_never_made_anew_while_volumes_are_there(town) -> 
     assert town.condition("StorageNetwork", "main", "Available")["status"] == "True"
 
 
+async def test_a_lost_ledger_is_restored_from_the_nodes_and_not_begun_anew(town) -> None:
+    town.found()
+    await town.play()
+    assert "main-restore" not in town.kube.names("ConfigMap")
+    town.kube.writes.clear()
+    await town.kube.delete("", "PersistentVolumeClaim", NAMESPACE, "main-ledger-data")
+    await town.play()
+    applied = [write for write in town.kube.writes if write.startswith("apply")]
+    assert applied == ["apply ConfigMap/main-restore", "apply PersistentVolumeClaim/main-ledger-data"]
+    listed = town.kube.objects["ConfigMap", "main-restore"]["data"]["nodes"].split()
+    assert listed == [f"{name}.demo.svc:9000" for name in town.nodes()]
+    (first,) = town.kube.objects["StatefulSet", "main-ledger"]["spec"]["template"]["spec"]["initContainers"]
+    assert first["command"][:4] == ["haulout", "ledger", "restore", "--from-nodes"]
+
+
 async def test_lost_keys_are_not_replaced_by_others(town) -> None:
     town.found()
     await town.play()
