@@ -1,4 +1,4 @@
-"""`kubectl haulout`: what a network is doing, why something waits, and the next epoch now.
+"""`kubectl haulout`: what a network is doing, why something waits, what comes next, and the next epoch now.
 
 A kubectl plug-in is a program called `kubectl-haulout`; this one asks the user's own kubectl, with its context and its
 permissions, and changes nothing but one annotation.
@@ -6,15 +6,19 @@ permissions, and changes nothing but one annotation.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from haulout_operator.names import ADVANCE_ANNOTATION
+from haulout_operator.names import ADVANCE_ANNOTATION, GRPC_PORT
 
 app = typer.Typer(
     name="kubectl-haulout",
@@ -50,6 +54,55 @@ def why(what: str, namespace: str = NAMESPACE) -> None:
             describe_troubles(_get(namespace, kind, name)) or ["nothing: all its conditions are as they should be"]
         )
     )
+
+
+@app.command()
+def plan(
+    network: str = NETWORK,
+    leave: list[str] = typer.Option([], help="As if this node left; repeatable."),
+    namespace: str = NAMESPACE,
+) -> None:
+    """Who would own how many shards after the next change of epoch, and the fault budget."""
+    from haulout.errors import HauloutError
+    from haulout.wire.ledger import GrpcLedger
+    from haulout_operator.next_plan import budget_lines, describe_plan
+
+    body = _get(namespace, "snet", network)
+    chain_id = (body.get("status") or {}).get("chainId")
+    if not chain_id:
+        sys.exit("kubectl-haulout: the network is not founded yet; kubectl haulout status says why")
+
+    async def describe(address: str) -> list[str]:
+        ledger = GrpcLedger(address)
+        try:
+            return await describe_plan(ledger, chain_id, leave)
+        finally:
+            await ledger.close()
+
+    with _forwarded(namespace, f"svc/{network}-ledger", GRPC_PORT) as address:
+        try:
+            lines = asyncio.run(describe(address))
+        except HauloutError as e:
+            sys.exit(f"kubectl-haulout: {e}")
+    typer.echo("\n".join([*budget_lines(body), *lines]))
+
+
+@app.command()
+def report(
+    out: Path = typer.Option(Path("haulout-report.tar.gz"), "--out", "-o", help="File to write."),
+    namespace: str = NAMESPACE,
+) -> None:
+    """A bundle for whoever helps you: objects, events and logs, without Secrets and what sounds like one."""
+    from haulout_operator.support_bundle import collect, pack
+
+    def ask(*arguments: str) -> str:
+        scope = ["-n", namespace] if namespace else []
+        done = subprocess.run(["kubectl", *scope, *arguments], capture_output=True, text=True, check=False)
+        return done.stdout if done.returncode == 0 else f"kubectl {' '.join(arguments)}: {done.stderr.strip()}\n"
+
+    files = collect(ask)
+    out.write_bytes(pack(files))
+    typer.echo(f"{out}: {len(files)} files; look through it before you hand it on")
 
 
 @epoch_app.command("advance")
@@ -100,6 +153,24 @@ def describe_troubles(body: dict[str, Any]) -> list[str]:
         if one["status"] != good and one["type"] not in EXPECTED:
             lines.append(f"{one['type']}={one['status']} {one['reason']}: {one['message']}".rstrip(": "))
     return lines
+
+
+@contextlib.contextmanager
+def _forwarded(namespace: str, target: str, port: int) -> Iterator[str]:
+    """A port of the cluster on this machine, by the user's own kubectl."""
+    scope = ["-n", namespace] if namespace else []
+    command = ["kubectl", *scope, "port-forward", target, f":{port}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        line = process.stdout.readline()  # Forwarding from 127.0.0.1:40123 -> 9000
+        match = re.search(r"127\.0\.0\.1:\d+", line)
+        if match is None:
+            sys.exit(f"kubectl-haulout: {target} cannot be reached: {process.stderr.readline().strip()}")
+        yield match.group()
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _get(namespace: str, kind: str, name: str = "") -> dict[str, Any]:
