@@ -1,7 +1,8 @@
 """The API server: the one file that knows the Kubernetes client.
 
 Every call runs in a thread with a time limit, so that the event loop never waits. Objects travel as plain dicts.
-Errors become ours here: `Conflict`, `Missing`, `Refused` say what a round does next.
+Errors become ours here: `ObjectConflict`, `ObjectMissing`, `ManifestRefused`, `AccessRefused` and
+`ApiServerUnavailable` say what a round does next.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 from prometheus_client import CollectorRegistry, Counter
 
-from haulout.errors import HauloutError, InvalidInput, NotFound, Rejected, Unavailable
+from haulout.errors import Forbidden, HauloutError, InvalidInput, NotFound, Rejected, Unavailable
 from haulout_operator.names import FIELD_MANAGER
 
 TIMEOUT_S = (3.05, 20)
@@ -61,9 +62,20 @@ class ObjectConflict(Rejected):
 
 @dataclass(eq=False)
 class ManifestRefused(InvalidInput):
-    """The API server refuses the object: a schema, a quota, a policy or a permission."""
+    """The API server refuses the object: a schema or a policy."""
 
     code = "MANIFEST_REFUSED"
+    template = "{what} is refused ({status}): {problem}"
+    what: str
+    status: int
+    problem: str
+
+
+@dataclass(eq=False)
+class AccessRefused(Forbidden):
+    """The API server knows us and says no: a permission, a quota, or a namespace that is ending."""
+
+    code = "ACCESS_REFUSED"
     template = "{what} is refused ({status}): {problem}"
     what: str
     status: int
@@ -225,6 +237,9 @@ class Kube:
         except ResourceNotFoundError as e:
             problem = f"it does not know {kind} of {api_version}; are the custom resource definitions installed?"
             raise ApiServerUnavailable(problem=problem) from e
+        except (AttributeError, KeyError, ValueError) as e:  # a proxy's page, for example
+            problem = f"no answer of an API server: {verb}, {what} ({type(e).__name__})"
+            raise ApiServerUnavailable(problem=problem) from e
         except (urllib3.exceptions.HTTPError, OSError) as e:
             raise ApiServerUnavailable(problem=f"{type(e).__name__} at {verb} of {what}") from e
         finally:
@@ -253,7 +268,9 @@ def read_error(what: str, error: Any) -> HauloutError:
         return ObjectMissing(what=what)
     if status == 409:
         return ObjectConflict(what=what, problem=problem)
-    if status in (400, 401, 403, 405, 413, 415, 422):
+    if status in (401, 403):
+        return AccessRefused(what=what, status=status, problem=problem)
+    if status in (400, 405, 413, 415, 422):
         return ManifestRefused(what=what, status=status, problem=problem)
     return ApiServerUnavailable(problem=f"{status} at {what}: {problem}")
 

@@ -108,6 +108,9 @@ class Reconciler:
                 await self._tell_unreadable(network, e)
                 result, pause_ms = "failed", backoff_ms
                 backoff_ms = min(2 * backoff_ms, BACKOFF_MS_MAX)
+            except Exception:
+                log.exception("round broken", network=network)
+                result, pause_ms, backoff_ms = "failed", BACKOFF_MS_MAX, BACKOFF_MS_MAX
             else:
                 if outcome is None:
                     del self._wakes[network], self._tasks[network]

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic.alias_generators import to_camel
 
 from haulout.embedded.founding import MALLOC_ENVIRONMENT
 from haulout_operator.chart_readme import build_readme, describe_values
+from haulout_operator.models.base import Model
+from haulout_operator.models.network import StorageNetworkSpec
+from haulout_operator.models.pool import StorageNodePoolSpec
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "haulout"
@@ -88,6 +92,29 @@ def test_every_value_has_its_place_in_the_schema() -> None:
             check(child, node["properties"][name], f"{path}.{name}")
 
     check(values, schema, "values")
+
+
+@pytest.mark.parametrize(("part", "spec"), [("network", StorageNetworkSpec), ("pool", StorageNodePoolSpec)])
+def test_specs_in_values_may_be_all_that_the_kinds_have(part: str, spec: type[Model]) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    fields = {to_camel(name) for name in spec.model_fields} - {"networkRef", "replicas"}
+    assert set(schema["properties"][part]["properties"]["spec"]["properties"]) == fields
+
+
+CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+
+
+@pytest.mark.parametrize("path", CI_VALUES, ids=lambda path: path.stem)
+def test_values_for_a_feature_name_values_that_there_are(path: Path) -> None:
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def check(value: dict[str, Any], known: dict[str, Any], where: str) -> None:
+        for name, child in value.items():
+            assert name in known, f"{where}.{name}"
+            if isinstance(child, dict) and known[name]:
+                check(child, known[name], f"{where}.{name}")
+
+    check(yaml.safe_load(path.read_text()), defaults, "values")
 
 
 def test_the_image_has_the_allocator_settings_that_processes_get_elsewhere() -> None:
