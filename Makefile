@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak check fmt gen sim bench bench-codec lock image cluster cluster-down e2e clean
+.PHONY: help venv up test soak check fmt gen sim sim-planted bench bench-codec lock image cluster cluster-down e2e clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ gen: venv ## from .proto files, the operator's models and monitoring/: what is m
 
 sim: venv ## the network in a virtual world (SEEDS=1000, or one again: SEED=7)
 	@$(BIN)/python -m haulout.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
+
+sim-planted: venv ## planted mistakes are found by the simulation (PATCH=reward-rounded-up)
+	@$(BIN)/python tests/simulation/planted/hunt.py $(PATCH)
 
 bench: venv ## the committed benchmarks, as ratios
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 
-from haulout.sim.plan import draw_plan
+from haulout.codec import parallel
+from haulout.sim.plan import Plan, draw_plan
 from haulout.sim.report import Report, SeedResult
+from haulout.sim.scenarios import SCENARIOS, scenario_plan
 from haulout.sim.story import play
+from haulout.world.kernels import KernelSettings, load_kernels
 
 TRACE_LINES = 40
 
@@ -23,18 +28,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, help="play this one alone and print the end of its trace")
+    parser.add_argument("--light", action="store_true", help="smaller worlds, as among other tests")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="with --seed: worlds that stress one part")
     parser.add_argument("--only", nargs="+", metavar="FAULT", help="with --seed: leave all other kinds of faults out")
     parser.add_argument("--trace", type=int, default=TRACE_LINES, help="with --seed: lines of trace")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(argv)
     if options.seed is not None:
-        return replay(options.seed, options.only, options.trace)
+        plan = scenario_plan(options.scenario, options.seed) if options.scenario else draw_plan(options.seed)
+        plan = plan.lighter() if options.light else plan
+        return replay(plan.only(*options.only) if options.only else plan, options.trace)
     if play(draw_plan(options.first, is_canary=True)).violation is None:
         print("the canary sang: a planted loss was not seen, so these seeds would prove nothing", file=sys.stderr)
         return 1
     started_s = time.monotonic()
     results = []
-    for result in play_all(range(options.first, options.first + options.seeds), options.jobs):
+    for result in play_all(range(options.first, options.first + options.seeds), options.jobs, is_light=options.light):
         results.append(result)
         if not options.json:
             show_progress(results, options.seeds, time.monotonic() - started_s)
@@ -43,28 +52,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if report.is_good else 1
 
 
-def play_one(seed: int) -> SeedResult:
+def play_one(seed: int, *, is_light: bool) -> SeedResult:
     """One seed, for a process of its own."""
     started_s = time.process_time()
-    run = play(draw_plan(seed))
+    plan = draw_plan(seed)
+    run = play(plan.lighter() if is_light else plan)
     return SeedResult.of(run, time.process_time() - started_s)
 
 
-def play_all(seeds: Sequence[int], n_jobs: int) -> Iterator[SeedResult]:
+def play_all(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[SeedResult]:
     """All seeds, in the order they end."""
     if n_jobs <= 1:
-        yield from map(play_one, seeds)
+        use_kernels()
+        yield from map(partial(play_one, is_light=is_light), seeds)
         return
-    with ProcessPoolExecutor(n_jobs) as pool:
-        for future in as_completed([pool.submit(play_one, seed) for seed in seeds]):
+    with ProcessPoolExecutor(n_jobs, initializer=use_kernels) as pool:
+        for future in as_completed([pool.submit(play_one, seed, is_light=is_light) for seed in seeds]):
             yield future.result()
 
 
-def replay(seed: int, only: Sequence[str] | None, n_lines: int) -> int:
-    """One seed with its plan and the end of its trace."""
-    plan = draw_plan(seed)
-    if only:
-        plan = plan.only(*only)
+def use_kernels() -> None:
+    """Compute in this process as fast as it can, with one thread: the other processors play other seeds."""
+    load_kernels(KernelSettings.of(os.environ))
+    parallel.use(None)
+
+
+def replay(plan: Plan, n_lines: int) -> int:
+    """One world with its plan and the end of its trace."""
     run = play(plan)
     print(plan)
     print("\n".join(run.lines[-n_lines:]))

@@ -13,7 +13,7 @@ from haulout.crypto import ed25519
 from haulout.crypto.messages import proof_of_possession
 from haulout.errors import HauloutError
 from haulout.ledger import queries
-from haulout.ledger.commands import RegisterNode, RequestLeave, Stake
+from haulout.ledger.commands import Existing, RegisterNode, RequestLeave, RequestWithdraw, Stake, Withdraw
 from haulout.ledger.genesis import (
     DEFAULT_COMMISSION_BPS,
     DEFAULT_NODE_CAPACITY_BYTES,
@@ -48,13 +48,14 @@ class Changes:
         self._rng = rng
         self.happened = happened
         self.leaving: dict[str, None] = {}
+        self._staked: list[ObjectId] = []
 
     async def run(self) -> None:
         """All changes of the plan, one after the other, until cancelled."""
         kinds = [kind for kind in CATALOGUE if kind in self._plan.kinds]
         clock = VirtualClock()
         while kinds:
-            await clock.sleep_ms(1_000 + self._rng.below(15_000))
+            await clock.sleep_ms(1_000 + self._rng.below(self._plan.change_pause_ms))
             kind = kinds[self._rng.below(len(kinds))]
             try:
                 await CATALOGUE[kind](self)
@@ -64,11 +65,20 @@ class Changes:
                 self.happened[kind] += 1
 
     async def swing_stake(self) -> None:
-        """Stake a lot on somebody, or take a stake back."""
+        """Stake a lot on somebody, take a stake back, or ask once more for one that was paid out."""
+        if self._staked and self._rng.below(3) == 0:
+            await self._take_back()
+            return
         names = self._world.node_names
         node_id = self._world.secrets(names[self._rng.below(len(names))]).node_id
         amount = (1 + self._rng.below(LARGEST_STAKE_WAL)) * WAL
-        await self._client.wallet.execute([Stake(node_id, amount)])
+        result = await self._client.wallet.execute([Stake(node_id, amount)])
+        self._staked.append(ObjectId(result.created[0][0]))
+
+    async def _take_back(self) -> None:
+        staked = Existing(self._staked[self._rng.below(len(self._staked))])
+        command = RequestWithdraw(staked) if self._rng.below(3) == 0 else Withdraw(staked)
+        await self._client.wallet.execute([command])
 
     async def join(self) -> None:
         """Register a node, start it, and stake on it once it is at the ledger's head."""

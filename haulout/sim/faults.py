@@ -8,18 +8,21 @@ whoever wants to switch a machine off or on holds its lock.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from haulout.errors import HauloutError
+from haulout.ledger.commands import Stake
 from haulout.node.records import BLOB, METADATA, SLIVER
 from haulout.sim.clock import VirtualClock
 from haulout.sim.disk import DiskMedium
-from haulout.sim.plan import Plan
+from haulout.sim.plan import WAL, Plan
 from haulout.sim.rng import SeededRng
 from haulout.sim.store import StoreMedium
-from haulout.sim.world import LEDGER, World
+from haulout.sim.world import FORK, LEDGER, World
 
 LONGEST_PAUSE_MS: Final = 30_000
 LARGEST_SKEW_MS: Final = 3_600_000
@@ -31,6 +34,7 @@ class Troubles:
     """The faults of one world.
 
     Attributes:
+        holder: an account with money.
         happened: how often each kind did.
         damaged: nodes whose disk no longer holds what they have signed for.
     """
@@ -38,6 +42,7 @@ class Troubles:
     world: World
     plan: Plan
     rng: SeededRng
+    holder: str
     happened: Counter[str] = field(default_factory=Counter)
     damaged: dict[str, None] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -59,6 +64,10 @@ class Troubles:
         calm = world.fabric.weather
         calm.loss_per_million = calm.straggler_per_million = calm.duplicate_per_million = 0
         calm.delay_us_max = 5_000
+        for name in sorted(world.misled):
+            await world.restore_replica(name, misled=False)
+        if FORK in world.hosts:
+            await world.end_fork()
         for name, host in world.hosts.items():
             host.clock.skew_ms = 0
             host.rows.is_full = host.state.is_full = False
@@ -154,6 +163,28 @@ async def clock_skew(troubles: Troubles, rng: SeededRng) -> None:
     troubles.world.fabric.note(f"{host.name} is {host.clock.skew_ms} ms off")
 
 
+# --- the ledger ---------------------------------------------------------------------------------------------
+
+
+async def forked_ledger(troubles: Troubles, rng: SeededRng) -> None:
+    """A copy of the ledger goes on by itself, and a node that lost its replica is brought up from it, for a while."""
+    world, clock = troubles.world, VirtualClock()
+    name = troubles.any_node(rng)
+    async with troubles.lock(LEDGER):
+        copy = StoreMedium()
+        copy.durable = world.hosts[LEDGER].state.rows()
+    await clock.sleep_ms(1_000 + rng.below(5_000))  # meanwhile the true one goes on, and the node signs that it does
+    async with troubles.lock(name):
+        troubles.happened["forked ledger"] += 1
+        await world.fork_ledger(copy)
+        await world.restore_replica(name, misled=True)
+        with contextlib.suppress(HauloutError):
+            await world.wallet_at_fork(troubles.holder).execute([Stake(world.secrets(name).node_id, WAL)])
+        await clock.sleep_ms(1_000 + rng.below(10_000))
+        await world.restore_replica(name, misled=False)
+        await world.end_fork()
+
+
 # --- disks --------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +275,7 @@ CATALOGUE: Final[dict[str, Fault]] = {
     "pause": pause,
     "clock skew": clock_skew,
     "full disk": full_disk,
+    "forked ledger": forked_ledger,
     "bit rot": bit_rot,
     "lost disk": lost_disk,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from haulout.chain.block import Block, TransactionResult
@@ -18,9 +18,13 @@ T = TypeVar("T")
 class SimLedger:
     """Implements `ports.Ledger` by calling the ledger at the other end; `Unreachable` while it is away."""
 
-    def __init__(self, fabric: Fabric, origin: str, address: str) -> None:
+    def __init__(
+        self, fabric: Fabric, origin: str, address: str, *, seen: Callable[[CheckpointSignature], None] | None = None
+    ) -> None:
+        """One machine's way to a ledger; `seen` is told of every checkpoint that it signs, when it sends it off."""
         self._port = Port(fabric, origin)
         self._address = address
+        self._seen = seen
 
     async def submit(self, transaction: bytes, *, wait_ms: int = 0) -> TransactionResult | None:
         raw = bytes(transaction)
@@ -57,6 +61,8 @@ class SimLedger:
         )
 
     async def attest(self, signature: CheckpointSignature) -> None:
+        if self._seen is not None:
+            self._seen(signature)
         await self._port.call(self._address, "attest", lambda ledger: ledger.attest(signature))
 
     async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:

@@ -5,7 +5,9 @@
     L-3… money, capacity, shards, records: `ledger.invariants`     D-3  a read gives the exact bytes or an error
     L-6  epochs advance by one                                     D-4  all readers get the same verdict on a blob
     L-7  a certificate has n - f of weight of its own epoch        D-5  nobody calls a right blob inconsistent
-                                                                   D-6  what a node has signed for is there
+    D-7  shards are complete where they are said to be, and        D-6  what a node has signed for is there
+         stay where they come from until then                      D-8  nobody signs two blocks of one height
+    read a reader who meets nothing but liars gets what there is
 
 Source: the safety invariants of the reliability programme; the letters are theirs.
 """
@@ -21,13 +23,13 @@ from haulout.crypto import messages
 from haulout.crypto.messages import StorageConfirmation
 from haulout.ledger import invariants, queries
 from haulout.ledger.apply import apply_block
-from haulout.ledger.events import BlobCertified, CommitteeMemberRecord, EpochStarted, Event
+from haulout.ledger.events import BlobCertified, CommitteeMemberRecord, EpochStarted, Event, ShardsReceived
 from haulout.ledger.genesis import build_genesis
 from haulout.ledger.state import Member
 from haulout.node import rules
 from haulout.node.errors import CorruptRecord
 from haulout.node.rules import mask_of
-from haulout.primitives import Axis, BlobId, ObjectId, is_quorum, min_decodable, pair_of_shard, sliver_index_of_pair
+from haulout.primitives import Axis, BlobId, ObjectId, min_decodable, pair_of_shard, sliver_index_of_pair
 from haulout.replica.ledger_store import FIRST_OWN
 from haulout.sim.clock import VirtualClock
 from haulout.sim.faults import Troubles
@@ -61,6 +63,7 @@ class Oracle:
         self._shards: dict[int, dict[ObjectId, frozenset[int]]] = {}  # by epoch, by node
         self._weights: dict[int, dict[bytes, int]] = {}  # by epoch, by public key
         self._starts: dict[str, int] = {}
+        self._certified: dict[BlobId, int] = {}  # epoch of the first certificate
         self._epoch = 0
 
     @property
@@ -84,10 +87,15 @@ class Oracle:
         """What can be seen at a glance."""
         if self._world.failures:
             raise Violation("actor", repr(self._world.failures[0])) from self._world.failures[0]
+        if self._scheme.contradictions:
+            raise Violation("D-8", self._scheme.contradictions[0])
         self._follow_ledger()
         for host in self._world.hosts.values():
+            if host.name in self._world.misled:
+                continue
             self._check_replica(host)
-            if host.node is not None and self._starts.get(host.name) != host.n_starts:
+        for host in self._watched():
+            if self._starts.get(host.name) != host.n_starts:
                 self._check_promises(host)
                 self._starts[host.name] = host.n_starts
 
@@ -99,7 +107,7 @@ class Oracle:
             state = MemoryStore({key: value for key, value in rows if not FIRST_OWN <= key < tree.PREFIX})
             for problem in invariants.find_violations(state):
                 raise Violation("L-3", problem)
-        for host in self._world.hosts.values():
+        for host in self._watched():
             self._check_promises(host)
         for blob_id in self._scheme.called_invalid():
             if blob_id in self._truth.data:
@@ -145,6 +153,9 @@ class Oracle:
             self._note_committee(body.epoch, body.members)
         if isinstance(body, BlobCertified) and not body.is_extension:
             self._check_certificate(event, body)
+            self._certified.setdefault(BlobId(body.blob_id), event.epoch)
+        if isinstance(body, ShardsReceived):
+            self._check_received(body)
 
     def _check_certificate(self, event: Event, body: BlobCertified) -> None:
         """Enough nodes of the epoch have really signed, whatever the ledger made of it."""
@@ -157,8 +168,23 @@ class Oracle:
             raise Violation("L-7", f"{name} is of epoch {message.epoch}, accepted in epoch {event.epoch}")
         signers = self._scheme.signers[body.message]
         weight = sum(weight for key, weight in self._weights[event.epoch].items() if key in signers)
-        if not is_quorum(weight, self._plan.n_shards):
+        if 3 * weight <= 2 * self._plan.n_shards:  # in its own words: what the actors call a quorum is what is checked
             raise Violation("L-7", f"{name} was signed by {weight} of {self._plan.n_shards} shards")
+
+    def _check_received(self, body: ShardsReceived) -> None:
+        """D-7: a node that says it has its shards has them, of all blobs certified before."""
+        watched = [host for host in self._watched() if self._world.secrets(host.name).node_id == body.node_id]
+        if not watched or watched[0].node is None:
+            return
+        host, node = watched[0], watched[0].node
+        view, duty = node.vault.view, node.vault.duty()
+        mask = mask_of(set(body.shards) & set(duty.shards))
+        for blob_id in self._truth.promised():
+            is_older = self._certified.get(blob_id, body.epoch) < body.epoch
+            if not is_older or not rules.is_wanted(view, blob_id, duty.epoch):
+                continue
+            if mask & ~node.vault.slivers.held_mask(blob_id, durable_only=True):
+                raise Violation("D-7", f"{host.name} reports shards of epoch {body.epoch} and lacks {blob_id.hex()}")
 
     def _check_replica(self, host: Host) -> None:
         replica = host.replica
@@ -173,23 +199,45 @@ class Oracle:
     def _is_honest(self, host: Host) -> bool:
         return not (host.name in self._plan.bad_nodes and "liar" in self._plan.kinds)
 
+    def _watched(self) -> list[Host]:
+        """Nodes that are on, honest, undamaged and on the true ledger."""
+        return [
+            host
+            for host in self._world.hosts.values()
+            if host.node is not None
+            and self._is_honest(host)
+            and host.name not in self._troubles.damaged
+            and host.name not in self._world.misled
+        ]
+
     def _check_promises(self, host: Host) -> None:
-        """D-6: a node has what it confirmed, as long as it owns the shards and somebody pays."""
-        node = host.node
-        if node is None or not self._is_honest(host) or host.name in self._troubles.damaged:
+        """D-6, D-7: a node has what it confirmed while somebody pays, of shards that it owns or still hands over."""
+        node, ledger = host.node, self._world.hosts[LEDGER].sequencer
+        if node is None or ledger is None:
             return
+        moving = list(queries.open_hand_overs(ledger.store.view, from_node=node.identity.node_id))
         view, duty = node.vault.view, node.vault.duty()
         confirmed = self._scheme.confirmed_by(node.identity.public_key)
         for blob_id in self._truth.promised():
             epoch = confirmed.get(blob_id)
             if epoch is None or not rules.is_wanted(view, blob_id, duty.epoch):
                 continue
-            kept = frozenset(duty.shards)
-            for between in range(epoch, duty.epoch + 1):
-                kept &= self._shards.get(between, {}).get(node.identity.node_id, frozenset())
+            kept = self._owned_throughout(node.identity.node_id, range(epoch, duty.epoch + 1)) & set(duty.shards)
+            given = {
+                shard.shard_index
+                for shard in moving
+                if epoch < shard.epoch
+                and shard.shard_index in self._owned_throughout(node.identity.node_id, range(epoch, shard.epoch))
+            }
             held = node.vault.slivers.held_mask(blob_id, durable_only=True)
             if mask_of(kept) & ~held:
                 raise Violation("D-6", f"{host.name} has confirmed {blob_id.hex()} and lacks slivers of it")
+            if mask_of(given) & ~held:
+                raise Violation("D-7", f"{host.name} has dropped {blob_id.hex()} before it was handed over")
+
+    def _owned_throughout(self, node_id: ObjectId, epochs: range) -> frozenset[int]:
+        owned = [self._shards.get(epoch, {}).get(node_id, frozenset()) for epoch in epochs]
+        return frozenset.intersection(*owned) if owned else frozenset()
 
     # --- when all is calm -----------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ PASSING: Final = (
     "pause",
     "clock skew",
     "full disk",
+    "forked ledger",
 )
 """Faults that come and go; any number of nodes may have them at once."""
 
@@ -47,6 +48,7 @@ KINDS: Final = (*PASSING, *LASTING, *WRITERS, *CHANGES)
 
 SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
 MANY_SHARDS: Final = (50, 100)
+LIGHT_SHARD_COUNTS: Final = (4, 7, 10)
 EXTRA_NODES: Final = 4
 
 
@@ -60,6 +62,8 @@ class Plan:
         lies: what the liar lies about, of `LIES`.
         epoch_ms: how long an epoch is.
         duration_ms: how long faults and load go on before the calm.
+        change_pause_ms: how long holders and operators rest between two changes, at most.
+        sync_bytes_per_s: how fast a node takes shards in; 0 for no limit.
         has_real_signatures: BLS12-381 instead of the keyed hash.
         is_canary: something happens that no fault does, and that the oracle has to see.
     """
@@ -73,9 +77,33 @@ class Plan:
     epoch_ms: int = 20_000
     duration_ms: int = 60_000
     n_blobs: int = 24
+    change_pause_ms: int = 15_000
+    sync_bytes_per_s: int = 0
     has_real_signatures: bool = False
     is_canary: bool = False
     weather: Weather = field(default_factory=Weather)
+
+    @property
+    def is_fair(self) -> bool:
+        """Nothing is in a reader's way but stake that moves and liars: what is certified can be read all the time."""
+        return self.kinds <= {"latency", "liar", "stake swing", "join"}
+
+    def lighter(self) -> Plan:
+        """A smaller world with the same kinds of faults, for as many seeds as fit among other tests."""
+        n_shards = LIGHT_SHARD_COUNTS[self.seed % len(LIGHT_SHARD_COUNTS)]
+        fewest = -(-n_shards // max_faulty(n_shards))
+        names = [f"node-{n}" for n in range(min(n_shards, fewest + self.seed % 2))]
+        bad_nodes = (names[self.seed % len(names)],) if self.bad_nodes else ()
+        return replace(
+            self,
+            n_shards=n_shards,
+            stakes_frost={name: self.stakes_frost.get(name, 1_000 * WAL) for name in names},
+            bad_nodes=bad_nodes,
+            epoch_ms=10_000,
+            duration_ms=26_000,
+            n_blobs=10,
+            has_real_signatures=False,
+        )
 
     def only(self, *kinds: str) -> Plan:
         """The same world with these faults and no others: to see which one does it."""
@@ -108,8 +136,8 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         bad_nodes=bad_nodes,
         lies=lies,
         epoch_ms=10_000 + rng.below(10_000),
-        duration_ms=40_000 + rng.below(60_000),
-        n_blobs=16 + rng.below(24),
+        duration_ms=36_000 + rng.below(40_000),
+        n_blobs=18 + rng.below(14),
         has_real_signatures=rng.below(50) == 0,
         is_canary=is_canary,
         weather=_weather(rng, kinds),

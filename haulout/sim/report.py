@@ -17,6 +17,7 @@ from haulout.sim.story import Run
 
 RAREST_KIND = 0.05
 FEWEST_BLOBS = 20
+FEWEST_EPOCHS = 3
 MEANINGFUL_SEEDS = 100
 
 
@@ -72,6 +73,9 @@ class Report:
         blobs = statistics.median(result.n_blobs for result in self.results)
         if blobs < FEWEST_BLOBS:
             found.append(f"the median seed certified {blobs:g} blobs, at least {FEWEST_BLOBS} are needed")
+        epochs = statistics.median(result.n_epochs for result in self.results)
+        if epochs < FEWEST_EPOCHS:
+            found.append(f"the median seed saw {epochs:g} epochs, at least {FEWEST_EPOCHS} are needed")
         return found
 
     @property

@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Final
 
-from haulout.client.errors import BlobNotFound
+from haulout.client.errors import BlobNotFound, BlobUnavailable
 from haulout.client.holders import COMMITTEES
 from haulout.client.read import read_range
 from haulout.client.store import AlreadyCertified, StoreRequest
@@ -25,6 +25,7 @@ from haulout.crypto.bls import Bls12381
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import HauloutError
 from haulout.ledger.commands import DeleteBlob, Existing, ExtendBlob
+from haulout.node.identity import NodeSettings
 from haulout.node.storage_node import StorageNode
 from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
@@ -110,8 +111,10 @@ class _Story:
             epoch_ms=plan.epoch_ms,
             grace_ms=GRACE_MS,
             funds_frost=FUNDS_FROST,
+            settings=NodeSettings(sync_bytes_per_s=plan.sync_bytes_per_s),
+            seen_checkpoint=self._scheme.note_checkpoint,
         )
-        self._troubles = Troubles(self._world, plan, self._rng.fork("troubles"), run.faults)
+        self._troubles = Troubles(self._world, plan, self._rng.fork("troubles"), TREASURY, run.faults)
         self._changes = Changes(self._world, plan, TREASURY, run.faults, self._rng.fork("changes"))
         self._oracle = Oracle(self._world, plan, self._truth, self._scheme, self._troubles)
 
@@ -259,6 +262,8 @@ class _Story:
         try:
             await action
         except HauloutError as e:
+            if self._plan.is_fair and isinstance(e, BlobUnavailable):
+                raise Violation("read", f"{what} failed although nobody but liars was in its way: {e}") from e
             self._run.operations[f"{what}: {e.code}"] += 1
             self._world.fabric.note(f"{what}: {e.code}")
         else:
@@ -280,6 +285,7 @@ class _Story:
                 except BlobNotFound:
                     if blob_id not in self._truth.inconsistent:
                         raise
+        await self._until_complete()  # an epoch may have begun while they read
         await self._oracle.judge()
 
     async def _store_all(self) -> None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from haulout.chain.checkpoint import CheckpointSignature
 from haulout.codec.red_stuff import EncodedBlob, encode_blob
 from haulout.crypto import messages
 from haulout.crypto.messages import InvalidBlobId, StorageConfirmation
@@ -23,12 +24,25 @@ class WitnessedScheme:
     Attributes:
         signers: public keys by the message that they signed.
         n_signed: how often anything was signed.
+        contradictions: what signers have said of one height that cannot all be true.
     """
 
     def __init__(self, scheme: SignatureScheme) -> None:
         self._scheme = scheme
         self.signers: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self.n_signed = 0
+        self.contradictions: list[str] = []
+        self._confirmed: defaultdict[bytes, dict[BlobId, int]] = defaultdict(dict)
+        self._called_invalid: set[BlobId] = set()
+        self._checkpoints: dict[tuple[bytes, int, int], bytes] = {}  # digest by node, epoch, height
+
+    def note_checkpoint(self, signed: CheckpointSignature) -> None:
+        """A node has signed a checkpoint and sends it off."""
+        checkpoint = signed.checkpoint
+        key = (signed.node_id, checkpoint.epoch, checkpoint.height)
+        if self._checkpoints.setdefault(key, checkpoint.digest()) != checkpoint.digest():
+            who, where = signed.node_id.hex(), f"height {checkpoint.height} in epoch {checkpoint.epoch}"
+            self.contradictions.append(f"{who} has signed two blocks of {where}")
 
     @property
     def name(self) -> str:
@@ -41,7 +55,10 @@ class WitnessedScheme:
         return self._scheme.public_key(secret)
 
     def sign(self, secret: bytes, message: bytes) -> bytes:
-        self.signers[message].add(self._scheme.public_key(secret))
+        public_key = self._scheme.public_key(secret)
+        if public_key not in self.signers[message]:
+            self.signers[message].add(public_key)
+            self._note(public_key, message)
         self.n_signed += 1
         return self._scheme.sign(secret, message)
 
@@ -59,28 +76,22 @@ class WitnessedScheme:
 
     def confirmed_by(self, public_key: bytes) -> dict[BlobId, int]:
         """Blobs whose storage a key has confirmed, with the last epoch in which it did."""
-        confirmed: dict[BlobId, int] = {}
-        for message, signers in self.signers.items():
-            if public_key not in signers:
-                continue
-            epoch, body = _parsed(message)
-            if isinstance(body, StorageConfirmation):
-                blob_id = BlobId(body.blob_id)
-                confirmed[blob_id] = max(epoch, confirmed.get(blob_id, 0))
-        return confirmed
+        return self._confirmed[public_key]
 
     def called_invalid(self) -> set[BlobId]:
         """Blobs of which somebody attested that they are encoded inconsistently."""
-        bodies = (_parsed(message)[1] for message in self.signers)
-        return {BlobId(body.blob_id) for body in bodies if isinstance(body, InvalidBlobId)}
+        return self._called_invalid
 
-
-def _parsed(message: bytes) -> tuple[int, messages.Body | None]:
-    try:
-        parsed = messages.parse(message)
-    except UndecodableBytes:
-        return 0, None  # not one of the messages that nodes sign: an account's key, or a proof of another kind
-    return parsed.epoch, parsed.body
+    def _note(self, public_key: bytes, message: bytes) -> None:
+        try:
+            parsed = messages.parse(message)
+        except UndecodableBytes:
+            return  # not one of the messages that nodes sign: an account's key, or a proof of another kind
+        if isinstance(parsed.body, StorageConfirmation):
+            confirmed, blob_id = self._confirmed[public_key], BlobId(parsed.body.blob_id)
+            confirmed[blob_id] = max(parsed.epoch, confirmed.get(blob_id, 0))
+        elif isinstance(parsed.body, InvalidBlobId):
+            self._called_invalid.add(BlobId(parsed.body.blob_id))
 
 
 @dataclass

@@ -23,6 +23,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from haulout.account.wallet import Wallet
+from haulout.chain.checkpoint import CheckpointSignature
 from haulout.client.network import Network
 from haulout.client.read import read_blob
 from haulout.client.store import StoreRequest, StoreResult, store_blob
@@ -51,6 +52,7 @@ from haulout.sim.workers import SimWorkers
 from haulout.world.errors import StorageFailed
 
 LEDGER: Final = "ledger"
+FORK: Final = "forked ledger"
 SYNC_US: Final = 2_000
 POLL_MS: Final = 200
 FULL_PAUSE_MS: Final = 1_000
@@ -112,6 +114,7 @@ class World:
         hosts: machines by name: `ledger`, `node-0` …, and one per account.
         scheme: how nodes sign.
         failures: what ended an actor that nobody had killed.
+        misled: nodes that follow the forked ledger, by name.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class World:
         epoch_ms: int = 14 * 24 * 3_600_000,
         grace_ms: int = 60_000,
         funds_frost: int = FUNDS_FROST,
+        seen_checkpoint: Callable[[CheckpointSignature], None] | None = None,
     ) -> None:
         """A world that is not started yet.
 
@@ -144,6 +148,7 @@ class World:
             epoch_ms: how long an epoch is.
             grace_ms: how long nodes wait for somebody else to bring the epoch on.
             funds_frost: of every account.
+            seen_checkpoint: is told of every checkpoint that a node signs, for whichever ledger.
         """
         self.rng = SeededRng(seed, "world")
         self.trace = trace or Trace()
@@ -166,7 +171,9 @@ class World:
         self.hosts = {name: Host(name, Machine(name)) for name in names}
         self._clients: dict[str, SimClient] = {}
         self._served = served
+        self._seen_checkpoint = seen_checkpoint
         self._workers = SimWorkers()
+        self.misled: set[str] = set()
         self.failures: list[BaseException] = []
 
     async def __aenter__(self) -> World:
@@ -235,6 +242,30 @@ class World:
         host.machine = Machine(name)
         await self._start(host)
 
+    async def fork_ledger(self, medium: StoreMedium) -> None:
+        """Start a second ledger from a copy of what the first one once was."""
+        host = self.hosts[FORK] = Host(FORK, Machine(FORK), state=medium)
+        await self._start(host)
+
+    async def end_fork(self) -> None:
+        """Whoever it was, it is gone."""
+        await self.kill(FORK)
+        del self.hosts[FORK]
+
+    async def restore_replica(self, name: str, *, misled: bool) -> None:
+        """Have a node begin its copy of the ledger anew, from the forked one or from the true one."""
+        await self.kill(name, loses_writes=False)
+        self.hosts[name].state = StoreMedium()
+        if misled:
+            self.misled.add(name)
+        else:
+            self.misled.discard(name)
+        await self.restart(name)
+
+    def wallet_at_fork(self, account: str) -> Wallet:
+        """An account's wallet that speaks to the forked ledger."""
+        return self._wallet(self.hosts[account], self.network.account_secrets[account], FORK)
+
     async def until(self, condition: Callable[[], bool], what: str, *, within_ms: int = 300_000) -> None:
         """Let time pass until a condition holds, looked at a few times a second.
 
@@ -270,7 +301,7 @@ class World:
     async def _start(self, host: Host) -> None:
         host.n_starts += 1
         self.fabric.note(f"start {host.name}")
-        if host.name == LEDGER:
+        if host.name in (LEDGER, FORK):
             starting = self._start_ledger(host)
         elif host.name in self._secrets:
             starting = self._start_node(host, self._secrets[host.name])
@@ -288,12 +319,12 @@ class World:
             engine="simulated",
         )
         self._keep_going(host, host.sequencer.run, "sequencer")
-        self.fabric.attach(LEDGER, host.machine, host.sequencer)
+        self.fabric.attach(host.name, host.machine, host.sequencer)
 
     async def _start_replica(self, host: Host) -> Replica:
         replica = await Replica.open(
             store=SimStore(host.state, sync_us=SYNC_US, name=f"{host.name}/state"),
-            ledger=SimLedger(self.fabric, host.name, LEDGER),
+            ledger=self._ledger(host),
             genesis=self.network.genesis,
             scheme=self.scheme,
             clock=host.clock,
@@ -314,7 +345,7 @@ class World:
                 secrets.capability_secret,
             ),
             replica=replica,
-            ledger=SimLedger(self.fabric, host.name, LEDGER),
+            ledger=self._ledger(host),
             store=SimStore(host.rows, sync_us=SYNC_US, name=f"{host.name}/rows"),
             disk=SimDisk(host.files, sync_us=SYNC_US, name=f"{host.name}/files"),
             transport=SimNodeTransport(self.fabric, host.name),
@@ -333,13 +364,7 @@ class World:
         rng = self._rng_of(host)
 
         def wallet_of(secret: bytes) -> Wallet:
-            return Wallet(
-                secret,
-                chain_id=self.network.genesis.chain_id,
-                ledger=SimLedger(self.fabric, host.name, LEDGER),
-                clock=host.clock,
-                rng=rng,
-            )
+            return self._wallet(host, secret, LEDGER, rng)
 
         network = Network(
             view=LedgerView(ReplicaSource(replica)),
@@ -351,6 +376,19 @@ class World:
         )
         self._clients[host.name] = SimClient(
             host, network, wallet_of(self.network.account_secrets[host.name]), wallet_of
+        )
+
+    def _ledger(self, host: Host) -> SimLedger:
+        address = FORK if host.name in self.misled else LEDGER
+        return SimLedger(self.fabric, host.name, address, seen=self._seen_checkpoint)
+
+    def _wallet(self, host: Host, secret: bytes, ledger: str, rng: SeededRng | None = None) -> Wallet:
+        return Wallet(
+            secret,
+            chain_id=self.network.genesis.chain_id,
+            ledger=SimLedger(self.fabric, host.name, ledger),
+            clock=host.clock,
+            rng=rng or self._rng_of(host).fork(ledger),
         )
 
     def _rng_of(self, host: Host) -> SeededRng:

@@ -1,4 +1,4 @@
-"""Drawn worlds without a violation, each the same whenever and wherever it is played."""
+"""Drawn worlds without a violation, lighter than those of `make sim`; a seed is the same wherever it is played."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ import pytest
 
 from haulout.sim.plan import draw_plan
 from haulout.sim.story import play
-from tests.simulation.regressions import SEEDS_THAT_FAILED
 
-SEEDS = 30
+SEEDS = range(50)  # `test_more_seeds` plays others: two files keep two workers busy
 SEED_PLAYED_TWICE = 3
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_nothing_happens_that_may_never_happen(seed: int) -> None:
-    run = play(draw_plan(seed))
-    assert run.violation is None, f"python -m haulout.sim --seed {seed}: {run.violation}"
-
-
-@pytest.mark.parametrize("seed", SEEDS_THAT_FAILED)
-def test_what_failed_once_does_not_fail_again(seed: int) -> None:
-    assert play(draw_plan(seed)).violation is None
+    run = play(draw_plan(seed).lighter())
+    assert run.violation is None, f"python -m haulout.sim --light --seed {seed}: {run.violation}"
 
 
 def test_the_canary_is_found() -> None:
