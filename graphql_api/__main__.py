@@ -18,6 +18,7 @@ from graphql_api.access import parse_scopes
 from graphql_api.read_model.database import Database
 from graphql_api.records.database import Records
 from graphql_api.service import run_service
+from graphql_api.websocket import MESSAGE_BYTES_MAX
 from haulout.account.wallet import read_secret
 from haulout.crypto.bls import Bls12381
 from haulout.errors import HauloutError, InvalidField
@@ -112,10 +113,13 @@ async def serve(options: argparse.Namespace) -> None:
             )
         )
         await stack.enter_async_context(serve_health(options.metrics, registry, ready=service.why_not_ready))
-        address = await stack.enter_async_context(serve_http(service.app, options.listen, drain_s=DRAIN_S))
+        address = await stack.enter_async_context(
+            serve_http(service.app, options.listen, drain_s=DRAIN_S, ws_max_size=MESSAGE_BYTES_MAX)
+        )
         log.info("serving GraphQL", url=f"http://{address}/graphql", height=service.follower.progress.height)
         await _until(stop, service.tasks)
         log.info("stopping")
+        service.end_streams()
 
 
 def records_url(options: argparse.Namespace) -> str:

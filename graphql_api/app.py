@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphql_api.context import Services
@@ -97,15 +97,18 @@ def build_app(
         allow_headers=["authorization", "content-type", "traceparent", "x-min-sequence"],
         max_age=3600,
     )
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/graphql", view),
+            WebSocketRoute("/graphql", view),
             Route("/graphql/schema.graphql", document),
             Route("/status", status),
         ],
         middleware=[Middleware(SecurityHeaders), cors],
         exception_handlers={HTTPException: refuse, 500: refuse},
     )
+    app.state.streams = view.streams
+    return app
 
 
 def why_not_ready(follower: Follower) -> list[str]:

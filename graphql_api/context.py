@@ -59,6 +59,9 @@ class Context:
         self.caller = caller
         self.trace_id = trace_id
         self.cost = 0
+        self.is_stream = False  # whether the answer may go on
+        self.item: object = None  # what the next result of a stream is about; None when it replaces no other
+        self.told: dict[object, str] = {}  # the last result of each item of a stream
         self.limit: asyncio.Timeout | None = None
         self._read_model = read_model
         self._n_queries = 0

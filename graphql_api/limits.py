@@ -188,7 +188,12 @@ def refusal(code: str, message: str, **details: Any) -> GraphQLError:
 
 
 def check_document(
-    document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any], bounds: Bounds
+    document: DocumentNode,
+    operation_name: str | None,
+    variables: Mapping[str, Any],
+    bounds: Bounds,
+    *,
+    is_stream: bool = False,
 ) -> tuple[int, GraphQLError | None]:
     """The cost of an operation, and why it is refused, if it is."""
     measure = Measure(document, variables)
@@ -197,8 +202,9 @@ def check_document(
     chosen = [o for o in operations if operation_name is None or (o.name and o.name.value == operation_name)]
     cost = 0
     for operation in chosen or operations:
-        if operation.operation is OperationType.SUBSCRIPTION:
-            return cost, refusal("INVALID_ARGUMENT", "there are no subscriptions")
+        if operation.operation is OperationType.SUBSCRIPTION and not is_stream:
+            text = "subscribe over a WebSocket (graphql-transport-ws), or with Accept: text/event-stream"
+            return cost, refusal("INVALID_ARGUMENT", text)
         found = measure.of(operation.selection_set)
         introspects = all(
             isinstance(node, FieldNode) and node.name.value.startswith("__")
@@ -228,9 +234,14 @@ class Limits(SchemaExtension):
         context = self.execution_context
         document = context.graphql_document
         if document is not None:
-            services = context.context.services
-            cost, error = check_document(document, context.operation_name, context.variables or {}, services.bounds)
-            context.context.cost = cost
+            asked = context.context
+            asked.cost, error = check_document(
+                document,
+                context.operation_name,
+                context.variables or {},
+                asked.services.bounds,
+                is_stream=asked.is_stream,
+            )
             if error is not None:
                 context.pre_execution_errors = [error]
         yield

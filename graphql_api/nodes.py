@@ -105,17 +105,17 @@ class StorageNode(Node):
 
     @resolved("What it is doing, by the ledger and by its own answer.")
     async def phase(self, info: Info) -> NodePhase:
-        checkup = await self._check(info)
+        checkup = await self.check(info)
         progress = await info.context.reading.snapshot()
         return node_phase(checkup, activation_epoch=self.row["activation_epoch"], epoch=progress.epoch)
 
     @resolved("What it says about itself; null when it did not answer in time.")
     async def health(self, info: Info) -> NodeHealth | None:
-        return NodeHealth.of(await self._check(info))
+        return NodeHealth.of(await self.check(info))
 
     @resolved("Bytes of slivers that it stores; null when it did not answer in time.")
     async def used_bytes(self, info: Info) -> BigInt | None:
-        health = (await self._check(info)).health
+        health = (await self.check(info)).health
         return None if health is None else BigInt(health.stored_bytes)
 
     @resolved("Encoded bytes that it offers to the network.")
@@ -124,7 +124,7 @@ class StorageNode(Node):
 
     @resolved("Blocks of the ledger that it has not executed yet; null when it did not answer in time.")
     async def event_lag(self, info: Info) -> BigInt | None:
-        health = (await self._check(info)).health
+        health = (await self.check(info)).health
         if health is None:
             return None
         head = max(health.head_height, (await info.context.reading.snapshot()).height)
@@ -151,9 +151,9 @@ class StorageNode(Node):
             arriving=sum(1 for _ in ledger_queries.open_hand_overs(view, to_node=node_id)),
             leaving=sum(1 for _ in ledger_queries.open_hand_overs(view, from_node=node_id)),
         )
-        return diagnose(await self._check(info), services.holdings.report_of(node_id), known)
+        return diagnose(await self.check(info), services.holdings.report_of(node_id), known)
 
-    async def _check(self, info: Info) -> Checkup:
+    async def check(self, info: Info) -> Checkup:
         if not self.addresses:
             return Checkup(None, 0)
         return await info.context.services.health.check(self.addresses[0])
@@ -229,7 +229,7 @@ async def nodes_connection(
     """All registered nodes."""
     chosen = order_by or NodeOrder()
     order = Order(queries.NODE_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
-    query = NodeQuery() if filter is None else NodeQuery(in_committee=filter.in_committee)
+    query = node_query(filter)
     paging = Paging(
         info,
         "storageNodes",
@@ -242,3 +242,8 @@ async def nodes_connection(
         query=repr(query),
     )
     return await paging.fetch(queries.nodes_statement(query), StorageNode.of)
+
+
+def node_query(filter: NodeFilter | None) -> NodeQuery:
+    """A filter in the read model's words."""
+    return NodeQuery() if filter is None else NodeQuery(in_committee=filter.in_committee)

@@ -19,8 +19,10 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaxTokensLimiter, ParserCache
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
 from graphql_api.access import Requires, Scope
@@ -63,6 +65,7 @@ from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, Object
 from graphql_api.sdl import print_document
 from graphql_api.search import SearchHit, search
 from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
+from graphql_api.subscriptions import Subscription
 from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
 from graphql_api.tokens import AccessToken, AuditEvent, Viewer, audit_connection, load_tokens
 from graphql_api.transitions import ShardMove, ShardMoveFilter, moves_connection
@@ -390,6 +393,9 @@ def label_error(error: GraphQLError, trace_id: str) -> None:
         extensions.update(code=cause.code if cause.code != "MALFORMED_REQUEST" else "INVALID_ARGUMENT")
     elif "code" in extensions:
         pass  # one of ours already
+    elif isinstance(cause, MissingQueryError | CannotGetOperationTypeError):
+        error.message = "the request names no operation of its document"
+        extensions.update(code="INVALID_ARGUMENT")
     elif cause is not None:
         error.message = "Internal error."
         extensions.update(code="INTERNAL", traceId=trace_id)
@@ -417,6 +423,7 @@ EVENT_CLASSES = tuple(dict.fromkeys(cast(type, cls) for cls in EVENT_TYPES.value
 schema = Schema(
     query=Query,
     mutation=Mutation,
+    subscription=Subscription,
     types=EVENT_CLASSES,
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[

@@ -46,6 +46,10 @@ class Service:
     tasks: tuple[asyncio.Task[None], ...]
     was_ready: bool = False
 
+    def end_streams(self) -> None:
+        """Let go of all subscriptions, so that the server can stop."""
+        self.app.state.streams.end_all()
+
     def why_not_ready(self) -> list[str]:
         """Reasons why answers would mislead. Once ready, a ledger that is away is none: answers say their height."""
         reasons = why_not_ready(self.follower)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -26,6 +29,10 @@ from graphql_api.persisted import BadDocumentHash, Documents, check, named_hash
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import Reading, ReadModel
 from graphql_api.records.database import RecordsUnavailable
+from graphql_api.streams import Listener, Streams
+from graphql_api.streams import Request as StreamRequest
+from graphql_api.websocket import Connection
+from haulout.errors import HauloutError
 from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Rng
 
@@ -33,6 +40,8 @@ BODY_BYTES_MAX = 256 * 1024
 MIN_SEQUENCE_WAIT_MS = 5_000
 MEDIA_JSON = "application/json"
 MEDIA_GRAPHQL = "application/graphql-response+json"
+MEDIA_EVENTS = "text/event-stream"
+HEARTBEAT_S = 15
 CALLER = "haulout.caller"  # where a request's ASGI scope carries it
 REFUSALS = ("INVALID_ARGUMENT", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "QUERY_TOO_COMPLEX", "INTERNAL")
 CACHED_S = 5  # how old an answer to a GET may be when a cache serves it
@@ -63,10 +72,14 @@ class View(GraphQL[Context, None]):
         self._rng = rng
         self._documents = Documents()
         self._metrics = _Metrics(registry)
+        self.streams = Streams(schema, services.bounds, self._build_context, self._encode_result, registry)
 
     # --- one request ----------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._serve_websocket(WebSocket(scope, receive, send))
+            return
         request = Request(scope, receive)
         started_us = self._clock.monotonic_us()
         response = await self._answer(request)
@@ -84,7 +97,9 @@ class View(GraphQL[Context, None]):
             body = await read_body(request)
             if body is None:
                 return self._error(413, "REQUEST_TOO_LARGE", f"a request body has at most {BODY_BYTES_MAX} bytes")
-            caller = await self._caller_of(request)
+            caller = await self._caller_of(request.headers)
+            if request.method == "POST" and wants_events(request.headers.get("accept", "")):
+                return await self._stream_events(Request(request.scope, _replay(body)), caller)
             return await self.run(Request({**request.scope, CALLER: caller}, _replay(body)))
         except Unauthenticated as e:
             return self._error(401, e.code, str(e), **{"www-authenticate": "Bearer"})
@@ -93,12 +108,10 @@ class View(GraphQL[Context, None]):
         except HTTPException as e:
             return self._error(e.status_code, "INVALID_ARGUMENT", e.reason)
 
-    async def _caller_of(self, request: Request) -> Caller:
+    async def _caller_of(self, headers: Headers, authorization: str | None = None) -> Caller:
         """Who asks; nobody is answered who may not even read."""
-        headers = request.headers
-        caller = await self._services.access.caller_of(
-            headers.get("authorization", ""), origin=headers.get("origin"), host=headers.get("host")
-        )
+        sent = headers.get("authorization", "") if authorization is None else authorization
+        caller = await self._services.access.caller_of(sent, origin=headers.get("origin"), host=headers.get("host"))
         caller.check(access.Scope.READ)
         return caller
 
@@ -160,6 +173,44 @@ class View(GraphQL[Context, None]):
         if digest is not None and request_data.query is not None and result.data is not None:
             self._documents.keep(digest, request_data.query)
         return result
+
+    # --- answers that go on ---------------------------------------------------------------------------------
+
+    async def _serve_websocket(self, websocket: WebSocket) -> None:
+        await Connection(
+            websocket,
+            self.streams,
+            lambda authorization: self._caller_of(websocket.headers, authorization),
+            lambda: self._rng.random_bytes(16).hex(),
+        ).serve()
+
+    async def _stream_events(self, request: Request, caller: Caller) -> Response:
+        """Server-sent events, one operation per request: `next` for each result, `complete` at the end."""
+        data = await self.parse_http_body(self.request_adapter_class(request))
+        if isinstance(data, list) or data.query is None:
+            return self._error(400, "INVALID_ARGUMENT", "server-sent events answer one document, sent as its text")
+        trace_id = trace_of(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
+        await self._wait_for_min_sequence(request)
+        places = self.streams.listen(StreamRequest(data.query, data.variables, data.operation_name, caller, trace_id))
+        try:
+            listener = await anext(places)
+        except HauloutError as e:
+            return self._error(503, e.code, str(e), **{"retry-after": "5"})
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(event_stream(places, listener), headers=headers, media_type=MEDIA_EVENTS)
+
+    def _build_context(self, caller: Caller, trace_id: str) -> Context:
+        return Context(self._services, self._read_model, caller, trace_id)
+
+    def _encode_result(self, context: Context, result: ExecutionResult) -> str:
+        """A result of a stream as JSON, with the block that it is as of."""
+        answer: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            answer["errors"] = [error.formatted for error in result.errors]
+        answer["extensions"] = {**(result.extensions or {}), "watermark": self._watermark(context.reading)}
+        return self.encode_json(answer)
+
+    # --- reading what was written ---------------------------------------------------------------------------
 
     async def _wait_for_min_sequence(self, request: Request) -> None:
         """Let a client read what it has just written: `X-Min-Sequence: <event number>` waits up to 5 s for it."""
@@ -263,6 +314,35 @@ def negotiate(accept: str) -> str:
             weights[name.lower()] = weight
     best = weights[MEDIA_GRAPHQL]
     return MEDIA_GRAPHQL if best > 0 and best >= weights[MEDIA_JSON] else MEDIA_JSON
+
+
+def wants_events(accept: str) -> bool:
+    """Whether a client asks for server-sent events."""
+    return any(part.split(";")[0].strip().lower() == MEDIA_EVENTS for part in accept.split(","))
+
+
+async def event_stream(places: AsyncGenerator[Listener, None], listener: Listener) -> AsyncIterator[str]:
+    """What a listener is given, as server-sent events; a comment now and then shows that the line is alive."""
+    messages = listener.messages()
+    async with aclosing(places):
+        waiting = asyncio.ensure_future(anext(messages, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait([waiting], timeout=HEARTBEAT_S)
+                if not done:
+                    yield ":\n\n"
+                    continue
+                payload = waiting.result()
+                if payload is None:
+                    break
+                yield f"event: next\ndata: {payload}\n\n"
+                waiting = asyncio.ensure_future(anext(messages, None))
+        finally:
+            waiting.cancel()
+        if listener.errors is not None:
+            yield f'event: next\ndata: {{"errors":{listener.errors}}}\n\n'
+        if not listener.is_cut_off:
+            yield "event: complete\ndata:\n\n"
 
 
 def trace_of(traceparent: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -232,9 +233,11 @@ class ListedBlocks:
         return _Header(block)
 
     async def follow(self, from_height: int) -> AsyncIterator[Any]:
-        for block in self.history.blocks[from_height:]:
+        for height in itertools.count(from_height):
+            while height >= len(self.history.blocks):  # noqa: ASYNC110 - tests add blocks by hand
+                await asyncio.sleep(0.005)
+            block = self.history.blocks[height]
             yield _Applied(_Header(block), block.events)
-        await asyncio.Event().wait()
 
 
 class _Header:
