@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak check fmt gen sim sim-planted bench bench-codec lock image cluster cluster-down e2e clean
+.PHONY: help venv up test soak check fmt gen sim sim-planted bench bench-codec bench-epochs lock image cluster cluster-down e2e clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,8 +36,8 @@ test: venv ## every test
 	@tests/tools
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
-soak: venv ## the network changes hands for a quarter of an hour
-	@HAULOUT_SOAK=1 $(BIN)/python -m pytest -q -s tests/integration/test_epochs.py
+soak: venv ## the network changes hands for a quarter of an hour, then at each step something is killed
+	@HAULOUT_SOAK=1 $(BIN)/python -m pytest -q -s tests/integration/test_epochs.py tests/integration/test_epoch_kills.py
 
 check: venv ## style, types, import rules, architecture: under a minute
 	@$(BIN)/ruff check --quiet .
@@ -67,6 +67,9 @@ bench: venv ## the committed benchmarks, as ratios
 
 bench-codec: venv ## the codec beside other codecs and the machine's limits
 	@$(BIN)/python -m benchmarks codec $(ARGS)
+
+bench-epochs: venv ## epoch changes: their cost on the ledger, bytes moved per byte kept, speed of shard sync
+	@$(BIN)/python -m benchmarks epoch_change rebuild shard_sync $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 

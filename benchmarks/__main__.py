@@ -1,4 +1,4 @@
-"""`python -m benchmarks [name] [--json]`: all benchmarks, or one; each in a process of its own."""
+"""`python -m benchmarks [name …] [--json]`: all benchmarks, or some; each in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,21 +9,36 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("codec", "ledger", "epoch_change", "start", "startup", "network_tx", "lag", "gateway", "large")
+NAMES = (
+    "codec",
+    "ledger",
+    "epoch_change",
+    "rebuild",
+    "shard_sync",
+    "start",
+    "startup",
+    "network_tx",
+    "lag",
+    "gateway",
+    "large",
+)
 
 
 def main() -> int:
     """Run what was asked for; the exit code of the first that failed."""
     parser = argparse.ArgumentParser(prog="benchmarks", description="The committed benchmarks, as ratios to peers.")
-    parser.add_argument("name", nargs="?", choices=NAMES, help="only this one")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"only these: {', '.join(NAMES)}")
     parser.add_argument("--json", action="store_true", help="one JSON object, a key per benchmark")
     arguments, options = parser.parse_known_args()
-    if options and arguments.name is None:
+    unknown = [name for name in arguments.names if name not in NAMES]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is not one of {', '.join(NAMES)}")
+    if options and len(arguments.names) != 1:
         parser.error(f"{options[0]} is an option of one benchmark: name it")
     folder = Path(__file__).resolve().parent
     environment = {**os.environ, "PYTHONPATH": str(folder.parent)}
     reports: dict[str, object] = {}
-    for name in [arguments.name] if arguments.name else NAMES:
+    for name in arguments.names or NAMES:
         command = [sys.executable, str(folder / f"bench_{name}.py"), *options]
         if not arguments.json:
             print(f"\n{name}", flush=True)

@@ -27,10 +27,15 @@ class LiveNetwork:
     folder: Path
     addresses: dict[str, str]  # of client.json
 
+    def ask(self, name: str, *options: str) -> dict[str, Any]:
+        """What a command of the network answers."""
+        command = _command(name, self.folder, *options, "--json")
+        answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return answer
+
     def processes(self) -> list[dict[str, Any]]:
         """As `haulout status --json` has them."""
-        report = subprocess.run(_command("status", self.folder, "--json"), check=True, capture_output=True, text=True)
-        processes: list[dict[str, Any]] = json.loads(report.stdout)["processes"]
+        processes: list[dict[str, Any]] = self.ask("status")["processes"]
         return processes
 
     def wait_for_kernels(self) -> None:
@@ -56,7 +61,7 @@ class LiveNetwork:
 
 
 def _command(name: str, folder: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "haulout.cli", name, "--dir", str(folder), *options]
+    return [sys.executable, "-m", "haulout.cli", name, *options, "--dir", str(folder)]
 
 
 @contextlib.contextmanager

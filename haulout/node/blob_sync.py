@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import DiskFull, HauloutError
 from haulout.node import rules
+from haulout.node.blob_locks import BlobLocks
 from haulout.node.errors import InvalidSliver, RepairFailed
 from haulout.node.identity import NodeSettings
 from haulout.node.inconsistency import InconsistencyProver
@@ -76,6 +77,7 @@ class BlobSync:
         self._pieces = PieceKeeper(vault, workers, metrics, settings)
         self._striped = StripedRepair(vault=vault, peers=peers, workers=workers, metrics=metrics)
         self._sliver_slots = asyncio.Semaphore(settings.repair_slivers_at_once)
+        self._fetching = BlobLocks()  # metadata, wanted by several pulls at once
         self._large_decode_slot = asyncio.Semaphore(1)  # so the memory allowed for a decoded blob is allowed once
 
     async def run(self) -> None:
@@ -252,7 +254,12 @@ class BlobSync:
         Raises:
             RepairFailed: nobody gives it at present.
         """
-        return await self._vault.metadata(blob_id) or await self._fetch_metadata(blob_id, self._vault.duty())
+
+        async def require() -> BlobMetadata:
+            return await self._vault.metadata(blob_id) or await self._fetch_metadata(blob_id, self._vault.duty())
+
+        known = await self._vault.metadata(blob_id)
+        return await self._fetching.exclusively(blob_id, require) if known is None else known
 
     # --- metadata -------------------------------------------------------------------------------------------
 

@@ -73,7 +73,6 @@ class ShardSync:
         self._pulled: tuple[int, tuple[ShardIndex, ...]] | None = None  # epoch and shards that were pulled
         self._is_pulling = False
         self._reported_us: int | None = None
-        self._moved_us = 0
         blob_sync.is_postponed = self.is_pulling
 
     def is_pulling(self, blob_id: BlobId) -> bool:
@@ -107,8 +106,12 @@ class ShardSync:
         if self._vault.replica.diverged is not None:
             return
         if duty.gaining and self._pulled != (duty.epoch, duty.gaining):
-            await self._enrol(duty)
-            await self._pull_all(duty)
+            self._is_pulling = True  # before the list is filled: nobody is to rebuild what is on its way
+            try:
+                await self._enrol(duty)
+                await self._pull_all(duty)
+            finally:
+                self._is_pulling = False
             if self._vault.duty().gaining == duty.gaining and self._vault.duty().epoch == duty.epoch:
                 self._pulled = (duty.epoch, duty.gaining)
             self._vault.work_arrived.set()
@@ -158,16 +161,12 @@ class ShardSync:
             async with slots:
                 await self._pull_patiently(peer, duty)
 
-        self._is_pulling = True
-        self._moved_us = self._clock.monotonic_us()
         try:
             async with asyncio.TaskGroup() as tasks:
                 for peer in self._givers(duty):
                     tasks.create_task(pull(peer))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-        finally:
-            self._is_pulling = False
 
     def _givers(self, duty: rules.Duty) -> list[Peer]:
         """Who hands shards over to us, with these shards; of one that moved on twice, each who has a part of it."""

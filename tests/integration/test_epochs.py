@@ -1,7 +1,7 @@
 """The network changes hands under load: nodes join, shards move, nodes leave, a dead one is replaced, nobody notices.
 
-Real processes, about a dozen of them. Here epochs are advanced by hand and one node dies for good; with `make soak`
-they go by the clock, a minute each, and one node dies after the other.
+Real processes, about a dozen of them. Here epochs are advanced by hand, processes are killed in the middle of one, and
+one node dies for good; with `make soak` they go by the clock, a minute each, and one node dies after the other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ N_SHARDS = 20
 MAX_ATTEMPTS = 5
 ATTEMPT_TIMEOUT_S = 30
 PAUSE_S = 0.4  # of each thread between two requests
-READERS = 2
+WRITERS, READERS = (2, 6) if IS_SOAK else (1, 2)
 
 LiveNetwork = Any  # of conftest.py, which cannot be imported
 
@@ -44,6 +44,7 @@ class Load:
     failures: list[str] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
     latencies_s: dict[str, list[float]] = field(default_factory=lambda: {"write": [], "read": []})
+    started_s: float = field(default_factory=time.monotonic)
 
     def attempt(self, kind: str, what: str, work: Callable[[], httpx.Response]) -> httpx.Response | None:
         """Do it until it succeeds."""
@@ -89,7 +90,8 @@ class Load:
         for kind, values in self.latencies_s.items():
             p99 = statistics.quantiles(values, n=100)[98] if len(values) > 1 else 0
             lines.append(f"{len(values)} {kind}s, p99 {p99 * 1000:.0f} ms")
-        return f"{'; '.join(lines)}; {len(self.retries)} retries, {len(self.failures)} failures"
+        rate = sum(map(len, self.latencies_s.values())) / (time.monotonic() - self.started_s)
+        return f"{'; '.join(lines)}; {rate:.1f}/s; {len(self.retries)} retries, {len(self.failures)} failures"
 
 
 @contextmanager
@@ -103,7 +105,10 @@ def load_on(network: LiveNetwork) -> Iterator[Load]:
                 return
             work(turn)
 
-    threads = [threading.Thread(target=repeat, args=(lambda turn: load.write(network, turn),))]
+    threads = []
+    for writer in range(WRITERS):
+        work = lambda turn, writer=writer: load.write(network, turn * WRITERS + writer)  # noqa: E731 - bound to its writer
+        threads.append(threading.Thread(target=repeat, args=(work,)))
     for reader in range(READERS):
         work = lambda turn, reader=reader: load.read(network, turn * READERS + reader)  # noqa: E731 - bound to its reader
         threads.append(threading.Thread(target=repeat, args=(work,)))
@@ -128,23 +133,30 @@ class Town:
         self.network = network
         self.stored: dict[str, int] = {}
 
-    def pass_epochs(self) -> None:
-        """Into the next epoch, or two of them in a soak, each until every shard is where it belongs."""
+    def pass_epochs(self, *killed: str) -> None:
+        """Into the next epoch, or two of them in a soak, each until every shard is where it belongs.
+
+        Processes that are killed as shards begin to move are started again by the supervisor.
+        """
         for _ in range(2 if IS_SOAK else 1):
-            self.pass_epoch(self.epoch()["epoch"])
+            self.pass_epoch(self.network.ask("status")["epoch"]["epoch"])
+            if not IS_SOAK:
+                self.network.kill(*killed)
+            self.network.wait(self.is_settled, timeout_s=240)
 
     def pass_epoch(self, before: int) -> None:
-        if not IS_SOAK:
-            self.network.ask("epoch", "advance")
-        self.network.wait(lambda: self.is_settled_after(before), timeout_s=240)
+        if IS_SOAK:
+            self.network.wait(lambda: self.network.ask("status")["epoch"]["epoch"] > before, timeout_s=150)
+        else:
+            self.network.ask("epoch", "advance", "--no-wait")
 
-    def is_settled_after(self, before: int) -> bool:
-        epoch = self.epoch()
-        return epoch["epoch"] > before and epoch["phase"] != "Sync" and epoch["movingShards"] == 0
-
-    def epoch(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.network.ask("status")["epoch"]
-        return found
+    def is_settled(self) -> bool:
+        """No shard is on its way, and whoever was killed is back."""
+        status = self.network.ask("status")
+        nodes = [process for process in status["processes"] if process["role"] == "node"]
+        epoch = status.get("epoch")  # absent while the ledger is away
+        are_back = all("node" in node or node["state"] == "stopped" for node in nodes)
+        return are_back and epoch is not None and epoch["phase"] != "Sync" and epoch["movingShards"] == 0
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         return {name: p["node"] for name, p in self.network.status().items() if p["role"] == "node"}
@@ -182,7 +194,7 @@ def test_five_nodes_become_seven_and_then_four_and_nobody_notices(
         network.wait(lambda: len(load.stored) > 5)
         joined = [network.ask("node", "add", "--stake", "2000WAL")["name"] for _ in range(2)]
         assert joined == ["node-5", "node-6"]
-        town.pass_epochs()
+        town.pass_epochs("ledger", "node-5", "node-0")  # who orders, who gains, who loses
         shards = town.shards()
         assert sum(shards.values()) == N_SHARDS
         assert all(shards[name] >= 2 for name in joined)

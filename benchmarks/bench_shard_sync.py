@@ -1,0 +1,165 @@
+"""How fast shards move: a new node pulls its shards from the others over loopback, beside plain gRPC streaming.
+
+    python -m benchmarks shard_sync [--mib 128] [--json]
+
+A network of real processes holds blobs; one node more is added, and the next epoch gives it shards. Measured is the
+time from the first byte that it receives until the ledger has its report: everything is verified, on its disk, synced,
+and looked at once more. The peer in the same run is a gRPC server in a process of its own that streams as many bytes in
+messages of the same size, which nobody looks at. The exit code is 1 when shard sync has less than half of its rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+
+from benchmarks.bench_gateway import make_blob
+from benchmarks.live import LiveNetwork, live_network, print_table
+from haulout.wire.slivers import MESSAGE_BYTES
+
+BLOB_BYTES = 16 << 20
+LIMIT_RATIO = 0.5
+LOOK_AGAIN_S = 0.02
+PATIENCE_S = 300
+TIMEOUT_S = 600.0
+METHOD = "/peer.Bytes/Stream"
+RECEIVED = "haulout_node_shard_sync_received_bytes_total"
+REPAIRED = "haulout_node_repair_received_bytes_total"
+REPORTS = "haulout_node_sync_done_reports_total"
+
+
+# --- ours -------------------------------------------------------------------------------------------------------
+
+
+def scrape(url: str) -> dict[str, float]:
+    """The node's counters without labels, by name."""
+    with urllib.request.urlopen(url) as answer:
+        lines = answer.read().decode().splitlines()
+    pairs = (line.split() for line in lines if line.startswith("haulout_node_") and "{" not in line)
+    return {name: float(value) for name, value in pairs}
+
+
+def measure_sync(network: LiveNetwork, n_mib: int) -> dict[str, Any]:
+    """Fill the network, add a node, and watch it get its shards."""
+    with httpx.Client(timeout=TIMEOUT_S) as client:
+        for number in range(max(1, (n_mib << 20) // BLOB_BYTES)):
+            url = f"{network.addresses['gateway']}/v1/blobs?epochs=5"
+            client.put(url, content=make_blob(BLOB_BYTES, number)).raise_for_status()
+    name = network.ask("node", "add", "--stake", "2000WAL")["name"]
+    network.wait_for_kernels()
+    url = next(process["urls"]["metrics"] for process in network.processes() if process["name"] == name)
+    reports = scrape(url)[REPORTS]
+    network.ask("epoch", "advance", "--no-wait")
+    started = 0.0
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        now, counters = time.perf_counter(), scrape(url)
+        if not started and counters[RECEIVED]:
+            started = now
+        if counters[REPORTS] > reports:
+            break
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{name} does not have its shards after {PATIENCE_S} s")
+        time.sleep(LOOK_AGAIN_S)
+    return {
+        "bytes": int(counters[RECEIVED]),
+        "rebuilt_bytes": int(counters[REPAIRED]),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+# --- the peer ---------------------------------------------------------------------------------------------------
+
+
+async def serve_bytes() -> None:
+    """Stream as many messages as a request asks for, until the standard input ends; prints the port."""
+    message = bytes(MESSAGE_BYTES)
+
+    async def stream(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
+        for _ in range(int(request)):
+            yield message
+
+    server = grpc.aio.server()
+    handler = grpc.unary_stream_rpc_method_handler(stream)
+    service, method = METHOD.strip("/").split("/")
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    await server.start()
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop(0)
+
+
+async def take_bytes(port: int, n_messages: int) -> float:
+    """Seconds that so many messages take."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_stream(METHOD)
+        async for _ in call(b"1"):  # connected
+            pass
+        start, n_bytes = time.perf_counter(), 0
+        async for message in call(str(n_messages).encode()):
+            n_bytes += len(message)
+        assert n_bytes == n_messages * MESSAGE_BYTES
+        return time.perf_counter() - start
+
+
+def measure_peer(n_bytes: int) -> dict[str, Any]:
+    """The same number of bytes, streamed and thrown away."""
+    n_messages = max(1, n_bytes // MESSAGE_BYTES)
+    command = [sys.executable, __file__, "--serve"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        seconds = asyncio.run(take_bytes(int(server.stdout.readline()), n_messages))
+        server.communicate()
+    return {"bytes": n_messages * MESSAGE_BYTES, "seconds": seconds}
+
+
+def measure(n_mib: int) -> dict[str, Any]:
+    """Both, and how they compare."""
+    with live_network() as network:
+        network.wait_for_kernels()
+        ours = measure_sync(network, n_mib)
+        peer = measure_peer(ours["bytes"])
+    for row in (ours, peer):
+        row["mib_per_s"] = row["bytes"] / row["seconds"] / 2**20
+    return {"shard sync": ours, "plain gRPC": peer, "ratio": ours["mib_per_s"] / peer["mib_per_s"]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Shard sync on loopback, against plain gRPC streaming.")
+    parser.add_argument("--mib", type=int, default=128, help="of blobs in the network")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        asyncio.run(serve_bytes())
+        return
+    report = measure(arguments.mib)
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        print_table(
+            ("", "MiB", "seconds", "MiB/s"),
+            [
+                (name, f"{row['bytes'] / 2**20:.1f}", f"{row['seconds']:.2f}", f"{row['mib_per_s']:.0f}")
+                for name, row in report.items()
+                if name != "ratio"
+            ],
+        )
+        print(f"shard sync has {report['ratio']:.1%} of the rate of bytes that nobody looks at")
+    if report["ratio"] < LIMIT_RATIO:
+        raise SystemExit(f"shard sync has less than {LIMIT_RATIO:.0%} of the rate of plain streaming")
+
+
+if __name__ == "__main__":
+    main()
