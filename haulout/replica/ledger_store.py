@@ -96,7 +96,8 @@ class AppliedBlock:
 
 
 class LedgerStore:
-    """A ledger at its head. `view` reads the state as of `head`; both move together, in one turn of the loop."""
+    """A ledger at its head. `view` reads the state as of `head`, and may be a block ahead of it for a few turns of the
+    loop, while a commit is being told; what needs both exactly reads `read_head(view)`."""
 
     def __init__(self, store: Store, head: BlockHeader, oldest_height: int) -> None:
         self._store = store

@@ -8,7 +8,7 @@ from haulout.chain.proof import prove
 from haulout.errors import InvalidField
 from haulout.ledger.state import FIRST_DERIVED
 from haulout.ports import StateEntry, StateRead
-from haulout.replica.ledger_store import FIRST_OWN, LedgerStore
+from haulout.replica.ledger_store import FIRST_OWN, LedgerStore, read_head
 
 MAX_READ_KEYS = 256
 MAX_SCAN_ROWS = 1_000
@@ -27,7 +27,9 @@ def read_rows(store: LedgerStore, keys: Sequence[bytes]) -> StateRead:
             raise InvalidField(field="keys", problem=f"{key[:40].hex() or 'empty'} is not a key of a committed table")
     view = store.view
     entries = tuple(StateEntry(bytes(key), view.get(bytes(key)), prove(view, bytes(key))) for key in keys)
-    return StateRead(store.head, entries)
+    head = read_head(view)  # of these rows: `store.head` is told of a commit a moment after they show it
+    assert head is not None, "an open ledger store has a head"
+    return StateRead(head, entries)
 
 
 def scan_rows(store: LedgerStore, start: bytes, end: bytes, *, limit: int) -> list[tuple[bytes, bytes]]:

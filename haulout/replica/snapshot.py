@@ -53,7 +53,8 @@ class SnapshotRows:
 
 async def export_snapshot(store: LedgerStore) -> AsyncIterator[bytes]:
     """The state at the head as of the first chunk; blocks that come meanwhile do not show in it."""
-    header = store.head
+    header = read_head(store.view)  # of the rows that are read here, which a commit shows before `store.head`
+    assert header is not None, "an open ledger store has a head"
     scan = store.view.scan(_ROWS_START, _ROWS_END)
     peaks = [store.view.get(history.node_key(level, index)) for level, index in complete_subtrees(header.height)]
     assert None not in peaks, "the history tree holds the peaks of every size"
