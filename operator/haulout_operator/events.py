@@ -40,7 +40,7 @@ WARNINGS = frozenset(
     )
 )
 # Those that are ordinary while a network is being founded, and news only when it was otherwise before.
-SETBACKS = frozenset(("LedgerUnreachable",))
+SETBACKS = frozenset(("LedgerUnreachable", "TooFewShards"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,11 @@ class Load:
         assert hashlib.sha256(answer.content).hexdigest() == self._kept[blob_id], "other bytes"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_leaves_this_machine() -> None:
+    """Here things do: to the API server of a cluster, and to the addresses of its Services."""
+
+
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     """The chart in a namespace of its own; gone afterwards."""

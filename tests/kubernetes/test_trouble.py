@@ -113,6 +113,7 @@ def test_a_size_that_cannot_be_is_a_warning_event(network: Any) -> None:
 
 def test_a_lost_volume_is_rebuilt_from_the_others(network: Any, under_load: Any) -> None:
     node = network.nodes()[1]
+    network.wait("slivers to lose", lambda: stored_slivers(network, node) >= 100, 120)
     before = stored_slivers(network, node)
     old = network.get("pvc", f"{node}-data")["metadata"]["uid"]
     network.kubectl("delete", "pvc", f"{node}-data", "--wait=false")

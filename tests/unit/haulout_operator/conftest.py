@@ -45,6 +45,10 @@ NAMESPACE = "demo"
 START_MS = 1_800_000_000_000
 
 
+class OperatorKilled(BaseException):
+    """The operator's process ended here."""
+
+
 class HandClock:
     """Time that passes when somebody sleeps, and not otherwise."""
 
@@ -68,6 +72,7 @@ class FakeKube:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.writes: list[str] = []
+        self.kill_after = -1  # effects that the operator still has before its process ends; negative: for ever
         self.refused: set[tuple[str, str]] = set()  # (kind, name) that the API server will not take
         self._applied: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._count = itertools.count(1)
@@ -93,7 +98,9 @@ class FakeKube:
             text = made.pop("stringData", {})
             made["data"] = {name: base64.b64encode(value.encode()).decode() for name, value in text.items()}
         self._applied[(*key, "haulout-operator")] = copy.deepcopy(body)
-        return copy.deepcopy(self._add(made))
+        added = copy.deepcopy(self._add(made))
+        self.take_effect()
+        return added
 
     async def apply(self, body: dict[str, Any], *, manager: str = "haulout-operator") -> dict[str, Any]:
         key = _key(body)
@@ -103,12 +110,15 @@ class FakeKube:
         self._applied[(*key, manager)] = copy.deepcopy(body)
         live = self.objects.get(key)
         if live is None:
-            return copy.deepcopy(self._add(copy.deepcopy(body)))
+            added = copy.deepcopy(self._add(copy.deepcopy(body)))
+            self.take_effect()
+            return added
         spec = copy.deepcopy(live.get("spec"))
         _merge(live, body, before)
         if live.get("spec") != spec:
             live["metadata"]["generation"] += 1
         self._touch(live)
+        self.take_effect()
         return copy.deepcopy(live)
 
     async def apply_status(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +128,7 @@ class FakeKube:
         self.writes.append(f"status {'/'.join(key)}")
         self.objects[key]["status"] = copy.deepcopy(dict(body["status"]))
         self._touch(self.objects[key])
+        self.take_effect()
         return copy.deepcopy(self.objects[key])
 
     async def patch(self, api_version: str, kind: str, namespace: str, name: str, patch: dict[str, Any]) -> None:
@@ -135,6 +146,7 @@ class FakeKube:
         live["spec"].update(patch.get("spec", {}))
         self._touch(live)
         self._collect()
+        self.take_effect()
 
     async def delete(self, api_version: str, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
         live = self.objects.get((kind, name))
@@ -144,6 +156,13 @@ class FakeKube:
         live["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         self._touch(live)
         self._collect()
+        self.take_effect()
+
+    def take_effect(self) -> None:
+        """Something took effect; perhaps the last thing that this process did."""
+        self.kill_after -= 1
+        if self.kill_after == 0:
+            raise OperatorKilled
 
     # --- what Kubernetes and people do ----------------------------------------------------------------------
 
@@ -309,6 +328,8 @@ class Town:
             if not self.ledger_is_up or ("Pod", "main-ledger-0") not in self.kube.objects:
                 raise Unreachable(peer="ledger", problem="down")
             answer = await getattr(await self._ledger(), name)(*args, **kwargs)
+            if name == "submit":
+                self.kube.take_effect()
             if name == "status":  # n - f shards of nodes sign what they execute
                 head = answer.head.height
                 answer = replace(answer, finality=Finality(head, head, head if self.is_attested else head - 1))
@@ -399,6 +420,18 @@ class Town:
             await operator._executor.run(sight.observed, plan(sight.observed).actions)
         self.kube.settle()
         self.clock.time_ms += 1000
+
+    async def survive(self) -> bool:
+        """Rounds until nothing is left to do, with a new process where one is killed; whether that happened."""
+        try:
+            await self.play(limit=30)
+        except OperatorKilled:
+            self.operator = self.new_operator(seed=99)
+            self.failures = {}
+            self.kube.settle()
+            await self.play(limit=30)
+            return True
+        return False
 
     async def play(self, limit: int = 20) -> int:
         """Rounds until nothing is left to do; how many did something."""
