@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 from haulout.client.blob_file import BlobFile
@@ -25,11 +27,23 @@ def open_blob(path: Path) -> Iterator[BlobFile]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("rb"))
-            size_bytes = os.fstat(file.fileno()).st_size
-            file.peek(1)  # a folder opens, and says so when it is read
+            size_bytes = measure(file, path)
         except OSError as e:
             raise InvalidField(field="file", problem=f"{path} cannot be read: {_reason(e)}") from e
         yield BlobFile(file.fileno(), size_bytes)
+
+
+def measure(file: BufferedReader, path: Path) -> int:
+    """Bytes of an open file.
+
+    Raises:
+        InvalidField: it has content and no size, as pipes and devices have: a blob of 0 bytes would be another blob.
+        OSError: it cannot be read; a folder says so only now.
+    """
+    size_bytes = os.fstat(file.fileno()).st_size
+    if file.peek(1) and not size_bytes:
+        raise InvalidField(field="file", problem=f"{path} does not say how long it is; copy it into a file first")
+    return size_bytes
 
 
 def _reason(error: OSError) -> str:
@@ -40,10 +54,19 @@ def _reason(error: OSError) -> str:
 def write_draft(path: Path) -> Iterator[Callable[[Buffer], None]]:
     """Gives what takes the bytes that `path` is to hold; readers see the old file or the whole new one, never a part.
 
+    A pipe or a device (`/dev/null`) is written to as it is: it must not be replaced by a file.
+
     Raises:
         DiskFull: the old file, if any, is untouched.
         InvalidField: it cannot be written.
     """
+    path = path.resolve()  # what a link names is replaced, not the link
+    if is_special(path):
+        with _our_errors(path):
+            special = path.open("wb", buffering=0)
+        with special:
+            yield lambda data: _write_all(special, path, data)
+        return
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with _our_errors(path):
@@ -63,6 +86,22 @@ def write_draft(path: Path) -> Iterator[Callable[[Buffer], None]]:
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is a pipe, a socket or a device, which a rename would take away from everybody."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _write_all(file: FileIO, path: Path, data: Buffer) -> None:
+    left = memoryview(data)
+    with _our_errors(path):
+        while left:
+            left = left[file.write(left) :]
 
 
 @contextlib.contextmanager

@@ -140,9 +140,12 @@ def decode(
 ) -> None:
     """Decode a file from what is left of a folder that `encode` made."""
     from haulout import codec
+    from haulout.cli.files import is_special
 
     if out.is_dir():
         raise InvalidField(field="--out", problem=f"{out} is a folder")
+    if is_special(out):
+        raise InvalidField(field="--out", problem=f"{out} is no file; the blob is decoded into a file, out of order")
     metadata = read_metadata(folder)
     load_kernels_for_command(metadata.unencoded_length, metadata.n_shards)
     skipped: list[Skipped] = []
@@ -196,13 +199,14 @@ def measure_file(file: Path, n_shards: int, encoding: str | None) -> tuple[int, 
         InvalidField: not a readable file, or no such network.
         ShardCountOutOfRange, BlobTooLarge: with the limit.
     """
+    from haulout.cli.files import measure
     from haulout.codec import sizes
 
     named = None if encoding is None else EncodingType.parse(encoding)
     sizes.check_shard_count(n_shards, named or EncodingType.RS2)
     try:
         with file.open("rb") as opened:
-            size_bytes = os.fstat(opened.fileno()).st_size
+            size_bytes = measure(opened, file)
     except OSError as e:
         raise InvalidField(field="FILE", problem=f"cannot read {file}: {e.strerror}") from e
     chosen = sizes.choose_encoding(size_bytes, n_shards, named)

@@ -10,46 +10,64 @@ from collections.abc import Iterable, Sequence
 
 from haulout.codec import decoding, red_stuff, rs8, verify
 from haulout.codec.consistency import ConsistencyCheck
-from haulout.codec.errors import BufferSizeMismatch, InconsistentBlob, SliverHashMismatch
+from haulout.codec.errors import BufferSizeMismatch, InconsistentBlob, SliverHashMismatch, UnsupportedEncodingType
 from haulout.codec.metadata import BlobMetadata, Buffer, Sliver, SliverStripes
 from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, WritableBuffer
 from haulout.codec.streams import BytesSource
 from haulout.codec.stripes import IdCheck, RowCheck, decode_stripes
+from haulout.errors import HauloutError
 from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text
 
 
 def encode_blob(
-    data: Buffer, n_shards: int, *, encoding: EncodingType = EncodingType.RS2, out: SliverBuffers | None = None
+    data: Buffer,
+    n_shards: int,
+    *,
+    encoding: EncodingType | str | int = EncodingType.RS2,
+    out: SliverBuffers | None = None,
 ) -> EncodedBlob:
     """All slivers of a blob and its metadata.
 
     Args:
         data: the blob; may be empty.
         n_shards: 4 to 1000 with RS2, 4 to 255 with RS8.
+        encoding: RS2 or RS8, the value, its name or its code.
         out: buffers to write the slivers into; allocated if None.
 
     Raises:
+        InvalidField, UnsupportedEncodingType: no such encoding.
         ShardCountOutOfRange: too few or too many shards.
         BlobTooLarge: with the limit.
         BufferSizeMismatch: `out` does not fit this blob.
     """
-    if encoding is EncodingType.RS8:
+    named = _parse_encoding(encoding)
+    if named is EncodingType.RS8:
         return rs8.encode_blob(data, n_shards, out=out)
-    return red_stuff.encode_blob(data, n_shards, encoding=encoding, out=out)
+    return red_stuff.encode_blob(data, n_shards, encoding=named, out=out)
 
 
 def compute_blob_id(
-    data: Buffer, n_shards: int, *, encoding: EncodingType = EncodingType.RS2
+    data: Buffer, n_shards: int, *, encoding: EncodingType | str | int = EncodingType.RS2
 ) -> tuple[BlobId, BlobMetadata]:
     """Blob id and metadata without the slivers.
 
     Raises:
-        ShardCountOutOfRange, BlobTooLarge: as `encode_blob`.
+        InvalidField, UnsupportedEncodingType, ShardCountOutOfRange, BlobTooLarge: as `encode_blob`.
     """
-    if encoding is EncodingType.RS8:
+    named = _parse_encoding(encoding)
+    if named is EncodingType.RS8:
         metadata = rs8.compute_metadata(BytesSource(data), memoryview(data).nbytes, n_shards)
         return metadata.blob_id(), metadata
-    return red_stuff.compute_blob_id(data, n_shards, encoding=encoding)
+    return red_stuff.compute_blob_id(data, n_shards, encoding=named)
+
+
+def _parse_encoding(encoding: EncodingType | str | int) -> EncodingType:
+    if isinstance(encoding, str):
+        return EncodingType.parse(encoding)
+    try:
+        return EncodingType(encoding)
+    except ValueError as e:
+        raise UnsupportedEncodingType(encoding_type=encoding) from e
 
 
 def verify_sliver(metadata: BlobMetadata, axis: Axis, sliver: Sliver) -> None:
@@ -94,7 +112,8 @@ def decode_blob(
 
     Args:
         metadata: verified against the blob id.
-        slivers: at least k1 primary or k2 secondary ones. Those of a wrong size and duplicates are dropped.
+        slivers: at least k1 primary or k2 secondary ones. Those of a wrong size and duplicates are dropped, and so are
+            damaged ones, unless `verified` says that there are none or `check` that nobody looks.
         check: what to check of the result.
         verified: every sliver passed `verify_sliver`; the default check then leaves out what that makes sure already.
         out: where to decode to, at least `padded_size_bytes(metadata)`; what is behind the blob is overwritten.
@@ -105,9 +124,36 @@ def decode_blob(
     Raises:
         ShardCountOutOfRange, BlobTooLarge: the metadata's blob cannot be.
         BufferSizeMismatch: `out` is too small.
-        NotEnoughSlivers: with `got` and `needed`; nothing was written.
-        InconsistentBlob: the check failed. If the slivers were verified, its writer is to blame.
+        NotEnoughSlivers: with `got` and `needed`.
+        InconsistentBlob: the check failed, and all slivers are true to the metadata: its writer is to blame.
     """
+    given = list(slivers)
+    try:
+        return _decode(metadata, given, axis, check=check, verified=verified, out=out)
+    except InconsistentBlob:
+        sound = given if verified else [sliver for sliver in given if _is_sound(metadata, axis, sliver)]
+        if len(sound) == len(given):
+            raise
+    return _decode(metadata, sound, axis, check=check, verified=True, out=out)
+
+
+def _is_sound(metadata: BlobMetadata, axis: Axis, sliver: Sliver) -> bool:
+    try:
+        verify_sliver(metadata, axis, sliver)
+    except HauloutError:
+        return False
+    return True
+
+
+def _decode(
+    metadata: BlobMetadata,
+    slivers: Sequence[Sliver],
+    axis: Axis,
+    *,
+    check: ConsistencyCheck,
+    verified: bool,
+    out: WritableBuffer | None,
+) -> memoryview:
     if metadata.encoding_type is not EncodingType.RS8:
         return decoding.decode_blob(metadata, slivers, axis, check=check, verified=verified, out=out)
     needed = padded_size_bytes(metadata)

@@ -21,10 +21,13 @@ from haulout.embedded.folder import NetworkFolder, NetworkShape, ShapeChanged, r
 from haulout.embedded.founding import check_epoch_duration, check_shape, found_network, write_client_file
 from haulout.embedded.layout import DEFAULT_PORT_BASE, Layout, choose_layout
 from haulout.embedded.membership import Membership
+from haulout.embedded.metrics import SupervisorCollector
 from haulout.embedded.monitoring import Monitoring, write_monitoring
 from haulout.embedded.scaling import Scaling
 from haulout.embedded.supervisor import Supervisor
+from haulout.observability.health_server import serve_health
 from haulout.observability.lifecycle import stop_on_signals
+from haulout.observability.metrics import build_registry, show_disk
 from haulout.primitives import parse_object_id
 from haulout.wire.control import serve_control
 from haulout.wire.ledger import GrpcLedger
@@ -91,9 +94,13 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
         membership = Membership(options.folder, supervisor, desk)
         scaling = Scaling(membership, n_shards=shape.n_shards, clock=clock)
         control = SupervisorControl(supervisor, str(options.folder.root), membership, scaling)
+        registry = build_registry("supervisor")
+        SupervisorCollector(supervisor, registry)
+        show_disk(registry, options.folder.root)
+        health = serve_health(layout.metrics_address_of("supervisor"), registry, ready=supervisor.why_not_ready)
         try:
             with stop_on_signals() as stop:
-                async with serve_control(control, layout.address_of("supervisor")):
+                async with serve_control(control, layout.address_of("supervisor")), health:
                     work = asyncio.create_task(supervisor.run())
                     driving = asyncio.create_task(desk.drive_epochs())
                     looking = [asyncio.create_task(running.epochs.follow(desk, clock))]

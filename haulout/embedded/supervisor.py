@@ -28,6 +28,7 @@ log = get_logger("supervisor")
 PROBE_INTERVAL_MS = 1_000
 START_PROBE_INTERVAL_MS = 200  # while somebody waits
 HEALTH_TIMEOUT_S = 2.0
+SETTLED = (ChildState.READY, ChildState.STOPPED)  # a stopped one is stopped because somebody wanted it
 
 
 @dataclass(eq=False)
@@ -150,9 +151,22 @@ class Supervisor:
         """Whether every process that should run is ready and the ledger knows where the nodes are."""
         return self._are_started and self.addresses_announced and self._processes_ready
 
+    def why_not_ready(self) -> list[str]:
+        """What keeps the network from being ready; empty when it is."""
+        waiting = [
+            f"{child.name}: {'; '.join(child.reasons) or child.state.value}"
+            for child in self.children.values()
+            if child.state not in SETTLED
+        ]
+        if not self._are_started:
+            return ["STARTING: processes are being started"]
+        if not waiting and not self.addresses_announced:
+            return ["STARTING: the ledger has yet to learn where the nodes are"]
+        return waiting
+
     @property
     def _processes_ready(self) -> bool:
-        return all(child.state in (ChildState.READY, ChildState.STOPPED) for child in self.children.values())
+        return all(child.state in SETTLED for child in self.children.values())
 
     def reports(self) -> list[ProcessReport]:
         """All processes, in the order of their start."""

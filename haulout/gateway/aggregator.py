@@ -17,6 +17,7 @@ from haulout.codec import ConsistencyCheck
 from haulout.codec.metadata import BlobMetadata
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.errors import InvalidConsistencyCheck, error_response
+from haulout.gateway.flags import parse_flag
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.ranges import ByteRange, matches_etag, parse_range
 from haulout.primitives import BlobId, EncodingType, blob_id_text, hex_id_text, parse_blob_id, parse_object_id
@@ -230,8 +231,8 @@ def _is_header_value(value: str) -> bool:
 
 
 def _consistency_check(request: Request) -> ConsistencyCheck:
-    strict = request.query_params.get("strict_consistency_check", "false").lower() == "true"
-    skip = request.query_params.get("skip_consistency_check", "false").lower() == "true"
+    strict = parse_flag(request.query_params, "strict_consistency_check")
+    skip = parse_flag(request.query_params, "skip_consistency_check")
     if strict and skip:
         raise InvalidConsistencyCheck()
     if strict:

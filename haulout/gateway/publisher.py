@@ -19,6 +19,7 @@ from haulout.client.store import Progress, StoreRequest, check_request, store_bl
 from haulout.codec.sizes import max_blob_size_bytes
 from haulout.errors import BlobTooLarge, HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
+from haulout.gateway.flags import parse_flag
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.ports import Buffer
 from haulout.primitives import EncodingType, blob_id_text, parse_address
@@ -51,11 +52,11 @@ def parse_store_request(request: Request) -> StoreRequest:
         raise MalformedRequest(problem=f"unknown query parameter {unknown[0]!r}")
     if len(names) != len(set(names)):
         raise MalformedRequest(problem="a query parameter is given twice")
-    permanent, deletable = _flag(query.get("permanent")), _flag(query.get("deletable"))
+    permanent, deletable = parse_flag(query, "permanent"), parse_flag(query, "deletable")
     if permanent and deletable:
         raise InvalidPersistence()
     receiver = query.get("send_object_to")
-    share = _flag(query.get("share"))
+    share = parse_flag(query, "share")
     if share and receiver is not None:
         raise MalformedRequest(problem="send_object_to and share exclude each other")
     if share:
@@ -63,19 +64,11 @@ def parse_store_request(request: Request) -> StoreRequest:
     return StoreRequest(
         n_epochs=_count(query.get("epochs", "1"), "epochs"),
         deletable=not permanent,
-        force=_flag(query.get("force")),
-        reuse_resources=_flag(query.get("reuse_resources")),
+        force=parse_flag(query, "force"),
+        reuse_resources=parse_flag(query, "reuse_resources"),
         encoding=EncodingType.parse(query["encoding_type"]) if "encoding_type" in query else None,
         send_object_to=None if receiver is None else parse_address(receiver, field="send_object_to"),
     )
-
-
-def _flag(text: str | None) -> bool:
-    if text is None:
-        return False
-    if text.lower() not in ("", "true", "false"):
-        raise MalformedRequest(problem=f"{text[:40]!r} is neither true nor false")
-    return text.lower() != "false"
 
 
 def _count(text: str, name: str) -> int:

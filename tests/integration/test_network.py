@@ -50,6 +50,16 @@ def test_info_is_the_same_by_http_and_by_the_command_line(network: LiveNetwork) 
     assert httpx.get(f"{network.gateway}/v1/info").json() == network.json("info")
 
 
+def test_every_process_has_metrics_and_says_that_it_is_ready(network: LiveNetwork) -> None:
+    urls = [process["urls"]["metrics"] for process in network.status().values()]
+    base = int(network.gateway.rpartition(":")[2])
+    supervisor = f"http://127.0.0.1:{base + 103}/metrics"
+    for metrics in (*urls, supervisor):
+        assert httpx.get(metrics.replace("metrics", "readyz")).json() == {"ok": True, "reasons": []}
+        assert "haulout_ready 1.0" in httpx.get(metrics).text
+    assert 'haulout_supervisor_process_ready{process="node-4"} 1.0' in httpx.get(supervisor).text
+
+
 def test_an_empty_blob_is_a_blob(network: LiveNetwork) -> None:
     assert network.read(network.store(b"")).content == b""
 

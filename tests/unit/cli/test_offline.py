@@ -1,6 +1,7 @@
 """`blob-id`, `encode`, `decode`: answers, and folders that are damaged, truncated, foreign or half there."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,6 +198,19 @@ def test_refuses_files_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path):
         with pytest.raises(InvalidField, match="cannot read"):
             run("blob-id", path, "--n-shards", 10)
+
+
+def test_what_has_no_size_is_not_taken_for_an_empty_file(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InvalidField, match="does not say how long it is"):
+        run("blob-id", "/dev/zero", "--n-shards", 10)
+    assert run("blob-id", "/dev/null", "--n-shards", 10)["unencodedLength"] == 0
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(run: Run, folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidField, match="is no file"):
+        run("decode", folder, "--out", tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_does_not_write_over_a_folder_or_file(run: Run, file: Path, folder: Path, tmp_path: Path) -> None:

@@ -22,12 +22,27 @@ from haulout.codec.errors import (
 )
 from haulout.codec.metadata import BlobMetadata, BlobMetadataWithId
 from haulout.codec.red_stuff import build_metadata
-from haulout.errors import BlobTooLarge, Corrupt, UndecodableBytes
+from haulout.errors import BlobTooLarge, Corrupt, InvalidField, UndecodableBytes
 from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text
 
 DATA = bytes(range(250))
 N = 10
 P, S = Axis.PRIMARY, Axis.SECONDARY
+
+
+@pytest.mark.parametrize("encoding", EncodingType)
+def test_encodings_have_names_and_codes(encoding: EncodingType) -> None:
+    wanted = codec.compute_blob_id(DATA, N, encoding=encoding)
+    for said in (encoding.name, encoding.name.lower(), int(encoding)):
+        assert codec.compute_blob_id(DATA, N, encoding=said) == wanted
+        assert codec.encode_blob(DATA, N, encoding=said).blob_id == wanted[0]
+
+
+def test_refuses_encodings_that_there_are_not() -> None:
+    with pytest.raises(UnsupportedEncodingType):
+        codec.encode_blob(DATA, N, encoding=0)
+    with pytest.raises(InvalidField, match="'RS3' is not an encoding"):
+        codec.compute_blob_id(DATA, N, encoding="RS3")
 
 
 @pytest.fixture(scope="module")
@@ -246,13 +261,34 @@ class TestDecoding:
     @pytest.mark.parametrize("axis", Axis)
     @pytest.mark.parametrize("check", [ConsistencyCheck.DEFAULT, ConsistencyCheck.STRICT])
     def test_a_spoilt_sliver_fails_the_check(self, blob: EncodedBlob, axis: Axis, check: ConsistencyCheck) -> None:
-        used = slivers(blob, axis)[-sizes.n_source_symbols(axis, N) :]
+        needed = sizes.n_source_symbols(axis, N)
+        used = slivers(blob, axis)[-needed:]
         used[1] = spoilt(used[1])
-        with pytest.raises(InconsistentBlob) as caught:
+        with pytest.raises(InconsistentBlob) as inconsistent:
+            codec.decode_blob(blob.metadata, used, axis, check=check, verified=True)  # which is not so
+        assert (inconsistent.value.blob_id, inconsistent.value.check) == (blob_id_text(blob.blob_id), check.value)
+        with pytest.raises(NotEnoughSlivers) as caught:
             codec.decode_blob(blob.metadata, used, axis, check=check)
-        assert (caught.value.blob_id, caught.value.check) == (blob_id_text(blob.blob_id), check.value)
+        assert (caught.value.got, caught.value.needed) == (needed - 1, needed)
         found = codec.decode_blob(blob.metadata, used, axis, check=ConsistencyCheck.SKIP)
         assert bytes(found) != DATA
+
+    @pytest.mark.parametrize("encoding", EncodingType)
+    @pytest.mark.parametrize("axis", Axis)
+    @pytest.mark.parametrize("check", [ConsistencyCheck.DEFAULT, ConsistencyCheck.STRICT])
+    def test_does_without_a_spoilt_sliver_when_enough_others_are_there(
+        self, encoding: EncodingType, axis: Axis, check: ConsistencyCheck
+    ) -> None:
+        blob, foreign = (
+            codec.encode_blob(DATA, N, encoding=encoding),
+            codec.encode_blob(DATA[::-1], N, encoding=encoding),
+        )
+        needed = sizes.n_source_symbols(axis, N)
+        for bad in (spoilt(blob.sliver(axis, 1)), foreign.sliver(axis, 1)):
+            some = [bad, *slivers(blob, axis)[2 : needed + 2]]
+            assert bytes(codec.decode_blob(blob.metadata, iter(some), axis, check=check)) == DATA
+            some = [bad, *slivers(blob, axis)[1 : needed + 1]]  # the bad one comes before the good one of its index
+            assert bytes(codec.decode_blob(blob.metadata, some, axis, check=check)) == DATA
 
     def test_padding_that_is_not_zero_fails_both_checks(self) -> None:
         shorter = DATA[:-7]

@@ -197,7 +197,7 @@ class TestWholeBlob:
             codec.verify_sliver(blob.metadata, P, dataclasses.replace(sliver, data=flipped))
         with pytest.raises(SliverSizeMismatch):
             codec.verify_sliver(blob.metadata, P, dataclasses.replace(sliver, data=flipped[:-1]))
-        with pytest.raises(InconsistentBlob):
+        with pytest.raises(NotEnoughSlivers):
             slivers = [dataclasses.replace(sliver, data=flipped), blob.sliver(P, 4), blob.sliver(P, 5)]
             codec.decode_blob(blob.metadata, slivers, P)
 

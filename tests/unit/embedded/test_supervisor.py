@@ -9,8 +9,10 @@ import pytest
 
 from haulout.embedded.folder import NetworkFolder, read_json
 from haulout.embedded.layout import Layout
+from haulout.embedded.metrics import SupervisorCollector
 from haulout.embedded.supervisor import Supervisor
 from haulout.errors import InvalidField
+from haulout.observability.metrics import build_registry
 from haulout.world.clock import SystemClock
 
 
@@ -38,6 +40,21 @@ def test_a_full_disk_does_not_end_it_and_is_made_up_for(supervisor, tmp_path, mo
     assert not (tmp_path / "net" / "supervisor.json").exists()
     supervisor.record()
     assert read_json(tmp_path / "net" / "supervisor.json")["pid"] == os.getpid()
+
+
+def test_it_says_what_it_waits_for_and_counts_its_children(supervisor) -> None:
+    registry = build_registry("supervisor")
+    SupervisorCollector(supervisor, registry)
+    assert supervisor.why_not_ready() == ["STARTING: processes are being started"]
+    supervisor._are_started = True
+    assert supervisor.why_not_ready() == ["STARTING: the ledger has yet to learn where the nodes are"]
+    supervisor.addresses_announced = True
+    assert supervisor.why_not_ready() == []
+    ledger = supervisor.children["ledger"]
+    ledger.wanted, ledger.n_restarts, ledger.reasons = True, 2, ("CANNOT_START: no memory",)
+    assert supervisor.why_not_ready() == ["ledger: CANNOT_START: no memory"]
+    assert registry.get_sample_value("haulout_supervisor_process_ready", {"process": "node-4"}) == 0
+    assert registry.get_sample_value("haulout_supervisor_restarts_total", {"process": "ledger"}) == 2
 
 
 async def test_a_process_that_there_is_not_is_named(supervisor) -> None:

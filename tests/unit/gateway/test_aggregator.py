@@ -192,6 +192,13 @@ async def test_both_consistency_checks_are_refused(gateway, path, reason_of) -> 
     assert (response.status_code, reason_of(response)) == (400, "INVALID_CONSISTENCY_CHECK")
 
 
+@pytest.mark.parametrize("name", ["strict_consistency_check", "skip_consistency_check"])
+async def test_a_check_that_does_not_read_is_refused_rather_than_left_out(gateway, path, reason_of, name) -> None:
+    response = await gateway.get(f"{path}?{name}=maybe")
+    assert (response.status_code, reason_of(response)) == (400, "MALFORMED_REQUEST")
+    assert f"{name}: 'maybe' is neither true nor false" in response.json()["error"]["message"]
+
+
 # --- the cache ----------------------------------------------------------------------------------------------
 
 
