@@ -23,7 +23,6 @@ def build_registry(role: str) -> CollectorRegistry:
     """A registry that already tells what the process is and how it does (memory, CPU, open files)."""
     registry = CollectorRegistry(auto_describe=True)
     prometheus_client.ProcessCollector(namespace="haulout", registry=registry)
-    prometheus_client.GCCollector(registry=registry)
     text = "Version and role of this process; always 1."
     info = Gauge("haulout_build_info", text, ["version", "role"], registry=registry)
     info.labels(version=haulout.__version__, role=role).set(1)

@@ -56,7 +56,9 @@ def test_every_process_has_metrics_and_says_that_it_is_ready(network: LiveNetwor
     supervisor = f"http://127.0.0.1:{base + 103}/metrics"
     for metrics in (*urls, supervisor):
         assert httpx.get(metrics.replace("metrics", "readyz")).json() == {"ok": True, "reasons": []}
-        assert "haulout_ready 1.0" in httpx.get(metrics).text
+        samples = [line for line in httpx.get(metrics).text.splitlines() if not line.startswith("#")]
+        assert "haulout_ready 1.0" in samples
+        assert [line for line in samples if not line.startswith("haulout_")] == []
     assert 'haulout_supervisor_process_ready{process="node-4"} 1.0' in httpx.get(supervisor).text
 
 
