@@ -97,7 +97,8 @@ class RangeOutOfBlob(Rejected):
     """A byte range that is not in the blob."""
 
     code = "INVALID_BYTE_RANGE"
-    template = "bytes {start} to {end} are not in a blob of {size_bytes}"
+    template = "the range holds no byte of the blob, which has {size_bytes}"
+    hint = "bytes are counted from 0"
     start: int
     end: int
     size_bytes: int

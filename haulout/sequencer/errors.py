@@ -32,6 +32,7 @@ class Inadmissible(InvalidInput):
     """No block may hold this transaction; `code` is the reason's own."""
 
     template = "the transaction cannot be in a block: {reason}"
+    hint = "make a new one and sign it with the sender's key"
     reason: str
 
     def __post_init__(self) -> None:
