@@ -133,12 +133,12 @@ class Town:
         self.network = network
         self.stored: dict[str, int] = {}
 
-    def pass_epochs(self, *killed: str) -> None:
-        """Into the next epoch, or two of them in a soak, each until every shard is where it belongs.
+    def pass_epochs(self, *killed: str, in_soak: int = 2) -> None:
+        """Into the next epoch, or some of them in a soak, each until every shard is where it belongs.
 
         Processes that are killed as shards begin to move are started again by the supervisor.
         """
-        for _ in range(2 if IS_SOAK else 1):
+        for _ in range(in_soak if IS_SOAK else 1):
             self.pass_epoch(self.network.ask("status")["epoch"]["epoch"])
             if not IS_SOAK:
                 self.network.kill(*killed)
@@ -194,7 +194,7 @@ def test_five_nodes_become_seven_and_then_four_and_nobody_notices(
         network.wait(lambda: len(load.stored) > 5)
         joined = [network.ask("node", "add", "--stake", "2000WAL")["name"] for _ in range(2)]
         assert joined == ["node-5", "node-6"]
-        town.pass_epochs("ledger", "node-5", "node-0")  # who orders, who gains, who loses
+        town.pass_epochs("ledger", "node-5", "node-0", in_soak=3)  # who orders, who gains, who loses
         shards = town.shards()
         assert sum(shards.values()) == N_SHARDS
         assert all(shards[name] >= 2 for name in joined)
@@ -202,7 +202,7 @@ def test_five_nodes_become_seven_and_then_four_and_nobody_notices(
         leaving = ("node-0", "node-2", "node-4")
         for name in leaving:
             assert network.ask("node", "drain", name, "--no-wait")["done"] is False
-        town.pass_epochs()
+        town.pass_epochs(in_soak=3)
         for name in leaving:
             gone = network.ask("node", "drain", name)
             assert (gone["shards"], gone["handingOver"], gone["done"]) == (0, 0, True)
