@@ -183,6 +183,7 @@ class Replica:
             problem = f"it ends at block {status.head.height}, {self.head.height} have been verified here"
             raise _LedgerAway(WrongLedger(problem=problem))
         self.heard_height = status.head.height
+        self.problem = None  # a quiet ledger may not make a block for hours
 
     async def _fetch(self, queue: asyncio.Queue[Block | HauloutError]) -> None:
         blocks = self._ledger.blocks(self.head.height + 1)

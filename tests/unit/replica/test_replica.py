@@ -200,6 +200,13 @@ async def test_resumes_from_its_own_store(ledger, town, follow):
     assert asked == [2]
 
 
+async def test_a_quiet_ledger_that_comes_late_is_no_problem_any_more(ledger, town, follow):
+    replica = await follow(FlakyLedger(ledger, failures=2))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (replica.problem, replica.heard_height) == (None, 0)  # it answers, and no block has been made
+
+
 async def test_refuses_a_ledger_that_lost_blocks_and_keeps_asking(ledger, town, follow):
     rows = MemoryStore()
     replica = await follow(ledger, rows)
