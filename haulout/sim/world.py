@@ -34,6 +34,7 @@ from haulout.errors import DiskFull
 from haulout.ledger.genesis import DevelopmentNetwork, NodeSecrets, build_development_network
 from haulout.node.build import build_storage_node
 from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.records import CURSOR_KEY
 from haulout.node.storage_node import StorageNode
 from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
@@ -253,9 +254,14 @@ class World:
         del self.hosts[FORK]
 
     async def restore_replica(self, name: str, *, misled: bool) -> None:
-        """Have a node begin its copy of the ledger anew, from the forked one or from the true one."""
+        """Have a node begin its copy of the ledger anew, from the forked one or from the true one.
+
+        It follows the chain from its beginning: where it stood is a height, and of another chain that says nothing.
+        """
         await self.kill(name, loses_writes=False)
         self.hosts[name].state = StoreMedium()
+        self.hosts[name].rows.volatile.append({CURSOR_KEY: None})
+        self.hosts[name].rows.flush()
         if misled:
             self.misled.add(name)
         else:
