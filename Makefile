@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak check fmt gen sim sim-planted bench bench-codec bench-epochs lock image cluster cluster-down e2e clean
+.PHONY: help venv up test soak check fmt gen sim sim-planted bench bench-codec bench-epochs console lock image cluster cluster-down e2e clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ gen: venv ## from .proto files, the operator's models and monitoring/: what is m
 	@$(BIN)/python -m haulout_operator.crds helm/haulout/templates/crds
 	@$(BIN)/python -m haulout_operator.chart_readme helm/haulout
 	@$(BIN)/python -m monitoring
+
+console: ## the playground and the console, into graphql_api/console
+	@cd console && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npx vite build --logLevel error
 
 sim: venv ## the network in a virtual world (SEEDS=1000, or one again: SEED=7)
 	@$(BIN)/python -m haulout.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)

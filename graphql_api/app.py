@@ -1,4 +1,4 @@
-"""The ASGI application: `/graphql`, its schema, `/status`, and JSON for everything else."""
+"""The ASGI application: `/graphql`, its schema, its pages, `/status`, and JSON for everything else."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphql_api.context import Services
+from graphql_api.pages import PageOrApi, page_routes
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import ReadModel
 from graphql_api.schema import schema
@@ -99,10 +100,11 @@ def build_app(
     )
     app = Starlette(
         routes=[
-            Route("/graphql", view),
+            Route("/graphql", PageOrApi(view)),
             WebSocketRoute("/graphql", view),
             Route("/graphql/schema.graphql", document),
             Route("/status", status),
+            *page_routes(),
         ],
         middleware=[Middleware(SecurityHeaders), cors],
         exception_handlers={HTTPException: refuse, 500: refuse},
