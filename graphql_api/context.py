@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphql_api.inspection import Inspector
     from graphql_api.ledger_watch import Finality
     from graphql_api.limits import Bounds
+    from graphql_api.operations import Gateway
     from graphql_api.read_model.follow import Follower
     from graphql_api.records.database import Records
     from haulout.account.wallet import Wallet
@@ -49,6 +50,7 @@ class Services:
     ledger: Ledger
     wallet: Wallet | None  # of the account that this server holds
     follower: Follower
+    gateway: Gateway
 
 
 class Context:

@@ -11,6 +11,7 @@ from graphql_api import stake_mutations as s
 from graphql_api.access import Scope
 from graphql_api.context import Info
 from graphql_api.guard import mutation
+from graphql_api.operations import CreateUploadInput, CreateUploadPayload, create_upload
 from graphql_api.tokens import CreateTokenInput, RevokeTokenInput, TokenPayload, create_token, revoke
 from graphql_api.transactions import ExecuteTransactionInput, ExecuteTransactionPayload, execute_transaction
 
@@ -36,6 +37,10 @@ class Mutation:
         self, info: Info, input: Annotated[ExecuteTransactionInput, INPUT]
     ) -> ExecuteTransactionPayload:
         return await execute_transaction(info, input)
+
+    @mutation(Scope.WRITE_BLOB, "Get a URL to put a blob to, and an operation that tells how far it is.")
+    async def create_upload(self, info: Info, input: Annotated[CreateUploadInput, INPUT]) -> CreateUploadPayload:
+        return await create_upload(info, input)
 
     @mutation(Scope.WRITE_BLOB, "Store a small blob: encode it, bring it to the nodes, certify it.")
     async def store_inline(self, info: Info, input: Annotated[b.StoreInlineInput, INPUT]) -> b.StorePayload:

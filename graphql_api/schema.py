@@ -57,6 +57,7 @@ from graphql_api.ids import Node, bytes_key, int_key, read_global_id
 from graphql_api.limits import DEFAULT_BOUNDS, CachedValidation, Limits
 from graphql_api.mutations import Mutation
 from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, load_node, nodes_connection
+from graphql_api.operations import Operation, load_operation
 from graphql_api.planning import AssignmentPlan, CostEstimate, StakeChangeInput, estimate_cost, simulate_assignment
 from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
@@ -304,6 +305,12 @@ class Query:
         filter: Annotated[EventFilter | None, strawberry.argument(description="Which events.")] = None,
     ) -> Connection[Event]:
         return await events_connection(info, filter, first=first, after=after, last=last, before=before)
+
+    @resolved("An upload by the id that `createUpload` gave; null when the gateway does not know it any more.")
+    async def operation(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
+    ) -> Operation | None:
+        return await load_operation(info, id)
 
     @resolved("Who is asking, and what that allows.")
     async def viewer(self, info: Info) -> Viewer:

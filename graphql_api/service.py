@@ -20,6 +20,7 @@ from graphql_api.inspection import Inspector
 from graphql_api.ledger_watch import LedgerWatch
 from graphql_api.limits import DEFAULT_BOUNDS
 from graphql_api.network_metrics import NetworkCollector
+from graphql_api.operations import Gateway
 from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
@@ -128,6 +129,8 @@ async def run_service(
         wallet = None
         if wallet_secret is not None:
             wallet = Wallet(wallet_secret, chain_id=params.chain_id, ledger=ledger, clock=clock, rng=rng)
+        gateway = Gateway(gateway_url)
+        stack.push_async_callback(gateway.close)
         holdings = HoldingsBoard(network, params.n_shards, registry)
         ReplicaCollector(replica, registry)
         NetworkCollector(lambda: replica.view, holdings, registry)
@@ -150,6 +153,7 @@ async def run_service(
             ledger=ledger,
             wallet=wallet,
             follower=follower,
+            gateway=gateway,
         )
         read_model = ReadModel(database, readers)
         app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)

@@ -19,6 +19,7 @@ from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.events import Event, EventFilter, build_event, event_query
 from graphql_api.nodes import NodeFilter, StorageNode, node_query
+from graphql_api.operations import ENDED, Operation, wait_for_operation
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import PAGE_MAX, Window, fetch_page
@@ -92,6 +93,20 @@ class Subscription:
                     info.context.item = blob_id
                     yield blob
             await _look_again(info)
+
+    @streamed("An upload: as it is, then with each step, to its end.")
+    async def operation(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
+    ) -> AsyncGenerator[Operation, None]:
+        seen: Operation | None = None
+        while seen is None or seen.phase not in ENDED:
+            await info.context.close()
+            seen = await wait_for_operation(info, id, seen)
+            if seen is None:
+                return
+            await info.context.renew()
+            info.context.item = "operation"
+            yield seen
 
     @streamed("The current epoch: as it is, then with every step of its phases and of its `transition`.")
     async def epoch_transition(self, info: Info) -> AsyncGenerator[Epoch, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from haulout.client.errors import ForgedConfirmation, InsufficientConfirmations
@@ -27,6 +27,20 @@ class UploadedCertificate:
     weight: int
 
 
+@dataclass(frozen=True, slots=True)
+class NodeOutcome:
+    """What became of a blob at one member of the committee, so far."""
+
+    node_id: ObjectId
+    name: str
+    weight: int
+    has_confirmed: bool
+    problem: str | None  # what it answered last, when that was no confirmation
+
+
+OnNode = Callable[[NodeOutcome], None]
+
+
 class Confirmations:
     """What the members of a committee, by index, have said of one blob."""
 
@@ -39,7 +53,9 @@ class Confirmations:
         epoch: int,
         members: Sequence[MemberLink],
         object_id: ObjectId | None,
+        on_node: OnNode = lambda _: None,
     ) -> None:
+        self._on_node = on_node
         self._network = network
         self._blob_id = blob_id
         self._n_shards = n_shards
@@ -49,6 +65,8 @@ class Confirmations:
         self._message = messages.storage_confirmation(epoch, blob_id, object_id)
         self.signatures: dict[int, bytes] = {}
         self.problems: dict[int, HauloutError] = {}  # of those that did not confirm, the latest
+        for index in range(len(members)):
+            self._tell(index)
 
     @property
     def weight(self) -> int:
@@ -77,16 +95,23 @@ class Confirmations:
             raise ForgedConfirmation(node=member.name)
         self.signatures[index] = signed.signature
         self.problems.pop(index, None)
+        self._tell(index)
 
     def failed(self, index: int, error: HauloutError) -> bool:
         """A member could not be served; says whether trying again is of no use."""
         member = self._members[index]
         self.problems[index] = error
+        self._tell(index)
         self._network.record_of(member.node_id).failed(self._network.clock.monotonic_us())
         self._network.metrics.node_failures.labels(member.name).inc()
         if isinstance(error, ForgedConfirmation):
             self._network.metrics.bad_confirmations.labels(member.name).inc()
         return isinstance(error, InvalidInput | Forbidden | ForgedConfirmation)
+
+    def _tell(self, index: int) -> None:
+        member, problem = self._members[index], self.problems.get(index)
+        text = None if problem is None else unreachable_text(problem)
+        self._on_node(NodeOutcome(member.node_id, member.name, member.weight, index in self.signatures, text))
 
     def raise_if_moved_on(self) -> None:
         """More than f of weight speak of a later epoch: at least one of them is honest."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from haulout import codec
 from haulout.account.wallet import Wallet
 from haulout.client.blob_file import BlobFile, buffer_of
+from haulout.client.confirmations import OnNode
 from haulout.client.errors import EpochsOutOfRange
 from haulout.client.network import Network, open_buffer
 from haulout.client.registration import (
@@ -98,12 +99,14 @@ async def store_blob(
     request: StoreRequest,
     *,
     on_progress: OnProgress = lambda _: None,
+    on_node: OnNode = lambda _: None,
 ) -> StoreResult:
     """Store a blob; returns once n - f shards hold it durably and the ledger has certified that.
 
     Args:
         data: the blob; may be empty. One in stripes is read piece by piece, so a large one should be a file.
         on_progress: called in order of the phases, often while uploading.
+        on_node: called for every member of the committee when its upload begins, and again with what it answers.
 
     Raises:
         EpochsOutOfRange, BlobTooLarge, ShardCountOutOfRange: before anything is paid.
@@ -118,7 +121,7 @@ async def store_blob(
     if size_bytes > limit_bytes:
         raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit_bytes, n_shards=n_shards)
     if encoding is EncodingType.RS8:
-        return await _store_striped(network, wallet, data, n_shards, request, on_progress)
+        return await _store_striped(network, wallet, data, n_shards, request, on_progress, on_node)
     with contextlib.ExitStack() as stack:
         on_progress(Progress("encoding", 0, size_bytes))
         with network.metrics.store_phase.labels("encoding").time():
@@ -132,7 +135,7 @@ async def store_blob(
                 encoded = await network.workers.run(codec.encode_blob, buffer, n_shards, encoding=encoding, out=out)
         on_progress(Progress("encoding", size_bytes, size_bytes))
         async with network.storing(encoded.blob_id):
-            return await _store_encoded(network, wallet, encoded, request, on_progress)
+            return await _store_encoded(network, wallet, encoded, request, on_progress, on_node)
 
 
 async def identify(
@@ -169,6 +172,7 @@ async def _store_striped(
     n_shards: int,
     request: StoreRequest,
     on_progress: OnProgress,
+    on_node: OnNode,
 ) -> StoreResult:
     """Store a blob in stripes: its slivers are not kept anywhere, but made when they are sent."""
     on_progress(Progress("encoding", 0, len(data)))
@@ -177,11 +181,16 @@ async def _store_striped(
             network, data, n_shards, lambda done: on_progress(Progress("encoding", done, len(data)))
         )
     async with network.storing(striped.blob_id):
-        return await _store_encoded(network, wallet, striped, request, on_progress)
+        return await _store_encoded(network, wallet, striped, request, on_progress, on_node)
 
 
 async def _store_encoded(
-    network: Network, wallet: Wallet, encoded: EncodedBlob | StripedBlob, request: StoreRequest, on_progress: OnProgress
+    network: Network,
+    wallet: Wallet,
+    encoded: EncodedBlob | StripedBlob,
+    request: StoreRequest,
+    on_progress: OnProgress,
+    on_node: OnNode,
 ) -> StoreResult:
     round_number = 1
     while True:
@@ -196,7 +205,7 @@ async def _store_encoded(
                 object_id = await register(network, wallet, encoded.blob_id, encoded.metadata, request, plan)
             commands: list[Command] = []
             if plan.operation != "reuseAndExtend":
-                commands.append(await _upload(network, encoded, request, object_id, on_progress))
+                commands.append(await _upload(network, encoded, request, object_id, on_progress, on_node))
             return await _certify(network, wallet, encoded, request, plan, object_id, commands, on_progress)
         except HauloutError as e:
             if round_number == MAX_ROUNDS or not is_worth_restarting(e):
@@ -231,6 +240,7 @@ async def _upload(
     request: StoreRequest,
     object_id: ObjectId,
     on_progress: OnProgress,
+    on_node: OnNode,
 ) -> CertifyBlob:
     """Bring the slivers to the nodes; the command that proves it."""
     total = sum(encoded.metadata.n_shards * encoded.metadata.sliver_size_bytes(axis) for axis in Axis)
@@ -246,9 +256,13 @@ async def _upload(
     of_object = object_id if request.deletable else None
     upload: Upload | StripedUpload
     if isinstance(encoded, StripedBlob):
-        upload = StripedUpload(network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes)
+        upload = StripedUpload(
+            network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes, on_node=on_node
+        )
     else:
-        upload = Upload(network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes)
+        upload = Upload(
+            network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes, on_node=on_node
+        )
     with network.metrics.store_phase.labels("uploading").time():
         certificate = await upload.run()
     return CertifyBlob(Existing(object_id), certificate.message, certificate.signature, certificate.bitmap)

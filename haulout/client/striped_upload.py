@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from haulout.client.confirmations import Confirmations, UploadedCertificate
+from haulout.client.confirmations import Confirmations, OnNode, UploadedCertificate
 from haulout.client.network import MemberLink, Network
 from haulout.client.plan import is_certifiable, pairs_of_shards
 from haulout.client.striped_blob import StripedBlob
@@ -47,6 +47,7 @@ class StripedUpload:
         members: Sequence[MemberLink],
         object_id: ObjectId | None,
         on_bytes: Callable[[int], None],
+        on_node: OnNode = lambda _: None,
     ) -> None:
         self._network = network
         self._blob = blob
@@ -55,7 +56,7 @@ class StripedUpload:
         self._on_bytes = on_bytes
         self._n_shards = blob.metadata.n_shards
         self._said = Confirmations(
-            network, blob.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id
+            network, blob.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id, on_node=on_node
         )
         self._n_encoders = ENCODERS if blob.encoder_bytes < LARGE_ENCODER_BYTES else 1
         self._given_up: set[int] = set()  # members that trying again is of no use with

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from haulout.client.confirmations import Confirmations, UploadedCertificate
+from haulout.client.confirmations import Confirmations, OnNode, UploadedCertificate
 from haulout.client.network import MemberLink, Network
 from haulout.client.plan import pairs_of_shards
 from haulout.errors import HauloutError, Rejected, WrongEpoch
@@ -54,6 +54,7 @@ class Upload:
         members: Sequence[MemberLink],
         object_id: ObjectId | None,
         on_bytes: Callable[[int], None],
+        on_node: OnNode = lambda _: None,
     ) -> None:
         self._network = network
         self._encoded = encoded
@@ -62,7 +63,7 @@ class Upload:
         self._on_bytes = on_bytes
         self._n_shards = encoded.metadata.n_shards
         self._said = Confirmations(
-            network, encoded.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id
+            network, encoded.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id, on_node=on_node
         )
         self._rounds: Counter[tuple[int, Target | None]] = Counter()  # per member and sliver; None is the metadata
         self._moved_us = network.clock.monotonic_us()

@@ -27,6 +27,7 @@ from haulout.gateway.errors import (
 from haulout.gateway.limits import LoadLimit
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
+from haulout.gateway.uploads import Uploads
 from haulout.ports import Ledger
 
 READS_SERVED, READS_ADMITTED = 256, 320
@@ -90,6 +91,7 @@ def build_app(
         refusal = MethodNotAllowed(method=request.method, path=request.url.path, allowed=allowed or "another method")
         return error_response(refusal, headers={"allow": allowed})
 
+    uploads = Uploads(network, publisher)
     read, write = ["GET", "HEAD"], ["PUT", "POST"]
     app = Starlette(
         routes=[
@@ -97,6 +99,9 @@ def build_app(
             Route("/ready", ready),
             Route("/v1/info", measured("info", info)),
             Route("/v1/blobs", measured("store", limited(writes, publisher.put)), methods=write),
+            Route("/v1/uploads", measured("upload", uploads.create), methods=["POST"]),
+            Route("/v1/uploads/{upload_id}", measured("store", limited(writes, uploads.put)), methods=["PUT"]),
+            Route("/v1/uploads/{upload_id}", measured("upload", uploads.show)),
             Route(
                 "/v1/blobs/by-object-id/{object_id}",
                 measured("object", limited(reads, aggregator.get_by_object)),

@@ -13,9 +13,10 @@ from starlette.responses import JSONResponse, Response
 
 from haulout.account.wallet import Wallet
 from haulout.client.blob_file import BlobFile
+from haulout.client.confirmations import OnNode
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
-from haulout.client.store import Progress, StoreRequest, check_request, store_blob
+from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult, check_request, store_blob
 from haulout.codec.sizes import max_blob_size_bytes
 from haulout.errors import BlobTooLarge, HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
@@ -90,11 +91,6 @@ class Publisher:
         """Answer a store: 200 means certified and durable on n - f shards. What can be refused before the body is
         read, is."""
         store_request = parse_store_request(request)
-        params = await self._network.view.params()
-        check_request(store_request, params)
-        limit = max_blob_bytes(params)
-        if store_request.encoding is not None:
-            limit = min(limit, max_blob_size_bytes(params.n_shards, store_request.encoding))
         phase = "receiving"
 
         def on_progress(progress: Progress) -> None:
@@ -102,12 +98,33 @@ class Publisher:
             phase = progress.phase
 
         try:
-            async with self._body(request, limit, params.n_shards) as data:
-                result = await store_blob(self._network, self._wallet, data, store_request, on_progress=on_progress)
+            result = await self.store(request, store_request, on_progress=on_progress)
         except HauloutError as e:
             return error_response(e, extra={"failurePhase": phase})
-        location = f"/v1/blobs/{blob_id_text(result.blob_id)}"
-        return JSONResponse(store_result(result), headers={"location": location, "cache-control": "no-store"})
+        return store_response(result)
+
+    async def store(
+        self,
+        request: Request,
+        store_request: StoreRequest,
+        *,
+        on_progress: OnProgress,
+        on_node: OnNode = lambda _: None,
+    ) -> StoreResult:
+        """Take the body in and store it.
+
+        Raises:
+            as `store_blob`; MalformedRequest, BodyTimeout: the body did not come as a whole.
+        """
+        params = await self._network.view.params()
+        check_request(store_request, params)
+        limit = max_blob_bytes(params)
+        if store_request.encoding is not None:
+            limit = min(limit, max_blob_size_bytes(params.n_shards, store_request.encoding))
+        async with self._body(request, limit, params.n_shards) as data:
+            return await store_blob(
+                self._network, self._wallet, data, store_request, on_progress=on_progress, on_node=on_node
+            )
 
     @contextlib.asynccontextmanager
     async def _body(self, request: Request, limit: int, n_shards: int) -> AsyncIterator[Buffer | BlobFile]:
@@ -136,6 +153,12 @@ class Publisher:
                 raise MalformedRequest(problem="the body ended early") from e
             finally:
                 self._metrics.inflight_bytes.dec(taken)
+
+
+def store_response(result: StoreResult) -> Response:
+    """The answer to a store."""
+    location = f"/v1/blobs/{blob_id_text(result.blob_id)}"
+    return JSONResponse(store_result(result), headers={"location": location, "cache-control": "no-store"})
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -62,6 +62,40 @@ def test_every_process_has_metrics_and_says_that_it_is_ready(network: LiveNetwor
     assert 'haulout_supervisor_process_ready{process="node-4"} 1.0' in httpx.get(supervisor).text
 
 
+CREATE_UPLOAD = """mutation { createUpload(input: {epochs: 3}) {
+  uploadUrl operation { id phase } userErrors { code message } } }"""
+OPERATION = """query ($id: ID!) { operation(id: $id) { phase error { code }
+  perNode { weight hasConfirmed node { name } } blob { blobId state } } }"""
+
+
+def test_a_link_from_graphql_is_uploaded_to_and_followed(network: LiveNetwork) -> None:
+    secret = network.ask("token", "create", "uploads", "--scope", "WRITE_BLOB")["secret"]
+    url = network.graphql
+
+    def ask(query: str, **variables: str) -> Any:
+        headers = {"authorization": f"Bearer {secret}"}
+        body = {"query": query, "variables": variables}
+        answer = httpx.post(url, json=body, headers=headers, timeout=30).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    made = ask(CREATE_UPLOAD)["createUpload"]
+    assert made["userErrors"] == []
+    assert made["operation"]["phase"] == "WAITING"
+    stored = httpx.put(made["uploadUrl"], content=random_bytes(70_000, 9), timeout=60).json()
+    blob_id = stored["newlyCreated"]["blobObject"]["blobId"]
+    deadline = time.monotonic() + 20
+    while True:
+        operation = ask(OPERATION, id=made["operation"]["id"])["operation"]
+        if operation["blob"] is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    assert (operation["phase"], operation["error"]) == ("DONE", None)
+    assert operation["blob"] == {"blobId": blob_id, "state": "CERTIFIED"}
+    assert sum(node["weight"] for node in operation["perNode"] if node["hasConfirmed"]) >= 67
+    assert {node["node"]["name"] for node in operation["perNode"]} == {f"node-{i}" for i in range(5)}
+
+
 def test_an_empty_blob_is_a_blob(network: LiveNetwork) -> None:
     assert network.read(network.store(b"")).content == b""
 

@@ -20,6 +20,7 @@ from graphql_api.health import HealthBoard
 from graphql_api.holdings import HoldingsBoard
 from graphql_api.inspection import Inspector
 from graphql_api.limits import Bounds
+from graphql_api.operations import Gateway
 from graphql_api.read_model.database import Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import BlockEvents, Progress, Projector
@@ -371,6 +372,7 @@ async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Pat
         ledger=NoLedger(),
         wallet=None,
         follower=follower,
+        gateway=Gateway("http://127.0.0.1:1"),
     )
     read_model = ReadModel(database, workers)
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)

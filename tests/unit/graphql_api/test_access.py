@@ -158,3 +158,10 @@ def test_scopes_and_costs_stand_in_the_document() -> None:
     assert "type Query @requires(scope: READ)" in sdl()
     assert "TokenPayload! @requires(scope: ADMIN)" in sdl()
     assert "worstDurability: Durability @cost(weight: 50)" in sdl()
+
+
+async def test_an_upload_without_a_gateway_is_a_user_error(net: Any) -> None:
+    query = "mutation { createUpload(input: {epochs: 1}) { uploadUrl userErrors { code retry } } }"
+    made = (await answer(net, query, await net.token("WRITE_BLOB")))["data"]["createUpload"]
+    assert made == {"uploadUrl": None, "userErrors": [{"code": "UNREACHABLE", "retry": "AFTER_DELAY"}]}
+    assert await code_of(net, '{ operation(id: "abc") { phase } }') == "INVALID_ARGUMENT"
