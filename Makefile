@@ -13,7 +13,7 @@ UV_VERSION := 0.13.8
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak check fmt gen sim sim-planted bench bench-codec bench-epochs console lock image cluster cluster-down e2e clean
+.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs console lock image cluster cluster-down e2e clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,10 @@ test: venv ## every test
 
 soak: venv ## the network changes hands for a quarter of an hour, then at each step something is killed
 	@HAULOUT_SOAK=1 $(BIN)/python -m pytest -q -s tests/integration/test_epochs.py tests/integration/test_epoch_kills.py
+
+pages: venv ## playground and console in a browser, with pictures for docs/
+	@tests/tools chromium
+	@HAULOUT_PAGES=1 $(BIN)/python -m pytest -q tests/integration/test_console.py
 
 check: venv ## style, types, import rules, architecture: under a minute
 	@$(BIN)/ruff check --quiet .

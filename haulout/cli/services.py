@@ -110,7 +110,7 @@ def gateway(
     listen: str = LISTEN_OPTION,
     metrics: str = METRICS_OPTION,
     wallet: Path = typer.Option(..., envvar="HAULOUT_WALLET", help="Wallet file of the account that pays."),
-    cache: int = typer.Option(64 << 20, envvar="HAULOUT_CACHE", help="Bytes of blobs to keep in memory; 0 for none."),
+    cache: int = typer.Option(0, envvar="HAULOUT_CACHE", help="Bytes of blobs to keep in memory."),
     allow_plaintext: bool = PLAINTEXT_OPTION,
     log_format: str = LOG_FORMAT_OPTION,
     log_level: str = LOG_LEVEL_OPTION,

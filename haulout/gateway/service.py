@@ -36,7 +36,6 @@ from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
 
-DEFAULT_CACHE_BYTES = 64 << 20
 THREADS = 4
 
 log = get_logger("gateway")
@@ -53,7 +52,7 @@ class GatewaySettings:
     metrics: str
     wallet: Path
     kernels: KernelSettings
-    cache_bytes: int = DEFAULT_CACHE_BYTES
+    cache_bytes: int = 0  # without a cache every answer shows that the nodes have the blob
     allow_plaintext: bool = False  # gRPC to ledger and nodes that are not on this machine
 
 

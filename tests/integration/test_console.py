@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 LiveNetwork = Any  # of conftest.py, which cannot be imported
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 PATIENCE_MS = 30_000
+EDITOR_PAUSE_MS = 1_500  # the editor looks at the document of another tab a moment after it was opened
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -106,6 +107,7 @@ def test_the_tour_runs_from_top_to_bottom(watch: Callable[..., Watched], network
         tab = page.locator(".graphiql-tab-button").nth(number)
         tab.click()
         name = tab.inner_text()
+        page.wait_for_timeout(EDITOR_PAUSE_MS)
 
         def is_answer(response: Any, document: str = f"query {name}") -> bool:
             return document in (response.request.post_data or "")
