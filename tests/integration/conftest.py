@@ -99,7 +99,7 @@ class LiveNetwork:
             time.sleep(0.2)
 
     def put(self, data: bytes, *, epochs: int = 5, timeout_s: float = 60) -> httpx.Response:
-        return httpx.put(f"{self.gateway}/v1/blobs?epochs={epochs}", content=data, timeout=timeout_s)
+        return httpx.put(f"{self.gateway}/v1/blobs?epochs={epochs}", content=data, timeout=timeout_s, trust_env=False)
 
     def store(self, data: bytes) -> str:
         """Store through the gateway; the blob id."""
@@ -110,7 +110,7 @@ class LiveNetwork:
         return str(created["blobObject"]["blobId"] if created else document["alreadyCertified"]["blobId"])
 
     def read(self, blob_id: str) -> httpx.Response:
-        return httpx.get(f"{self.gateway}/v1/blobs/{blob_id}", timeout=60)
+        return httpx.get(f"{self.gateway}/v1/blobs/{blob_id}", timeout=60, trust_env=False)
 
     def wait_complete(self) -> None:
         """Until no node lacks anything."""

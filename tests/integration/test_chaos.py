@@ -140,7 +140,7 @@ def fresh_gateway(network: LiveNetwork, tmp_path: Path, port: int) -> Iterator[s
         deadline = time.monotonic() + 60
         while True:
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
+                if httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False).status_code == 200:
                     break
             except httpx.TransportError:
                 pass
@@ -154,7 +154,7 @@ def fresh_gateway(network: LiveNetwork, tmp_path: Path, port: int) -> Iterator[s
 
 def corrupt_slivers(network: LiveNetwork, name: str) -> float:
     """How many corrupt slivers a node has found in what it keeps, as its metrics say."""
-    metrics = httpx.get(network.status()[name]["urls"]["metrics"], timeout=30).text
+    metrics = httpx.get(network.status()[name]["urls"]["metrics"], timeout=30, trust_env=False).text
     [line] = [line for line in metrics.splitlines() if line.startswith("haulout_node_corrupt_slivers_total ")]
     return float(line.split()[1])
 
@@ -178,7 +178,7 @@ def test_a_thousand_blobs_survive_kills_and_rot(start_network: Callable[..., Liv
     network.start("node-2")
 
     port = int(network.gateway.rpartition(":")[2]) + 5
-    with fresh_gateway(network, tmp_path, port) as gateway, httpx.Client(timeout=60) as client:
+    with fresh_gateway(network, tmp_path, port) as gateway, httpx.Client(timeout=60, trust_env=False) as client:
 
         def read(number: int) -> str | None:
             """What is wrong with the answer."""
