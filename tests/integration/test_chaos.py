@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 import pytest
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 N_BLOBS = 1_000
 N_LATE_BLOBS = 40  # stored while a node is away
