@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -27,6 +27,7 @@ PERIOD_MS = 2_000
 TIMEOUT_MS = 2_000
 PAGE = 1_000
 LISTED_MAX = 20_000  # exceptions that are kept of one node
+SUSPECTS_MAX = 500  # blobs that lack most, looked at for the worst
 ALL = 1 << 16  # more slivers than a node can have of a blob
 
 log = get_logger("holdings")
@@ -169,6 +170,22 @@ class HoldingsBoard:
         for report in self._reports.values():
             found.update(report.lacking)
         return found
+
+    def suspects(self) -> list[BlobId]:
+        """The exceptions that lack most."""
+        return [blob_id for blob_id, _ in self.exceptions().most_common(SUSPECTS_MAX)]
+
+    def worst_margin(self, epoch: int, certified: Iterable[tuple[BlobId, int]]) -> Margin | None:
+        """The smallest margin of suspects and of blobs that are whole but for dead nodes; None before any is known.
+
+        Args:
+            epoch: the current one.
+            certified: those suspects that are certified, with the epoch of their first certification.
+        """
+        whole = BlobId(bytes(32))  # an id that no node lists stands for all that are whole
+        margins = [self.margin_of(*blob) for blob in ((whole, 0), (whole, epoch), *certified)]
+        known = [margin for margin in margins if margin is not None]
+        return min(known, key=lambda margin: margin.margin_shards, default=None)
 
     async def _ask(self, link: MemberLink) -> NodeReport:
         clock = self._network.clock

@@ -5,7 +5,6 @@ Every replica of the service computes the same, so rules take the worst over all
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -15,9 +14,7 @@ from prometheus_client.registry import Collector
 from graphql_api.holdings import HoldingsBoard
 from haulout.ledger import queries
 from haulout.ledger.state import Phase, View
-from haulout.primitives import BlobId, max_faulty, min_correct, min_decodable
-
-SUSPECTS_MAX = 500  # blobs that lack most, looked at for the worst
+from haulout.primitives import max_faulty, min_correct, min_decodable
 
 
 class NetworkCollector(Collector):
@@ -64,16 +61,12 @@ class NetworkCollector(Collector):
         yield GaugeMetricFamily("haulout_committee_moving_shards", "Shards on their way to a new owner.", moving)
 
     def _blobs(self, view: View) -> Iterator[Metric]:
-        suspects = heapq.nlargest(SUSPECTS_MAX, self._holdings.exceptions().items(), key=lambda item: item[1])
-        margins = [self._holdings.margin_of(BlobId(bytes(32)), e) for e in (0, queries.system(view).epoch)]
-        for blob_id, _ in suspects:
-            existence = queries.blob_existence(view, blob_id)
-            if existence is not None:
-                margins.append(self._holdings.margin_of(blob_id, existence.certified_epoch))
-        known = [margin.margin_shards for margin in margins if margin is not None]
-        if known:
+        found = [(blob_id, queries.blob_existence(view, blob_id)) for blob_id in self._holdings.suspects()]
+        certified = [(blob_id, existence.certified_epoch) for blob_id, existence in found if existence is not None]
+        worst = self._holdings.worst_margin(queries.system(view).epoch, certified)
+        if worst is not None:
             text = "Shards that the blob nearest to being lost can still lose; negative when it cannot be read."
-            yield GaugeMetricFamily("haulout_blobs_min_margin_shards", text, min(known))
+            yield GaugeMetricFamily("haulout_blobs_min_margin_shards", text, worst.margin_shards)
 
 
 def _epoch(view: View) -> Iterator[Metric]:

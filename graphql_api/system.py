@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-
 import strawberry
 
 from graphql_api.context import Info
@@ -14,8 +12,6 @@ from graphql_api.read_model import queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
 from graphql_api.scalars import Base64, BigInt
 from haulout.primitives import BlobId
-
-SUSPECTS_MAX = 500  # blobs that lack most, looked at for the worst
 
 
 @strawberry.type(description="The network in numbers, as of the answer's watermark.")
@@ -73,13 +69,14 @@ async def load_system(info: Info) -> SystemStats | None:
 async def load_worst_durability(info: Info) -> Durability | None:
     """The smallest margin: of all blobs that some node lacks a part of, and of one that is whole but for dead nodes."""
     holdings, epoch = info.context.services.holdings, await info.context.epoch()
-    margins = [holdings.margin_of(BlobId(bytes(32)), certified_epoch) for certified_epoch in (0, epoch)]
-    suspects = heapq.nlargest(SUSPECTS_MAX, holdings.exceptions().items(), key=lambda item: item[1])
-    for row in await info.context.loaders.blob.load_many([blob_id for blob_id, _ in suspects]):
-        if row is not None and queries.state_of_blob(row, epoch) == "CERTIFIED":
-            margins.append(holdings.margin_of(BlobId(row["blob_id"]), row["first_certified_epoch"]))
-    known = [margin for margin in margins if margin is not None]
-    return Durability.of(min(known, key=lambda margin: margin.margin_shards)) if known else None
+    rows = await info.context.loaders.blob.load_many(holdings.suspects())
+    certified = [
+        (BlobId(row["blob_id"]), row["first_certified_epoch"])
+        for row in rows
+        if row is not None and queries.state_of_blob(row, epoch) == "CERTIFIED"
+    ]
+    worst = holdings.worst_margin(epoch, certified)
+    return None if worst is None else Durability.of(worst)
 
 
 @strawberry.type(description="Limits that every request is held to; all are checked before anything is executed.")

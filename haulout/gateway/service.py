@@ -122,7 +122,6 @@ class Readiness:
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
-        self._goal: int | None = None
         self._caught_up = False
 
     def reasons(self) -> Sequence[str]:
