@@ -139,10 +139,11 @@ class Town:
         Processes that are killed as shards begin to move are started again by the supervisor.
         """
         for _ in range(in_soak if IS_SOAK else 1):
-            self.pass_epoch(self.network.ask("status")["epoch"]["epoch"])
+            before = self.network.ask("status")["epoch"]["epoch"]
+            self.pass_epoch(before)
             if not IS_SOAK:
                 self.network.kill(*killed)
-            self.network.wait(self.is_settled, timeout_s=240)
+            self.network.wait(lambda before=before: self.is_settled(before), timeout_s=240)
 
     def pass_epoch(self, before: int) -> None:
         if IS_SOAK:
@@ -150,13 +151,15 @@ class Town:
         else:
             self.network.ask("epoch", "advance", "--no-wait")
 
-    def is_settled(self) -> bool:
-        """No shard is on its way, and whoever was killed is back."""
+    def is_settled(self, before: int) -> bool:
+        """An epoch later no shard is on its way, and whoever was killed is back."""
         status = self.network.ask("status")
         nodes = [process for process in status["processes"] if process["role"] == "node"]
         epoch = status.get("epoch")  # absent while the ledger is away
         are_back = all("node" in node or node["state"] == "stopped" for node in nodes)
-        return are_back and epoch is not None and epoch["phase"] != "Sync" and epoch["movingShards"] == 0
+        if epoch is None or epoch["epoch"] <= before:  # it takes a moment until a death or an advance shows
+            return False
+        return are_back and epoch["phase"] != "Sync" and epoch["movingShards"] == 0
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         return {name: p["node"] for name, p in self.network.status().items() if p["role"] == "node"}

@@ -1,8 +1,8 @@
 """A constant matrix times rows of bytes over GF(2^8), in vector registers.
 
 Six outputs of 256 bytes are summed up in 24 registers while the inputs stream by, so an input is loaded once for six
-outputs and an output is written once. A strip of `STRIP_BYTES` of every input stays in the second cache while all
-outputs of it are made. Multiplying 64 bytes by a constant takes
+outputs and an output is written once; three outputs or fewer take half the work. A strip of `STRIP_BYTES` of every
+input stays in the second cache while all outputs of it are made. Multiplying 64 bytes by a constant takes
 
     GFNI       one `affine`: the constant as an 8x8 bit matrix, 8 bytes of table
     otherwise  two `lookup`s: its products with the 16 low and the 16 high nibbles, 32 bytes of table
@@ -42,6 +42,7 @@ from haulout.crypto.simd import (
 STRIP_BYTES: Final = 1024
 TILE_BYTES: Final = 256
 OUTPUTS: Final = 6
+HALF: Final = OUTPUTS // 2
 _IS_GFNI: Final = INSTRUCTION_SET == "gfni"
 FACTOR_BYTES: Final = 8 if _IS_GFNI else 32
 
@@ -156,6 +157,30 @@ def _tile(sources, source_at, outs, out_at, first, factors):
 
 
 @njit("void(int64[::1], intp, int64[::1], intp, intp, intp)", nogil=True, cache=True)
+def _half_tile(sources, source_at, outs, out_at, first, factors):
+    """256 bytes of up to three outputs from `first` on."""
+    a0, a1, a2, a3 = zero(), zero(), zero(), zero()
+    b0, b1, b2, b3 = zero(), zero(), zero(), zero()
+    c0, c1, c2, c3 = zero(), zero(), zero(), zero()
+    for i in range(len(sources)):
+        at = sources[i] + source_at
+        x0, x1, x2, x3 = load(at), load(at + 64), load(at + 128), load(at + 192)
+        t = factors
+        a0, a1, a2, a3 = _add(a0, x0, t), _add(a1, x1, t), _add(a2, x2, t), _add(a3, x3, t)
+        t += FACTOR_BYTES
+        b0, b1, b2, b3 = _add(b0, x0, t), _add(b1, x1, t), _add(b2, x2, t), _add(b3, x3, t)
+        t += FACTOR_BYTES
+        c0, c1, c2, c3 = _add(c0, x0, t), _add(c1, x1, t), _add(c2, x2, t), _add(c3, x3, t)
+        factors += OUTPUTS * FACTOR_BYTES
+    count = len(outs) - first
+    _store(outs[first] + out_at, a0, a1, a2, a3)
+    if count > 1:
+        _store(outs[first + 1] + out_at, b0, b1, b2, b3)
+    if count > 2:
+        _store(outs[first + 2] + out_at, c0, c1, c2, c3)
+
+
+@njit("void(int64[::1], intp, int64[::1], intp, intp, intp)", nogil=True, cache=True)
 def _narrow_tile(sources, source_at, outs, out_at, first, factors):
     """64 bytes of up to six outputs from `first` on."""
     a, b, c, d, e, f = zero(), zero(), zero(), zero(), zero(), zero()
@@ -203,8 +228,12 @@ def _multiply(sources, source_step, outs, out_step, n_words, size, factors, box)
             tiles_end = strip + (end - strip) // TILE_BYTES * TILE_BYTES
             for first in range(0, n_outs, OUTPUTS):
                 group = factors + first // OUTPUTS * group_bytes
+                is_half = n_outs - first <= HALF
                 for at in range(strip, tiles_end, TILE_BYTES):
-                    _tile(sources, source_at + at, outs, out_at + at, first, group)
+                    if is_half:
+                        _half_tile(sources, source_at + at, outs, out_at + at, first, group)
+                    else:
+                        _tile(sources, source_at + at, outs, out_at + at, first, group)
                 for at in range(tiles_end, end, CHUNK_BYTES):
                     _narrow_tile(sources, source_at + at, outs, out_at + at, first, group)
         if rest:
