@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graphql_api.access import parse_scopes
+from graphql_api.rates import POINTS_PER_HOUR
 from graphql_api.read_model.database import Database
 from graphql_api.records.database import Records
 from graphql_api.service import run_service
@@ -27,6 +28,7 @@ from haulout.observability.http_server import serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
+from haulout.wire.control import GrpcControl
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
@@ -60,7 +62,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--records", "URL of the database of tokens and operations; SQLite in --dir by default", default="")
     option("--anonymous", "scopes of callers without a token, separated by commas, or none", default="READ")
     option("--wallet", "key of the account that pays for mutations; none: callers sign for themselves", default="")
+    option("--control", "who runs the processes, host:port: the supervisor or the operator; none if empty", default="")
+    option("--control-token-file", "file with the token that it asks for; none if empty", default="")
     option("--cors-origins", "origins that browsers may ask from, separated by commas", default="*")
+    option("--points-per-hour", "what one client may ask for, in cost; 0: everything", default=str(POINTS_PER_HOUR))
     option("--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     option("--log-level", "least important level that is logged", default="info", choices=LEVELS)
     known = os.environ.get("HAULOUT_ALLOW_PLAINTEXT", "").lower() in ("1", "true", "yes")
@@ -83,6 +88,9 @@ async def serve(options: argparse.Namespace) -> None:
         stack.callback(writers.close)
         ledger = GrpcLedger(options.ledger, allow_plaintext=options.allow_plaintext)
         stack.push_async_callback(ledger.close)
+        control = open_control(options)
+        if control is not None:
+            stack.push_async_callback(control.close)
         transport = GrpcNodeTransport(allow_plaintext=options.allow_plaintext)
         stack.push_async_callback(transport.close)
         database = Database(options.database or f"sqlite:///{folder.absolute() / 'read_model.sqlite'}")
@@ -105,10 +113,12 @@ async def serve(options: argparse.Namespace) -> None:
                 gateway_url=options.gateway_url,
                 records=records,
                 wallet_secret=read_secret(Path(options.wallet)) if options.wallet else None,
+                control=control,
                 anonymous=()
                 if options.anonymous == "none"
                 else parse_scopes(options.anonymous.split(","), field="anonymous"),
                 origins=[origin.strip() for origin in options.cors_origins.split(",") if origin.strip()],
+                points_per_hour=parse_points(options.points_per_hour),
                 rebuild=options.rebuild,
             )
         )
@@ -120,6 +130,34 @@ async def serve(options: argparse.Namespace) -> None:
         await _until(stop, service.tasks)
         log.info("stopping")
         service.end_streams()
+
+
+def open_control(options: argparse.Namespace) -> GrpcControl | None:
+    """Who runs the network's processes, if that is said.
+
+    Raises:
+        InvalidField: the token cannot be read.
+    """
+    if not options.control:
+        return None
+    token = ""
+    if options.control_token_file:
+        try:
+            token = Path(options.control_token_file).read_text().strip()
+        except OSError as e:
+            raise InvalidField(field="control_token_file", problem=f"cannot be read: {e.strerror}") from e
+    return GrpcControl(options.control, token=token, allow_plaintext=options.allow_plaintext)
+
+
+def parse_points(text: str) -> int:
+    """A number of points.
+
+    Raises:
+        InvalidField: none.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise InvalidField(field="points_per_hour", problem=f"{text[:40]!r} is no whole number")
+    return int(text)
 
 
 def records_url(options: argparse.Namespace) -> str:

@@ -80,12 +80,14 @@ class Caller:
     """Who a request is from.
 
     Attributes:
+        client: whose points a request takes: the token, or the address that it came from.
         foreign_origin: the site of a browser's page, when it is not one that may act without a token.
     """
 
     token: Token | None
     scopes: frozenset[Scope]
     foreign_origin: str | None = None
+    client: str = ""
 
     def check(self, scope: Scope) -> None:
         """Refuse a caller without this scope.
@@ -122,15 +124,15 @@ class Access:
         self._anonymous = frozenset(anonymous)
         self._origins = frozenset(origins) - {"*"}
 
-    async def caller_of(self, authorization: str, *, origin: str | None, host: str | None) -> Caller:
-        """The caller behind the headers of a request.
+    async def caller_of(self, authorization: str, *, origin: str | None, host: str | None, client: str = "") -> Caller:
+        """The caller behind the headers of a request; `client` names one without a token.
 
         Raises:
             Unauthenticated: a token was sent that is not valid.
         """
         foreign = None if origin is None or self._is_ours(origin, host) else origin
         if not authorization:
-            return Caller(None, self._anonymous, foreign)
+            return Caller(None, self._anonymous, foreign, client)
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer" or not secret.startswith(PREFIX) or len(secret) > SECRET_MAX:
             raise Unauthenticated(problem="the authorization is not a bearer token of this API")
@@ -139,7 +141,8 @@ class Access:
             raise Unauthenticated(problem="the token is unknown")
         if not token.is_valid(self._clock.now_ms()):
             raise Unauthenticated(problem="the token has been revoked" if token.revoked_ms else "the token has expired")
-        return Caller(token, frozenset({Scope.READ, *(Scope[name] for name in token.scopes)}), foreign)
+        scopes = frozenset({Scope.READ, *(Scope[name] for name in token.scopes)})
+        return Caller(token, scopes, foreign, f"token {token.number}")
 
     def _is_ours(self, origin: str, host: str | None) -> bool:
         return origin in self._origins or (host is not None and urlsplit(origin).netloc.lower() == host.lower())

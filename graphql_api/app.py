@@ -96,6 +96,7 @@ def build_app(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "OPTIONS"],
         allow_headers=["authorization", "content-type", "traceparent", "x-min-sequence"],
+        expose_headers=["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"],
         max_age=3600,
     )
     app = Starlette(

@@ -1,4 +1,4 @@
-"""Mutations of blobs and of the storage they use, paid and owned by the server's account."""
+"""Mutations of blobs, paid and owned by the server's account."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import enum
 
 import strawberry
 
-from graphql_api.accounts import StorageReservation
 from graphql_api.blobs import Blob, BlobObject, load_blob, load_blob_object
 from graphql_api.context import Info
-from graphql_api.events import load_reservation
 from graphql_api.payloads import Payload
 from graphql_api.proofs import Persistence
 from graphql_api.scalars import Address, Base64, BigInt, BlobID, ObjectID
@@ -55,13 +53,6 @@ class Encoding(enum.Enum):
 class AttributeInput:
     key: str = strawberry.field(description="The key, at most 128 bytes.")
     value: str = strawberry.field(description="The value, at most 1,024 bytes.")
-
-
-@strawberry.input(description="Storage to buy.")
-class ReserveStorageInput:
-    size_bytes: BigInt = strawberry.field(description="Encoded bytes; `estimateCost` says how many a blob takes.")
-    epochs: int = strawberry.field(description="How many epochs, the current one included.")
-    client_mutation_id: str | None = CLIENT_ID
 
 
 @strawberry.input(description="A blob to register, by whoever has encoded it.")
@@ -129,11 +120,6 @@ class StoreInlineInput:
     client_mutation_id: str | None = CLIENT_ID
 
 
-@strawberry.type(description="Storage, and the transaction that bought it.")
-class ReservationPayload(TransactionPayload):
-    reservation: StorageReservation | None = strawberry.field(default=None, description="The new storage.")
-
-
 @strawberry.type(description="A blob object as the transaction left it.")
 class BlobObjectPayload(TransactionPayload):
     object: BlobObject | None = strawberry.field(
@@ -155,15 +141,6 @@ class StorePayload(Payload):
     already_certified: bool = strawberry.field(
         default=False, description="Whether it was kept for long enough already, and nothing was paid."
     )
-
-
-async def reserve_storage(info: Info, input: ReserveStorageInput) -> ReservationPayload:
-    """Buy storage."""
-    epoch = await info.context.epoch()
-    end = epoch + check_count(input.epochs, "epochs", info.context.services.params.max_epochs_ahead)
-    result = await execute(info, [ReserveSpace(input.size_bytes, epoch, end)])
-    reservation = await load_reservation(info, created(result))
-    return ReservationPayload(transaction=Transaction.of(result), reservation=reservation)
 
 
 async def register_blob(info: Info, input: RegisterBlobInput) -> BlobObjectPayload:

@@ -86,6 +86,11 @@ class BlobFilter:
     attributes: list[AttributeMatch] | None = strawberry.field(
         default=None, description="Attributes that one of its objects has, all of them; at most 8."
     )
+    margin_below: int | None = strawberry.field(
+        default=None,
+        description="It is certified and can lose fewer shards than this, by what the nodes said within the last "
+        "seconds. Of blobs that lack something at nodes that answer, the 10,000 that lack most are looked at.",
+    )
 
 
 @strawberry.input(description="Which blob objects: all fields that are given hold.")
@@ -324,7 +329,11 @@ async def blobs_connection(
         info, "blobs", order, chosen.field.name, first=first, after=after, last=last, before=before, query=repr(query)
     )
     epoch = await info.context.epoch()
-    return await paging.fetch(queries.blobs_statement(query, epoch), lambda row: Blob.of(row, info.context, epoch))
+    statement = queries.blobs_statement(query, epoch)
+    if query.margin_below is not None:
+        regions = info.context.services.holdings.low_regions(query.margin_below)
+        statement = statement.where(queries.low_blobs(regions, epoch))
+    return await paging.fetch(statement, lambda row: Blob.of(row, info.context, epoch))
 
 
 async def objects_connection(
@@ -384,6 +393,7 @@ def blob_query(filter: BlobFilter | None) -> BlobQuery:
         size_min=filter.size.min if filter.size else None,
         size_max=filter.size.max if filter.size else None,
         attributes=_attributes(filter.attributes),
+        margin_below=filter.margin_below,
     )
 
 

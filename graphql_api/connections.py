@@ -95,9 +95,8 @@ class Paging:
         self, statement: Select[Any], build: Callable[[Mapping[str, Any]], T], *, read: Read | None = None
     ) -> Connection[T]:
         """The connection of a statement's rows, in the read model or wherever `read` reads."""
-        read = read or self.info.context.reading.run
-        page = await read(fetch_page, statement, self.order, self.window)
-        return self._connect(page, build, statement, read)
+        page = await (read or self.info.context.reading.run)(fetch_page, statement, self.order, self.window)
+        return self.connect(page, build, statement, read=read)
 
     async def fetch_of(
         self,
@@ -110,15 +109,21 @@ class Paging:
         """The connection of a parent's rows in one of `queries.LISTS`, read together with those of its siblings."""
         context = self.info.context
         wanted = PageOf(list_name, column, parent, query, await context.epoch(), self.window)
-        return self._connect(await context.loaders.page.load(wanted), build, wanted.statement(), context.reading.run)
+        return self.connect(await context.loaders.page.load(wanted), build, wanted.statement())
 
-    def _connect(
-        self, page: Page[Mapping[str, Any]], build: Callable[[Mapping[str, Any]], T], statement: Select[Any], read: Read
+    def connect(
+        self,
+        page: Page[Mapping[str, Any]],
+        build: Callable[[Mapping[str, Any]], T],
+        statement: Select[Any],
+        *,
+        read: Read | None = None,
     ) -> Connection[T]:
+        """The connection of a page that was read already; `statement` has all rows of the list."""
         names = [column.name for column in self.order.columns]
 
         async def count() -> int | None:
-            counted: int | None = await read(count_up_to, statement)
+            counted: int | None = await (read or self.info.context.reading.run)(count_up_to, statement)
             return counted
 
         return assemble(page, build, lambda row: self.cursors.encode(tuple(row[name] for name in names)), count)

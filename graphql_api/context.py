@@ -15,12 +15,14 @@ from haulout.ledger.state import Params, View
 
 if TYPE_CHECKING:
     from graphql_api.access import Access, Caller
+    from graphql_api.gateway import Gateway
     from graphql_api.health import HealthBoard
     from graphql_api.holdings import HoldingsBoard
     from graphql_api.inspection import Inspector
     from graphql_api.ledger_watch import Finality
     from graphql_api.limits import Bounds
-    from graphql_api.operations import Gateway
+    from graphql_api.operation_keeper import OperationKeeper
+    from graphql_api.rates import Rates
     from graphql_api.read_model.follow import Follower
     from graphql_api.records.database import Records
     from haulout.account.wallet import Wallet
@@ -51,6 +53,8 @@ class Services:
     wallet: Wallet | None  # of the account that this server holds
     follower: Follower
     gateway: Gateway
+    operations: OperationKeeper
+    rates: Rates
 
 
 class Context:

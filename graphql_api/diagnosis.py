@@ -33,6 +33,14 @@ class Diagnosis:
     remedy: str = strawberry.field(description="What to do about it.")
 
 
+@strawberry.type(description="Something that holds or does not, in the manner of Kubernetes.")
+class Condition:
+    type: str = strawberry.field(description="What it is about.")
+    status: bool = strawberry.field(description="Whether it holds.")
+    reason: str = strawberry.field(description="Why, in a word.")
+    message: str = strawberry.field(description="Why, for people; empty when the word says it all.")
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a node from elsewhere.
@@ -45,6 +53,7 @@ class Known:
         stake_frost: its pool's active stake.
         arriving: shards on their way to it.
         leaving: shards that it still has to hand over.
+        is_asked_to_leave: whether it is on its way out of the network.
     """
 
     address: str
@@ -54,6 +63,7 @@ class Known:
     stake_frost: int
     arriving: int
     leaving: int
+    is_asked_to_leave: bool = False
 
 
 def diagnose(checkup: Checkup, report: NodeReport | None, known: Known) -> list[Diagnosis]:
@@ -164,4 +174,47 @@ def diagnose(checkup: Checkup, report: NodeReport | None, known: Known) -> list[
     return sorted(found, key=lambda finding: -ORDER.index(finding.severity))
 
 
+def conditions_of(checkup: Checkup, known: Known) -> list[Condition]:
+    """What holds of a node, in a fixed order; what only it can say does not hold while it does not answer."""
+    health = checkup.health
+    silent = f"no answer from {known.address}"
+    owns = Condition(
+        type="InCommittee",
+        status=known.weight > 0,
+        reason="OwnsShards" if known.weight else "OwnsNothing",
+        message=f"{known.weight} shards in epoch {known.epoch}",
+    )
+    leaving = Condition(
+        type="Leaving",
+        status=known.is_asked_to_leave,
+        reason="LeaveRequested" if known.is_asked_to_leave else "Staying",
+        message=f"{known.leaving} shards are still to be handed over" if known.leaving else "",
+    )
+    if health is None:
+        own = [Condition(type=name, status=False, reason="Unreachable", message=silent) for name in OWN_CONDITIONS]
+        return [*own, owns, leaving]
+    is_serving = health.status.split(" ", 1)[0] in ("Active", "Standby")
+    behind = max(known.height, health.head_height) - health.height
+    is_behind, lacking = behind > BEHIND_BLOCKS, health.incomplete_blobs
+    return [
+        Condition(type="Reachable", status=True, reason="Answers", message=""),
+        Condition(type="Serving", status=is_serving, reason=health.status.split(" ", 1)[0], message=health.status),
+        Condition(
+            type="CaughtUp",
+            status=not is_behind,
+            reason="Behind" if is_behind else "AtHead",
+            message=f"{max(0, behind)} blocks are not executed",
+        ),
+        Condition(
+            type="Complete",
+            status=not lacking,
+            reason="LacksSlivers" if lacking else "HoldsEverything",
+            message=f"{lacking} certified blobs lack something" if lacking else "",
+        ),
+        owns,
+        leaving,
+    ]
+
+
+OWN_CONDITIONS = ("Reachable", "Serving", "CaughtUp", "Complete")
 ORDER = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)

@@ -27,6 +27,7 @@ from haulout.primitives import STORAGE_UNIT_BYTES, max_faulty, min_correct, min_
 if TYPE_CHECKING:
     from graphql_api.events import Event, EventFilter
     from graphql_api.nodes import StorageNode
+    from graphql_api.past import EpochQuery
 
 
 @strawberry.enum(description="Where an epoch stands: Done, then Voted, then (in the next epoch) Sync, then Done.")
@@ -198,6 +199,15 @@ class Epoch(Node):
         return await moves_connection(
             info, filter, of_epoch=self.number, first=first, after=after, last=last, before=before
         )
+
+    @resolved("The network as it was in its last block; for the current epoch, as it is.")
+    async def query(self, info: Info) -> Annotated[EpochQuery, strawberry.lazy("graphql_api.past")]:
+        from graphql_api.past import load_history
+
+        found = await load_history(info, self.number)
+        if found is None:
+            raise AssertionError(f"epoch {self.number} has a row and has not begun")
+        return found
 
     @resolved("FROST paid to its members' pools; null until the epoch is over.")
     async def paid_rewards(self) -> BigInt | None:

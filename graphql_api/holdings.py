@@ -8,6 +8,7 @@ from who holds which shards, and from nothing that would have to be stored per b
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Gauge
 
 from haulout.client.network import MemberLink, Network
-from haulout.errors import HauloutError
+from haulout.errors import HauloutError, Unavailable
 from haulout.ledger import queries
 from haulout.ledger.queries import ShardHandOver
 from haulout.ledger.state import Committee
@@ -28,9 +29,19 @@ TIMEOUT_MS = 2_000
 PAGE = 1_000
 LISTED_MAX = 20_000  # exceptions that are kept of one node
 SUSPECTS_MAX = 500  # blobs that lack most, looked at for the worst
+LOW_MAX = 10_000  # blobs that are named as low, those that lack most
 ALL = 1 << 16  # more slivers than a node can have of a blob
 
 log = get_logger("holdings")
+
+
+@dataclass(eq=False)
+class DurabilityUnknown(Unavailable):
+    """The nodes have not been asked yet."""
+
+    code = "DURABILITY_UNKNOWN"
+    template = "the nodes have not been asked yet what they hold"
+    hint = "ask again in a few seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,23 @@ def compute_margin(
         losses += 1
     checked = min((report.checked_at_ms for node_id in holders if (report := reports.get(node_id))), default=0)
     return Margin(live, required, losses, checked)
+
+
+@dataclass(frozen=True, slots=True)
+class LowRegion:
+    """Certified blobs of some ids and epochs whose margin is low: all of them, or those that are named.
+
+    Attributes:
+        after, through: ids behind the one and up to the other; None where there is no bound.
+        from_epoch, to_epoch: of the first certification, the last one not included; None where there is no bound.
+        blob_ids: None when all of them are low.
+    """
+
+    after: BlobId | None
+    through: BlobId | None
+    from_epoch: int
+    to_epoch: int | None
+    blob_ids: tuple[BlobId, ...] | None
 
 
 @dataclass(slots=True)
@@ -186,6 +214,47 @@ class HoldingsBoard:
         margins = [self.margin_of(*blob) for blob in ((whole, 0), (whole, epoch), *certified)]
         known = [margin for margin in margins if margin is not None]
         return min(known, key=lambda margin: margin.margin_shards, default=None)
+
+    def low_regions(self, margin_below: int) -> list[LowRegion]:
+        """Where the certified blobs are that can lose fewer shards than `margin_below`; none when none can.
+
+        What is whole differs only by who holds it, so by the epochs at which shards changed hands, and by the ids up to
+        which nodes have listed what they lack. Of blobs that lack something, at most `LOW_MAX` are named.
+
+        Raises:
+            DurabilityUnknown: no node has been asked yet.
+        """
+        if self._round is None:
+            raise DurabilityUnknown()
+        found = []
+        epochs = [0, *sorted({record.epoch for record in self._round.moving}), None]
+        cuts = sorted({report.listed_to for report in self._reports.values() if report.listed_to is not None})
+        for from_epoch, to_epoch in itertools.pairwise(epochs):
+            for after, through in itertools.pairwise([None, *cuts, None]):
+                first = BlobId(((0 if after is None else int.from_bytes(after)) + 1).to_bytes(33)[-32:])
+                whole = self.margin_of(first, from_epoch or 0)
+                assert whole is not None, "the nodes have been asked"
+                spare = whole.margin_shards - margin_below
+                if spare < 0:
+                    found.append(LowRegion(after, through, from_epoch or 0, to_epoch, None))
+                elif low := self._lacking_more_than(spare, from_epoch or 0, after, through):
+                    found.append(LowRegion(after, through, from_epoch or 0, to_epoch, low))
+        return found
+
+    def _lacking_more_than(
+        self, spare: int, certified_epoch: int, after: BlobId | None, through: BlobId | None
+    ) -> tuple[BlobId, ...]:
+        """Blobs in a span of ids of which nodes that answer lack more shards than can be spared; most first."""
+        lost: Counter[BlobId] = Counter()
+        holders = {} if self._round is None else self._round.holders_of(certified_epoch)
+        for node_id, report in self._reports.items():
+            weight = holders.get(node_id, 0)
+            if report.listed_to is not None and after is not None and report.listed_to <= after:
+                continue  # the whole span counts as lost with this node
+            for blob_id, n_lacking in report.lacking.items():
+                if (after is None or blob_id > after) and (through is None or blob_id <= through):
+                    lost[blob_id] += min(weight, n_lacking)
+        return tuple(blob_id for blob_id, n in lost.most_common(LOW_MAX) if n > spare)
 
     async def _ask(self, link: MemberLink) -> NodeReport:
         clock = self._network.clock

@@ -18,9 +18,11 @@ from graphql import (
     GraphQLError,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
 )
 from strawberry.extensions import SchemaExtension, ValidationCache
@@ -49,27 +51,40 @@ DEFAULT_BOUNDS = Bounds()
 
 # Lists without page arguments, and fields that cost more than their resolution.
 LIST_SIZES: Mapping[str, int] = {
+    "addresses": 2,
     "attributes": 4,
     "checks": 6,
+    "conditions": 6,
     "diagnosis": 4,
     "moves": 50,
-    "multiGetBlobs": 100,
+    "pendingCommissionRates": 4,
+    "pendingStake": 4,
+    "pendingWithdrawals": 4,
     "perNode": 20,
+    "poolStakes": 50,
+    "processes": 20,
     "search": 5,
     "shardMap": 50,
+    "steps": 8,
     "tokens": 50,
 }
+ID_LISTS = frozenset({"blobIds", "ids"})  # arguments that name each row
 WEIGHTS: Mapping[str, int] = {
     "advanceEpoch": 100,
     "burnBlobs": 100,
     "certifyBlob": 100,
+    "cluster": 100,
+    "conditions": 5,
     "createToken": 100,
     "createUpload": 100,
     "deleteBlobs": 100,
+    "drainNode": 100,
     "diagnosis": 5,
     "executeTransaction": 100,
     "extendBlob": 100,
     "health": 5,
+    "mergeStorage": 100,
+    "operation": 10,
     "phase": 5,
     "proof": 20,
     "rangeProof": 50,
@@ -77,10 +92,12 @@ WEIGHTS: Mapping[str, int] = {
     "requestUnstake": 100,
     "reserveStorage": 100,
     "revokeToken": 100,
+    "scaleCluster": 100,
     "setBlobAttributes": 100,
     "simulateAssignment": 500,
     "sliver": 200,
     "slivers": 100,
+    "splitStorage": 100,
     "storeInline": 1_000,
     "totalCount": 10,
     "transferBlob": 100,
@@ -97,9 +114,12 @@ CONNECTIONS = frozenset(
         "blobs",
         "epochs",
         "events",
+        "exchangeRates",
         "members",
         "objects",
+        "operations",
         "reservations",
+        "rewardHistory",
         "shardMoves",
         "slivers",
         "stakes",
@@ -170,6 +190,8 @@ class Measure:
     def _rows_of(self, node: FieldNode) -> int:
         name = node.name.value
         for argument in node.arguments or ():
+            if argument.name.value in ID_LISTS:
+                return _clamp(self._length_of(argument.value))
             if argument.name.value in ("first", "last"):
                 value = argument.value
                 if isinstance(value, IntValueNode):
@@ -178,6 +200,13 @@ class Measure:
                     given = self._variables.get(value.name.value, PAGE_MAX)
                     return _clamp(given) if isinstance(given, int) else DEFAULT_PAGE
         return DEFAULT_PAGE if name in CONNECTIONS else LIST_SIZES.get(name, 1)
+
+    def _length_of(self, value: ValueNode) -> int:
+        """How many items an argument lists."""
+        if isinstance(value, VariableNode):
+            given = self._variables.get(value.name.value)
+            return len(given) if isinstance(given, list) else 1
+        return len(value.values) if isinstance(value, ListValueNode) else 1
 
 
 def _clamp(rows: int) -> int:
@@ -244,6 +273,7 @@ class Limits(SchemaExtension):
                 asked.services.bounds,
                 is_stream=asked.is_stream,
             )
+            asked.services.rates.charge(asked.caller.client, 1 if error else asked.cost)
             if error is not None:
                 context.pre_execution_errors = [error]
         yield

@@ -46,6 +46,7 @@ class Loaders:
         self.storage = self._by(t.storage.c.object_id)
         self.certificate = self._by(t.certificates.c.sequence)
         self.node = self._by(t.nodes.c.node_id)
+        self.pool = self._by(t.pools.c.node_id)
         self.stake = self._by(t.stakes.c.object_id)
         self.epoch = self._by(t.epochs.c.epoch)
         self.ring = self._by(t.ring.c.epoch)

@@ -8,10 +8,12 @@ import strawberry
 
 from graphql_api import blob_mutations as b
 from graphql_api import stake_mutations as s
+from graphql_api import storage_mutations as r
 from graphql_api.access import Scope
+from graphql_api.cluster import DrainNodeInput, ScaleClusterInput, drain_node, scale_cluster
 from graphql_api.context import Info
 from graphql_api.guard import mutation
-from graphql_api.operations import CreateUploadInput, CreateUploadPayload, create_upload
+from graphql_api.operations import CreateUploadInput, CreateUploadPayload, OperationPayload, create_upload
 from graphql_api.tokens import CreateTokenInput, RevokeTokenInput, TokenPayload, create_token, revoke
 from graphql_api.transactions import ExecuteTransactionInput, ExecuteTransactionPayload, execute_transaction
 
@@ -47,8 +49,16 @@ class Mutation:
         return await b.store_inline(info, input)
 
     @mutation(Scope.WRITE_BLOB, "Buy storage.")
-    async def reserve_storage(self, info: Info, input: Annotated[b.ReserveStorageInput, INPUT]) -> b.ReservationPayload:
-        return await b.reserve_storage(info, input)
+    async def reserve_storage(self, info: Info, input: Annotated[r.ReserveStorageInput, INPUT]) -> r.ReservationPayload:
+        return await r.reserve_storage(info, input)
+
+    @mutation(Scope.WRITE_BLOB, "Cut storage that no blob uses in two, in time or in size.")
+    async def split_storage(self, info: Info, input: Annotated[r.SplitStorageInput, INPUT]) -> r.ReservationPayload:
+        return await r.split_storage(info, input)
+
+    @mutation(Scope.WRITE_BLOB, "Put storage that no blob uses together.")
+    async def merge_storage(self, info: Info, input: Annotated[r.MergeStorageInput, INPUT]) -> r.ReservationPayload:
+        return await r.merge_storage(info, input)
 
     @mutation(Scope.WRITE_BLOB, "Register a blob that the caller has encoded; it can be brought to the nodes then.")
     async def register_blob(self, info: Info, input: Annotated[b.RegisterBlobInput, INPUT]) -> b.BlobObjectPayload:
@@ -101,3 +111,13 @@ class Mutation:
     @mutation(Scope.OPERATE, "Begin the next epoch now, on a network whose epochs are advanced by hand.")
     async def advance_epoch(self, info: Info, input: Annotated[s.AdvanceEpochInput, INPUT]) -> s.EpochPayload:
         return await s.advance_epoch(info, input)
+
+    # --- the cluster ----------------------------------------------------------------------------------------
+
+    @mutation(Scope.OPERATE, "Have a storage node hand over all it has and leave; refused when the rest is too small.")
+    async def drain_node(self, info: Info, input: Annotated[DrainNodeInput, INPUT]) -> OperationPayload:
+        return await drain_node(info, input)
+
+    @mutation(Scope.ADMIN, "Have another number of storage nodes: they join, or hand over and leave, one by one.")
+    async def scale_cluster(self, info: Info, input: Annotated[ScaleClusterInput, INPUT]) -> OperationPayload:
+        return await scale_cluster(info, input)

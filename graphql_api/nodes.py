@@ -12,7 +12,7 @@ import strawberry
 from graphql_api.blobs import OrderDirection
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
-from graphql_api.diagnosis import Diagnosis, Known, diagnose
+from graphql_api.diagnosis import Condition, Diagnosis, Known, conditions_of, diagnose
 from graphql_api.fields import resolved
 from graphql_api.health import Checkup
 from graphql_api.ids import Node, global_id
@@ -139,10 +139,19 @@ class StorageNode(Node):
     @resolved("Why it is not as it should be, worst first; empty when it is well.")
     async def diagnosis(self, info: Info) -> list[Diagnosis]:
         services = info.context.services
-        view = services.view()
-        node_id = bytes(self.node_id)
+        report = services.holdings.report_of(bytes(self.node_id))
+        return diagnose(await self.check(info), report, await self._known(info))
+
+    @resolved(
+        "What holds of it, and what does not: reachable, serving, caught up, complete, in the committee, leaving."
+    )
+    async def conditions(self, info: Info) -> list[Condition]:
+        return conditions_of(await self.check(info), await self._known(info))
+
+    async def _known(self, info: Info) -> Known:
+        view, node_id = info.context.services.view(), bytes(self.node_id)
         progress = await info.context.reading.snapshot()
-        known = Known(
+        return Known(
             address=self.endpoint,
             epoch=progress.epoch,
             height=progress.height,
@@ -150,8 +159,8 @@ class StorageNode(Node):
             stake_frost=self.row["stake_frost"],
             arriving=sum(1 for _ in ledger_queries.open_hand_overs(view, to_node=node_id)),
             leaving=sum(1 for _ in ledger_queries.open_hand_overs(view, from_node=node_id)),
+            is_asked_to_leave=self.row["leaving"],
         )
-        return diagnose(await self.check(info), services.holdings.report_of(node_id), known)
 
     async def check(self, info: Info) -> Checkup:
         if not self.addresses:

@@ -1,37 +1,40 @@
-"""Uploads through the gateway: a link that works once, and an operation that tells how far it is.
-
-The gateway keeps the operation; it is asked each time, so nothing here can be out of date.
-"""
+"""Long work: what a mutation has begun, and how far it is. `operation_keeper` follows it; here is how it is shown."""
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Annotated
 
 import strawberry
 
 from graphql_api.blobs import Blob, load_blob
+from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
+from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.fields import resolved
-from graphql_api.ids import bytes_key, global_id, read_global_id
+from graphql_api.ids import Node, bytes_key, global_id, read_global_id
 from graphql_api.nodes import StorageNode, load_node
+from graphql_api.operation_keeper import ID_BYTES, UPLOAD, upload_standing
 from graphql_api.payloads import Payload, UserError, user_error_of
 from graphql_api.proofs import Persistence
-from graphql_api.scalars import BigInt
-from haulout.errors import InvalidField, NotFound, Unavailable, Unreachable, from_wire
-from haulout.primitives import parse_blob_id, parse_object_id
+from graphql_api.records import operations as kept
+from graphql_api.scalars import BigInt, at
+from haulout.errors import InvalidField, from_wire
 
-if TYPE_CHECKING:
-    import httpx
-
-TIMEOUT_S = 5
 LOOK_S = 0.5
-ID_BYTES = 16
 
 
-@strawberry.enum(description="Where an upload stands.")
+@strawberry.enum(description="What kind of work an operation is.")
+class OperationKind(enum.Enum):
+    UPLOAD = strawberry.enum_value("UPLOAD", description="A blob that is put to the gateway.")
+    DRAIN_NODE = strawberry.enum_value("DRAIN_NODE", description="A storage node that hands over all it has.")
+    SCALE_CLUSTER = strawberry.enum_value("SCALE_CLUSTER", description="Another number of storage nodes.")
+    ADVANCE_EPOCH = strawberry.enum_value("ADVANCE_EPOCH", description="An epoch that was begun by hand.")
+
+
+@strawberry.enum(description="Where an operation stands.")
 class OperationPhase(enum.Enum):
     WAITING = strawberry.enum_value("WAITING", description="Nothing has been put to its URL yet.")
     RECEIVING = strawberry.enum_value("RECEIVING", description="The gateway takes the content in.")
@@ -39,17 +42,23 @@ class OperationPhase(enum.Enum):
     REGISTERING = strawberry.enum_value("REGISTERING", description="The ledger registers it; this is paid for.")
     UPLOADING = strawberry.enum_value("UPLOADING", description="Slivers go to the nodes, which confirm them.")
     CERTIFYING = strawberry.enum_value("CERTIFYING", description="The ledger is shown the confirmations.")
-    DONE = strawberry.enum_value("DONE", description="The blob is certified.")
+    REQUESTED = strawberry.enum_value("REQUESTED", description="Accepted; the ledger does not know of it yet.")
+    LEAVING = strawberry.enum_value("LEAVING", description="The node leaves the committee with the next epoch.")
+    MOVING = strawberry.enum_value("MOVING", description="Shards are on their way to their new owners.")
+    CHANGING = strawberry.enum_value("CHANGING", description="Storage nodes come or go, one by one.")
+    DONE = strawberry.enum_value("DONE", description="All of it is done.")
     FAILED = strawberry.enum_value("FAILED", description="It came to nothing; `error` says why.")
 
 
 ENDED = (OperationPhase.DONE, OperationPhase.FAILED)
 
 
-@strawberry.type(description="What became of an upload at one storage node.")
+@strawberry.type(description="A storage node's part in an operation.")
 class NodeOutcome:
-    weight: int = strawberry.field(description="Shards that the node stores slivers for.")
-    has_confirmed: bool = strawberry.field(description="Whether it has signed that it holds all of its slivers.")
+    weight: int = strawberry.field(description="Shards that it is about.")
+    has_confirmed: bool = strawberry.field(
+        description="Whether it has done its part: signed that it holds all of its slivers, or all shards have arrived."
+    )
     problem: str | None = strawberry.field(description="What it answered last, when that was no confirmation.")
     node_id: strawberry.Private[bytes]
 
@@ -58,50 +67,84 @@ class NodeOutcome:
         return await load_node(info, self.node_id)
 
 
-@strawberry.type(description="An upload under way, as the gateway tells it.")
-class Operation:
-    id: strawberry.ID = strawberry.field(description="Opaque id; who knows it may put the content.")
-    phase: OperationPhase = strawberry.field(description="Where it stands.")
-    done_bytes: BigInt = strawberry.field(description="Bytes of the phase that are done.")
-    total_bytes: BigInt = strawberry.field(description="Bytes of the phase altogether; 0 when it has none.")
-    per_node: list[NodeOutcome] = strawberry.field(description="What each storage node has answered so far.")
-    error: UserError | None = strawberry.field(description="Why it failed; null unless it did.")
-    blob_id_: strawberry.Private[bytes | None]
+@strawberry.type(description="A phase that an operation has come to.")
+class OperationStep:
+    phase: OperationPhase = strawberry.field(description="The phase.")
+    started_at: datetime = strawberry.field(description="When it was first seen in it.")
 
-    @resolved("The stored blob; null before it is done, and while it is not read back yet.")
+
+OperationResult = Annotated[
+    Blob | StorageNode | Epoch, strawberry.union("OperationResult", description="What an operation was for.")
+]
+
+
+@strawberry.type(
+    description="Long work that a mutation began. It is kept over restarts of everything, its end for good."
+)
+class Operation(Node):
+    kind: OperationKind = strawberry.field(description="What kind of work it is.")
+    phase: OperationPhase = strawberry.field(description="Where it stands.")
+    progress: float = strawberry.field(description="How much of the phase is done, from 0 to 1.")
+    done_bytes: BigInt = strawberry.field(description="Bytes of an upload's phase that are done; else 0.")
+    total_bytes: BigInt = strawberry.field(description="Bytes of an upload's phase altogether; 0 when it has none.")
+    done_parts: int = strawberry.field(description="Shards that have arrived, or nodes that are there; 0 of an upload.")
+    total_parts: int = strawberry.field(description="Shards that move, or nodes that were asked for; 0 of an upload.")
+    started_at: datetime = strawberry.field(description="When it was begun.")
+    finished_at: datetime | None = strawberry.field(description="When it was seen to have ended; null before.")
+    steps: list[OperationStep] = strawberry.field(description="The phases it was seen in, in order.")
+    per_node: list[NodeOutcome] = strawberry.field(description="What each storage node has done of it so far.")
+    error: UserError | None = strawberry.field(description="Why it failed, or what is in its way; else null.")
+    record: strawberry.Private[kept.Operation]
+
+    @resolved("The stored blob; null before an upload is done, and while it is not read back yet.")
     async def blob(self, info: Info) -> Blob | None:
-        return None if self.blob_id_ is None else await load_blob(info, self.blob_id_)
+        blob_id = self.record.standing.blob_id
+        return None if blob_id is None else await load_blob(info, blob_id)
+
+    @resolved("What it is for: the blob once it is stored, the node that goes, the epoch once it has begun; else null.")
+    async def result(self, info: Info) -> OperationResult | None:
+        target = self.record.target
+        if self.kind is OperationKind.UPLOAD:
+            return await self.blob(info)
+        if self.kind is OperationKind.DRAIN_NODE:
+            return await load_node(info, bytes.fromhex(target["nodeId"]))
+        return await load_epoch(info, target["epoch"]) if self.kind is OperationKind.ADVANCE_EPOCH else None
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Operation:
-        """An operation from the gateway's document of it."""
-        error, result = document["error"], document["result"]
-        failure = None
-        if error is not None:
-            failure = user_error_of(from_wire("FAILED_PRECONDITION", error["code"], error["message"], {}))
+    def of(cls, operation: kept.Operation) -> Operation:
+        """An operation as it is kept."""
+        standing, is_upload = operation.standing, operation.kind == UPLOAD
+        phase, failure = OperationPhase[standing.phase], None
+        share = standing.done / standing.total if standing.total else 0.0
+        if standing.error is not None:
+            code, text = standing.error
+            failure = user_error_of(from_wire("FAILED_PRECONDITION", code, text, {}))
         return cls(
-            id=global_id("Operation", bytes.fromhex(document["id"])),
-            phase=OperationPhase[document["phase"].upper()],
-            done_bytes=BigInt(document["doneBytes"]),
-            total_bytes=BigInt(document["totalBytes"]),
+            id=global_id("Operation", bytes.fromhex(operation.operation_id)),
+            kind=OperationKind[operation.kind],
+            phase=phase,
+            progress=1.0 if phase is OperationPhase.DONE else min(1.0, share),
+            done_bytes=BigInt(standing.done if is_upload else 0),
+            total_bytes=BigInt(standing.total if is_upload else 0),
+            done_parts=0 if is_upload else standing.done,
+            total_parts=0 if is_upload else standing.total,
+            started_at=at(operation.started_ms),
+            finished_at=None if operation.ended_ms is None else at(operation.ended_ms),
+            steps=[
+                OperationStep(phase=OperationPhase[name], started_at=at(time_ms)) for name, time_ms in operation.steps
+            ],
             per_node=[
-                NodeOutcome(
-                    weight=node["weight"],
-                    has_confirmed=node["hasConfirmed"],
-                    problem=node["problem"],
-                    node_id=parse_object_id(node["nodeId"]),
-                )
-                for node in document["nodes"]
+                NodeOutcome(weight=part.weight, has_confirmed=part.is_done, problem=part.problem, node_id=part.node_id)
+                for part in standing.parts
             ],
             error=failure,
-            blob_id_=None if result is None else _stored_id(result),
+            record=operation,
         )
 
 
-def _stored_id(result: Mapping[str, Any]) -> bytes:
-    """The blob id in the answer to a store."""
-    kept = result.get("alreadyCertified") or result["newlyCreated"]["blobObject"]
-    return parse_blob_id(kept["blobId"])
+@strawberry.type(description="Work that has begun.")
+class OperationPayload(Payload):
+    operation: Operation | None = strawberry.field(default=None, description="What tells how far it is.")
 
 
 @strawberry.input(description="A blob that is going to be uploaded.")
@@ -114,78 +157,88 @@ class CreateUploadInput:
 
 
 @strawberry.type(description="Where to put the content.")
-class CreateUploadPayload(Payload):
+class CreateUploadPayload(OperationPayload):
     upload_url: str | None = strawberry.field(
         default=None, description="PUT the content here, once, within an hour; its body is the blob."
     )
-    operation: Operation | None = strawberry.field(default=None, description="What tells how far it is.")
 
 
-class Gateway:
-    """The gateway as this service asks it. Its client is loaded when the first upload is announced."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self._http: httpx.AsyncClient | None = None
-
-    async def close(self) -> None:
-        """Let go of all connections."""
-        if self._http is not None:
-            await self._http.aclose()
-
-    async def ask(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
-        """The document that a request is answered with.
-
-        Raises:
-            Unreachable: no answer, or none of a gateway.
-            InvalidInput, Rejected, NotFound, Unavailable: as the gateway refuses, under its code.
-        """
-        import httpx
-
-        if self._http is None:
-            self._http = httpx.AsyncClient(trust_env=False)
-        try:
-            response = await self._http.request(method, self.url + path, params=parameters, timeout=TIMEOUT_S)
-            document = response.json()
-        except (httpx.HTTPError, ValueError) as e:
-            raise Unreachable(peer="the gateway", problem=type(e).__name__) from e
-        if response.is_success and isinstance(document, dict):
-            return document
-        try:
-            error = document["error"]
-            raise from_wire(error["status"], error["details"][0]["reason"], error["message"], {})
-        except (KeyError, TypeError, IndexError) as e:
-            raise Unreachable(peer="the gateway", problem=f"it answers {response.status_code}") from e
+@strawberry.input(description="Which operations: all fields that are given hold.")
+class OperationFilter:
+    kind: list[OperationKind] | None = strawberry.field(default=None, description="Kinds it may be of.")
+    finished: bool | None = strawberry.field(default=None, description="Whether it has ended.")
 
 
 async def create_upload(info: Info, input: CreateUploadInput) -> CreateUploadPayload:
     """Announce an upload to the gateway."""
-    gateway = info.context.services.gateway
+    services = info.context.services
     kind = input.persistence.name.lower()
-    document = await gateway.ask("POST", "/v1/uploads", **{"epochs": str(input.epochs), kind: "true"})
-    url = f"{gateway.url}/v1/uploads/{document['id']}"
-    return CreateUploadPayload(upload_url=url, operation=Operation.of(document))
+    document = await services.gateway.ask("POST", "/v1/uploads", **{"epochs": str(input.epochs), kind: "true"})
+    url = f"{services.gateway.url}/v1/uploads/{document['id']}"
+    target = {"uploadId": document["id"]}
+    operation = await services.operations.begin(UPLOAD, target, upload_standing(document))
+    return CreateUploadPayload(upload_url=url, operation=Operation.of(operation))
 
 
 async def load_operation(info: Info, id: str) -> Operation | None:
-    """An operation by its id; None when the gateway does not know it (any more)."""
+    """An operation by its id, as it stands now; None when there never was one, or when it is long past.
+
+    Raises:
+        InvalidField: not an id of an operation.
+    """
     type_name, key = read_global_id(id)
-    upload_id = bytes_key(key)
-    if type_name != "Operation" or len(upload_id) != ID_BYTES:
+    if type_name != "Operation":
         raise InvalidField(field="id", problem="is not an id of this API")
-    try:
-        return Operation.of(await info.context.services.gateway.ask("GET", f"/v1/uploads/{upload_id.hex()}"))
-    except NotFound:
-        return None
+    return await find_operation(info, key)
+
+
+async def find_operation(info: Info, key: str) -> Operation | None:
+    """As `load_operation`, by the key in the id."""
+    operation_id = bytes_key(key)
+    if len(operation_id) != ID_BYTES:
+        raise InvalidField(field="id", problem="is not an id of this API")
+    keeper = info.context.services.operations
+    found = await keeper.find(operation_id.hex())
+    return None if found is None else Operation.of(await keeper.look(found, info.context.reading))
+
+
+async def operations_connection(
+    info: Info,
+    filter: OperationFilter | None,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> Connection[Operation]:
+    """Operations as they were looked at last, newest first."""
+    wanted = filter or OperationFilter()
+    kinds = sorted(kind.name for kind in wanted.kind or ())
+    paging = Paging(
+        info,
+        "operations",
+        kept.ORDER,
+        "STARTED",
+        first=first,
+        after=after,
+        last=last,
+        before=before,
+        kinds=kinds,
+        finished=wanted.finished,
+    )
+    return await paging.fetch(
+        kept.statement(kinds, ended=wanted.finished),
+        lambda row: Operation.of(kept.operation_of(row)),
+        read=info.context.services.records.read,
+    )
 
 
 async def wait_for_operation(info: Info, id: str, seen: Operation | None) -> Operation | None:
     """An operation as soon as it is another one than was `seen`."""
     while True:
-        try:
-            operation = await load_operation(info, id)
-        except Unavailable:
-            operation = seen  # the gateway is away: it may come back
+        await info.context.renew()
+        operation = await load_operation(info, id)
         if operation != seen or (operation is None and seen is None):
             return operation
+        await info.context.close()
         await asyncio.sleep(LOOK_S)

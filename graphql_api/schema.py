@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, cast
 
 import strawberry
@@ -38,6 +38,7 @@ from graphql_api.blobs import (
     load_blob_object,
     objects_connection,
 )
+from graphql_api.cluster import Cluster, load_cluster
 from graphql_api.connections import After, Before, Connection, First, Last
 from graphql_api.context import Info
 from graphql_api.epochs import (
@@ -50,28 +51,36 @@ from graphql_api.epochs import (
     load_members,
 )
 from graphql_api.events import TYPES as EVENT_TYPES
-from graphql_api.events import Event, EventFilter, events_connection, load_event, load_reservation
+from graphql_api.events import Event, EventFilter, events_connection
 from graphql_api.fields import resolved
+from graphql_api.finders import find_by_id
 from graphql_api.guard import requires
-from graphql_api.ids import Node, bytes_key, int_key, read_global_id
+from graphql_api.ids import Node
 from graphql_api.limits import DEFAULT_BOUNDS, CachedValidation, Limits
 from graphql_api.mutations import Mutation
-from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, load_node, nodes_connection
-from graphql_api.operations import Operation, load_operation
+from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, nodes_connection
+from graphql_api.operations import Operation, OperationFilter, load_operation, operations_connection
 from graphql_api.planning import AssignmentPlan, CostEstimate, StakeChangeInput, estimate_cost, simulate_assignment
 from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import PAGE_MAX, PageTooLarge
 from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
 from graphql_api.sdl import print_document
-from graphql_api.search import SearchHit, search
-from graphql_api.stakes import Stake, StakeFilter, StakingPool, stakes_connection
+from graphql_api.search import SearchHit, find_blob, search
+from graphql_api.stakes import Stake, StakeFilter, stakes_connection
 from graphql_api.subscriptions import Subscription
-from graphql_api.system import ServiceConfig, SystemStats, load_service_config, load_system
+from graphql_api.system import (
+    RateLimit,
+    ServiceConfig,
+    SystemStats,
+    load_rate_limit,
+    load_service_config,
+    load_system,
+)
 from graphql_api.tokens import AccessToken, AuditEvent, Viewer, audit_connection, load_tokens
 from graphql_api.transitions import ShardMove, ShardMoveFilter, moves_connection
 from graphql_api.verification import Verification, verify_blob, verify_certificate
-from haulout.errors import HauloutError, InvalidField
+from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
 
 log = get_logger("graphql")
@@ -94,11 +103,7 @@ class Query:
         info: Info,
         id: Annotated[strawberry.ID, strawberry.argument(description="An `id` that this API gave out.")],
     ) -> Node | None:
-        type_name, key = read_global_id(id)
-        find = FINDERS.get(type_name)
-        if find is None:
-            raise InvalidField(field="id", problem="is not an id of this API")
-        return await find(info, key)
+        return await find_by_id(info, id)
 
     @resolved("The network in numbers; null until genesis has been read.")
     async def system(self, info: Info) -> SystemStats | None:
@@ -106,7 +111,11 @@ class Query:
 
     @resolved("Limits that every request is held to.")
     async def service_config(self, info: Info) -> ServiceConfig:
-        return load_service_config(info)
+        return await load_service_config(info)
+
+    @resolved("What the caller may still ask for.")
+    async def rate_limit(self, info: Info) -> RateLimit:
+        return load_rate_limit(info)
 
     @resolved(
         "What a text names: a blob id as text or as the decimal number of other explorers, the id of an object, a node "
@@ -117,11 +126,27 @@ class Query:
     ) -> list[SearchHit]:
         return await search(info, text)
 
-    @resolved("A blob by its id; null when nobody registered it.")
+    @resolved("Many things by their global ids, in this order; null for each that is not there.")
+    async def nodes(
+        self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Ids, at most 100.")]
+    ) -> list[Node | None]:
+        if len(ids) > PAGE_MAX:
+            raise PageTooLarge(asked=len(ids), limit=PAGE_MAX)
+        return await asyncio.gather(*(find_by_id(info, id) for id in ids))
+
+    @resolved("A blob by exactly one of its names; null when nobody registered it.")
     async def blob(
-        self, info: Info, blob_id: Annotated[BlobID, strawberry.argument(description="The blob's id.")]
+        self,
+        info: Info,
+        blob_id: Annotated[BlobID | None, strawberry.argument(description="The blob's id.")] = None,
+        decimal_id: Annotated[
+            str | None, strawberry.argument(description="Its id as the number that other explorers show.")
+        ] = None,
+        object_id: Annotated[
+            ObjectID | None, strawberry.argument(description="The id of an object of it, deleted or not.")
+        ] = None,
     ) -> Blob | None:
-        return await load_blob(info, blob_id)
+        return await find_blob(info, blob_id, decimal_id, object_id)
 
     @resolved("Blobs by their ids, in this order; null for each that nobody registered.")
     async def multi_get_blobs(
@@ -306,11 +331,30 @@ class Query:
     ) -> Connection[Event]:
         return await events_connection(info, filter, first=first, after=after, last=last, before=before)
 
-    @resolved("An upload by the id that `createUpload` gave; null when the gateway does not know it any more.")
+    @resolved("Long work by the id that its mutation gave, as it stands now; null when there never was such.")
     async def operation(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
     ) -> Operation | None:
         return await load_operation(info, id)
+
+    @requires(Scope.OPERATE, "Long work as it was looked at last, newest first; the last 10,000 that have ended.")
+    async def operations(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[OperationFilter | None, strawberry.argument(description="Which operations.")] = None,
+    ) -> Connection[Operation]:
+        return await operations_connection(info, filter, first=first, after=after, last=last, before=before)
+
+    @requires(
+        Scope.OPERATE,
+        "The network's processes, asked of who runs them; null when this server was not told who that is.",
+    )
+    async def cluster(self, info: Info) -> Cluster | None:
+        return await load_cluster(info)
 
     @resolved("Who is asking, and what that allows.")
     async def viewer(self, info: Info) -> Viewer:
@@ -325,42 +369,6 @@ class Query:
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[AuditEvent]:
         return await audit_connection(info, first=first, after=after, last=last, before=before)
-
-
-# --- global ids ---------------------------------------------------------------------------------------------
-
-Finder = Callable[[Info, str], Awaitable[Node | None]]
-
-
-async def _find_certificate(info: Info, key: str) -> Node | None:
-    row = await info.context.loaders.certificate.load(int_key(key))
-    n_shards = info.context.services.params.n_shards
-    return None if row is None else AvailabilityCertificate.of(row, n_shards)
-
-
-async def _find_pool(info: Info, key: str) -> Node | None:
-    row = await info.context.loaders.node.load(bytes_key(key))
-    return None if row is None else StakingPool.of(row)
-
-
-async def _find_stake(info: Info, key: str) -> Node | None:
-    row = await info.context.loaders.stake.load(bytes_key(key))
-    return None if row is None else Stake.of(row, await info.context.epoch())
-
-
-FINDERS: Mapping[str, Finder] = {
-    "Account": lambda info, key: load_account(info, bytes_key(key)),
-    "AvailabilityCertificate": _find_certificate,
-    "Blob": lambda info, key: load_blob(info, bytes_key(key)),
-    "BlobObject": lambda info, key: load_blob_object(info, bytes_key(key)),
-    "Committee": lambda info, key: load_committee(info, int_key(key)),
-    "Epoch": lambda info, key: load_epoch(info, int_key(key)),
-    "Event": lambda info, key: load_event(info, int_key(key)),
-    "Stake": _find_stake,
-    "StakingPool": _find_pool,
-    "StorageNode": lambda info, key: load_node(info, bytes_key(key)),
-    "StorageReservation": lambda info, key: load_reservation(info, bytes_key(key)),
-}
 
 
 # --- errors -------------------------------------------------------------------------------------------------

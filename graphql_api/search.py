@@ -18,6 +18,7 @@ from haulout.primitives import parse_blob_id, parse_object_id
 TEXT_MAX = 128
 EPOCH_DIGITS_MAX = 9
 BLOB_ID_LIMIT = 1 << 256
+DECIMAL_DIGITS_MAX = 78  # of the largest blob id
 
 SearchHit = Annotated[
     Blob | BlobObject | StorageReservation | StorageNode | Account | Epoch,
@@ -48,6 +49,25 @@ async def search(info: Info, text: str) -> list[SearchHit]:
         if blob_id is not None:
             found.append(await load_blob(info, blob_id))
     return [hit for hit in found if hit is not None]
+
+
+async def find_blob(info: Info, blob_id: bytes | None, decimal_id: str | None, object_id: bytes | None) -> Blob | None:
+    """A blob by one of its names.
+
+    Raises:
+        InvalidField: none or several are given, or the number is no blob's.
+    """
+    if [blob_id, decimal_id, object_id].count(None) != 2:
+        raise InvalidField(field="blob", problem="pass one of blobId, decimalId and objectId")
+    if decimal_id is not None:
+        if not decimal_id.isascii() or not decimal_id.isdigit() or len(decimal_id) > DECIMAL_DIGITS_MAX:
+            raise InvalidField(field="decimalId", problem="is not a whole number below 2^256")
+        number = int(decimal_id)
+        blob_id = number.to_bytes(32, "little") if number < BLOB_ID_LIMIT else None
+    elif object_id is not None:
+        row = await info.context.loaders.blob_object.load(object_id)
+        blob_id = None if row is None else row["blob_id"]
+    return None if blob_id is None else await load_blob(info, blob_id)
 
 
 async def _named_by_hex(info: Info, text: str) -> list[SearchHit | None]:

@@ -14,13 +14,15 @@ import haulout
 from graphql_api.access import Access, Scope
 from graphql_api.app import build_app, why_not_ready
 from graphql_api.context import Services
+from graphql_api.gateway import Gateway
 from graphql_api.health import HealthBoard
 from graphql_api.holdings import HoldingsBoard
 from graphql_api.inspection import Inspector
 from graphql_api.ledger_watch import LedgerWatch
 from graphql_api.limits import DEFAULT_BOUNDS
 from graphql_api.network_metrics import NetworkCollector
-from graphql_api.operations import Gateway
+from graphql_api.operation_keeper import OperationKeeper
+from graphql_api.rates import POINTS_PER_HOUR, Rates
 from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
@@ -32,8 +34,9 @@ from haulout.client.view import LedgerView, ReplicaSource
 from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger import queries
 from haulout.ledger.genesis import Genesis
-from haulout.ports import Clock, Ledger, NodeTransport, Rng, Store, Workers
+from haulout.ports import Clock, ClusterControl, Ledger, NodeTransport, Rng, Store, Workers
 from haulout.replica.metrics import ReplicaCollector
+from haulout.replica.readiness import Readiness
 from haulout.replica.replica import Replica
 
 
@@ -44,8 +47,8 @@ class Service:
     app: Starlette
     replica: Replica
     follower: Follower
+    readiness: Readiness
     tasks: tuple[asyncio.Task[None], ...]
-    was_ready: bool = False
 
     def end_streams(self) -> None:
         """Let go of all subscriptions, so that the server can stop."""
@@ -53,17 +56,7 @@ class Service:
 
     def why_not_ready(self) -> list[str]:
         """Reasons why answers would mislead. Once ready, a ledger that is away is none: answers say their height."""
-        reasons = why_not_ready(self.follower)
-        replica = self.replica
-        if not reasons and not self.was_ready:
-            if replica.problem is not None:
-                reasons.append(f"{replica.problem.code}: {replica.problem}")
-            elif replica.heard_height is None:
-                reasons.append("SYNCING: the ledger has not said yet where it stands")
-            elif replica.head.height < replica.heard_height:
-                reasons.append(f"SYNCING: executing block {replica.head.height} of {replica.heard_height}")
-        self.was_ready = self.was_ready or not reasons
-        return reasons
+        return why_not_ready(self.follower) or list(self.readiness.reasons())
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +77,9 @@ async def run_service(
     records: Records,
     anonymous: Iterable[Scope] = (Scope.READ,),
     wallet_secret: bytes | None = None,
+    control: ClusterControl | None = None,
     origins: Sequence[str] = ("*",),
+    points_per_hour: int = POINTS_PER_HOUR,
     rebuild: bool = False,
 ) -> AsyncIterator[Service]:
     """Follow the ledger and keep the read model until the block ends.
@@ -95,7 +90,9 @@ async def run_service(
         records: not opened yet; the caller closes it.
         anonymous: what callers without a token may do.
         wallet_secret: Ed25519 secret of the account that mutations are paid by; None: callers sign for themselves.
+        control: who runs the network's processes; None: nodes are neither drained nor added through this API.
         readers, writers: where SQL runs; a slow reader must not keep the writer waiting.
+        points_per_hour: what one client may ask for; 0 for everything.
         rebuild: empty the read model first.
 
     Raises:
@@ -134,6 +131,8 @@ async def run_service(
         holdings = HoldingsBoard(network, params.n_shards, registry)
         ReplicaCollector(replica, registry)
         NetworkCollector(lambda: replica.view, holdings, registry)
+        read_model = ReadModel(database, readers)
+        operations = OperationKeeper(records, read_model, gateway, control, clock=clock, rng=rng)
         services = Services(
             params=params,
             cursor_key=database.cursor_key,
@@ -154,17 +153,19 @@ async def run_service(
             wallet=wallet,
             follower=follower,
             gateway=gateway,
+            operations=operations,
+            rates=Rates(clock, registry, points_per_hour=points_per_hour),
         )
-        read_model = ReadModel(database, readers)
         app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)
         tasks = (
             asyncio.create_task(replica.run(), name="replica"),
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(watch.run(), name="ledger watch"),
             asyncio.create_task(holdings.run(), name="holdings"),
+            asyncio.create_task(operations.run(), name="operations"),
         )
         stack.push_async_callback(_end, tasks)
-        yield Service(app, replica, follower, tasks)
+        yield Service(app, replica, follower, Readiness(replica), tasks)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import strawberry
 
 from graphql_api.accounts import Account, load_account
+from graphql_api.cluster import begin_epoch_operation
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
+from graphql_api.operations import Operation
 from graphql_api.scalars import Address, BigInt, ObjectID
 from graphql_api.stakes import Stake
 from graphql_api.transactions import Transaction, TransactionPayload, created, execute
@@ -76,6 +78,7 @@ class AccountPayload(TransactionPayload):
 
 @strawberry.type(description="The epoch that has begun.")
 class EpochPayload(TransactionPayload):
+    operation: Operation | None = strawberry.field(default=None, description="What tells how far its shards are.")
     epoch: Epoch | None = strawberry.field(default=None, description="The new epoch; its `transition` goes on.")
 
 
@@ -112,7 +115,8 @@ async def advance_epoch(info: Info, input: AdvanceEpochInput) -> EpochPayload:
     """Begin the next epoch now."""
     epoch = await info.context.epoch() if input.expected_epoch is None else max(0, input.expected_epoch)
     result = await execute(info, [AdvanceEpoch(epoch)])
-    return EpochPayload(transaction=Transaction.of(result), epoch=await load_epoch(info, None))
+    operation = await begin_epoch_operation(info, epoch + 1)
+    return EpochPayload(transaction=Transaction.of(result), epoch=await load_epoch(info, None), operation=operation)
 
 
 async def _of_account(info: Info, command: Command) -> AccountPayload:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import json
+from collections.abc import Callable
+from typing import Any
 
 import strawberry
 
@@ -13,6 +16,7 @@ from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.nodes import StorageNode
 from graphql_api.read_model import queries
+from graphql_api.read_model.paging import Order
 from graphql_api.read_model.queries import Row, StakeQuery
 from graphql_api.scalars import Address, BigInt, ObjectID
 from haulout.ledger import queries as ledger_queries
@@ -41,6 +45,77 @@ class ParameterVotes:
     capacity_bytes: BigInt = strawberry.field(description="Encoded bytes that the node offers.")
 
 
+@strawberry.type(description="An amount that is due with an epoch.")
+class DueAmount:
+    epoch: int = strawberry.field(description="The epoch.")
+    amount: BigInt = strawberry.field(description="FROST, or shares of the pool, or basis points: as the list says.")
+
+    @classmethod
+    def all_of(cls, text: str) -> list[DueAmount]:
+        """Of a column that maps epochs to amounts, by epoch."""
+        amounts = sorted((int(epoch), amount) for epoch, amount in json.loads(text).items())
+        return [cls(epoch=epoch, amount=BigInt(amount)) for epoch, amount in amounts]
+
+
+@strawberry.type(description="What a pool holds, and what waits for later epochs.")
+class PoolAccount:
+    latest_epoch: int = strawberry.field(
+        description="The epoch it was taken into last; later ones have not touched it."
+    )
+    balance: BigInt = strawberry.field(description="FROST at work: stake and rewards that stay in.")
+    shares: BigInt = strawberry.field(description="Shares that the balance is divided into.")
+    rewards: BigInt = strawberry.field(description="FROST that its stakes have earned so far and not taken out.")
+    commission: BigInt = strawberry.field(description="FROST that its operator has earned and not collected.")
+    commission_blocked: BigInt = strawberry.field(
+        description="The part of it that can be collected once the current epoch is Done."
+    )
+    pending_stake: list[DueAmount] = strawberry.field(description="FROST that begin to work with an epoch.")
+    pending_withdrawals: list[DueAmount] = strawberry.field(description="Shares that are taken out with an epoch.")
+    pre_active_withdrawals: list[DueAmount] = strawberry.field(
+        description="FROST of principal taken out with an epoch, at work since the one before."
+    )
+    pending_commission_rates: list[DueAmount] = strawberry.field(
+        description="The node's share of rewards from an epoch on, in basis points."
+    )
+
+    @classmethod
+    def of(cls, row: Row) -> PoolAccount:
+        return cls(
+            latest_epoch=row["latest_epoch"],
+            balance=BigInt(row["balance_frost"]),
+            shares=BigInt(row["n_shares"]),
+            rewards=BigInt(row["rewards_frost"]),
+            commission=BigInt(row["commission_frost"]),
+            commission_blocked=BigInt(row["commission_blocked_frost"]),
+            pending_stake=DueAmount.all_of(row["pending_stake"]),
+            pending_withdrawals=DueAmount.all_of(row["pending_shares"]),
+            pre_active_withdrawals=DueAmount.all_of(row["pre_active_withdrawals"]),
+            pending_commission_rates=DueAmount.all_of(row["pending_commission_rates"]),
+        )
+
+
+@strawberry.type(description="What a pool's shares are worth from an epoch on.")
+class ExchangeRate:
+    epoch: int = strawberry.field(description="From this epoch on.")
+    balance: BigInt = strawberry.field(description="FROST that all `shares` are worth; one for one when either is 0.")
+    shares: BigInt = strawberry.field(description="Shares of the pool.")
+
+    @classmethod
+    def of(cls, row: Row) -> ExchangeRate:
+        return cls(epoch=row["epoch"], balance=BigInt(row["balance_frost"]), shares=BigInt(row["n_shares"]))
+
+
+@strawberry.type(description="What a node has earned in an epoch.")
+class EpochReward:
+    epoch: int = strawberry.field(description="The epoch.")
+    reward: BigInt = strawberry.field(description="FROST altogether, commission included.")
+    commission: BigInt = strawberry.field(description="The operator's part of it.")
+
+    @classmethod
+    def of(cls, row: Row) -> EpochReward:
+        return cls(epoch=row["epoch"], reward=BigInt(row["reward_frost"]), commission=BigInt(row["commission_frost"]))
+
+
 @strawberry.type(description="A node's pool of stake.")
 class StakingPool(Node):
     stake: BigInt = strawberry.field(description="Stake that counts in the current epoch, in FROST.")
@@ -48,6 +123,34 @@ class StakingPool(Node):
     commission_bps: int = strawberry.field(description="The node's share of rewards, in basis points.")
     votes: ParameterVotes = strawberry.field(description="What the node asks for and offers.")
     row: strawberry.Private[Row]
+
+    @resolved("What it holds beside stake, and what is due in later epochs; null until it first changes.")
+    async def account(self, info: Info) -> PoolAccount | None:
+        row = await info.context.loaders.pool.load(self.row["node_id"])
+        return None if row is None else PoolAccount.of(row)
+
+    @resolved("What its shares were worth from an epoch on, newest first; an epoch is left out when nothing was set.")
+    async def exchange_rates(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[ExchangeRate]:
+        return await self._history(
+            info, "rates", queries.RATES_ORDER, ExchangeRate.of, first=first, after=after, last=last, before=before
+        )
+
+    @resolved("What its node has earned in each epoch that is over, newest first; none for epochs without shards.")
+    async def reward_history(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[EpochReward]:
+        return await self._history(
+            info, "rewards", queries.REWARDS_ORDER, EpochReward.of, first=first, after=after, last=last, before=before
+        )
+
+    async def _history(
+        self, info: Info, list_name: str, order: Order, build: Callable[[Row], Any], **window: Any
+    ) -> Connection[Any]:
+        node_id = self.row["node_id"]
+        paging = Paging(info, f"{list_name} {node_id.hex()}", order, "EPOCH", **window)
+        return await paging.fetch_of(list_name, "node_id", node_id, None, build)
 
     @resolved("The node.")
     async def node(self) -> StorageNode:

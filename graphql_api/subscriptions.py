@@ -94,17 +94,15 @@ class Subscription:
                     yield blob
             await _look_again(info)
 
-    @streamed("An upload: as it is, then with each step, to its end.")
+    @streamed("Long work: as it stands, then with each step, to its end.")
     async def operation(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
     ) -> AsyncGenerator[Operation, None]:
         seen: Operation | None = None
         while seen is None or seen.phase not in ENDED:
-            await info.context.close()
             seen = await wait_for_operation(info, id, seen)
             if seen is None:
                 return
-            await info.context.renew()
             info.context.item = "operation"
             yield seen
 
@@ -254,9 +252,8 @@ async def _state_of_node(info: Info, row: Row) -> Any:
 async def _low_margins(info: Info, margin_below: int) -> dict[bytes, int]:
     """Certified blobs with less margin: of those that lack most, and the newest of all when even whole ones have."""
     holdings, epoch = info.context.services.holdings, await info.context.epoch()
-    lacking = [blob_id for blob_id, _ in holdings.exceptions().most_common(ALERTS_MAX)]
-    rows = [row for row in await info.context.loaders.blob.load_many(lacking) if row is not None]
-    whole = holdings.margin_of(BlobId(bytes(32)), epoch)
+    rows = [row for row in await info.context.loaders.blob.load_many(holdings.suspects()) if row is not None]
+    whole = holdings.worst_margin(epoch, ())
     if whole is not None and whole.margin_shards < margin_below:
         newest = queries.blobs_statement(BlobQuery(states=(BlobState.CERTIFIED.name,)), epoch)
         order = t.blobs.c.registered_sequence.desc()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import strawberry
 
 from graphql_api.context import Info
@@ -10,7 +12,8 @@ from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.fields import resolved
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
-from graphql_api.scalars import Base64, BigInt
+from graphql_api.scalars import Base64, BigInt, at
+from graphql_api.websocket import SUBSCRIPTIONS_MAX
 from haulout.primitives import BlobId
 
 
@@ -79,6 +82,12 @@ async def load_worst_durability(info: Info) -> Durability | None:
     return None if worst is None else Durability.of(worst)
 
 
+@strawberry.type(description="A span of epochs, both ends included.")
+class EpochSpan:
+    first: int = strawberry.field(description="The first.")
+    last: int = strawberry.field(description="The last.")
+
+
 @strawberry.type(description="Limits that every request is held to; all are checked before anything is executed.")
 class ServiceConfig:
     version: str = strawberry.field(description="Version of this software.")
@@ -92,11 +101,36 @@ class ServiceConfig:
     )
     default_page_size: int = strawberry.field(description="Rows of a page when neither `first` nor `last` is given.")
     max_page_size: int = strawberry.field(description="Most rows of a page.")
+    max_multi_get: int = strawberry.field(description="Most ids that `nodes` and `multiGetBlobs` take.")
+    max_subscriptions: int = strawberry.field(description="Most subscriptions of one connection at a time.")
+    available_epochs: EpochSpan = strawberry.field(description="Epochs that `epoch` and its `query` answer for.")
     timeout_ms: int = strawberry.field(description="Longest time that a query may take, in milliseconds.")
     mutation_timeout_ms: int = strawberry.field(description="Longest time that a mutation may take, in milliseconds.")
 
 
-def load_service_config(info: Info) -> ServiceConfig:
+@strawberry.type(description="What the caller may still ask for; a request takes its `cost` in points.")
+class RateLimit:
+    points_per_hour: int = strawberry.field(description="Points that come back in an hour; 0 when there is no limit.")
+    limit: int = strawberry.field(description="Points that a caller has at most.")
+    remaining: int = strawberry.field(description="Points that are left, this request's own taken already.")
+    cost: int = strawberry.field(description="What this request has taken.")
+    reset_at: datetime = strawberry.field(description="When all points are back, if nothing more is asked.")
+
+
+def load_rate_limit(info: Info) -> RateLimit:
+    """What the caller may still ask for."""
+    services = info.context.services
+    allowance = services.rates.allowance(info.context.caller.client)
+    return RateLimit(
+        points_per_hour=services.rates.points_per_hour,
+        limit=allowance.limit,
+        remaining=allowance.remaining,
+        cost=info.context.cost,
+        reset_at=at(services.clock.now_ms() + allowance.full_after_ms),
+    )
+
+
+async def load_service_config(info: Info) -> ServiceConfig:
     """The limits in force."""
     bounds = info.context.services.bounds
     return ServiceConfig(
@@ -108,6 +142,9 @@ def load_service_config(info: Info) -> ServiceConfig:
         max_cost=bounds.cost,
         default_page_size=DEFAULT_PAGE,
         max_page_size=PAGE_MAX,
+        max_multi_get=PAGE_MAX,
+        max_subscriptions=SUBSCRIPTIONS_MAX,
+        available_epochs=EpochSpan(first=1, last=await info.context.epoch()),
         timeout_ms=bounds.timeout_ms,
         mutation_timeout_ms=bounds.mutation_timeout_ms,
     )

@@ -26,6 +26,7 @@ from graphql_api.access import Caller, Unauthenticated
 from graphql_api.context import Context, Services
 from graphql_api.limits import refusal
 from graphql_api.persisted import BadDocumentHash, Documents, check, named_hash
+from graphql_api.rates import BAD_TOKEN_POINTS, SUBSCRIBE_POINTS, RateLimited, client_at, headers_of
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import Reading, ReadModel
 from graphql_api.records.database import RecordsUnavailable
@@ -97,10 +98,17 @@ class View(GraphQL[Context, None]):
             body = await read_body(request)
             if body is None:
                 return self._error(413, "REQUEST_TOO_LARGE", f"a request body has at most {BODY_BYTES_MAX} bytes")
-            caller = await self._caller_of(request.headers)
+            caller = await self._caller_of(request.headers, client_at(request.client and request.client.host))
+            self._services.rates.check(caller.client)
             if request.method == "POST" and wants_events(request.headers.get("accept", "")):
                 return await self._stream_events(Request(request.scope, _replay(body)), caller)
-            return await self.run(Request({**request.scope, CALLER: caller}, _replay(body)))
+            response = await self.run(Request({**request.scope, CALLER: caller}, _replay(body)))
+            if response.headers.get("cache-control") == "no-store":  # what a cache hands to others is no one client's
+                response.headers.update(headers_of(self._services.rates.allowance(caller.client)))
+            return response
+        except RateLimited as e:
+            used_up = {"retry-after": str(e.retry_after_s), "cache-control": "no-store"}
+            return self._error(429, e.code, str(e), **used_up)
         except Unauthenticated as e:
             return self._error(401, e.code, str(e), **{"www-authenticate": "Bearer"})
         except RecordsUnavailable as e:
@@ -108,11 +116,17 @@ class View(GraphQL[Context, None]):
         except HTTPException as e:
             return self._error(e.status_code, "INVALID_ARGUMENT", e.reason)
 
-    async def _caller_of(self, headers: Headers, authorization: str | None = None) -> Caller:
-        """Who asks; nobody is answered who may not even read."""
+    async def _caller_of(self, headers: Headers, client: str, authorization: str | None = None) -> Caller:
+        """Who asks; nobody is answered who may not even read, and trying out tokens is dear."""
         sent = headers.get("authorization", "") if authorization is None else authorization
-        caller = await self._services.access.caller_of(sent, origin=headers.get("origin"), host=headers.get("host"))
-        caller.check(access.Scope.READ)
+        origin, host = headers.get("origin"), headers.get("host")
+        try:
+            caller = await self._services.access.caller_of(sent, origin=origin, host=host, client=client)
+            caller.check(access.Scope.READ)
+        except Unauthenticated:
+            self._services.rates.check(client)
+            self._services.rates.charge(client, BAD_TOKEN_POINTS)
+            raise
         return caller
 
     def _error(self, status: int, code: str, message: str, **headers: str) -> Response:
@@ -180,7 +194,10 @@ class View(GraphQL[Context, None]):
         await Connection(
             websocket,
             self.streams,
-            lambda authorization: self._caller_of(websocket.headers, authorization),
+            lambda authorization: self._caller_of(
+                websocket.headers, client_at(websocket.client and websocket.client.host), authorization
+            ),
+            self._services.rates,
             lambda: self._rng.random_bytes(16).hex(),
         ).serve()
 
@@ -190,6 +207,7 @@ class View(GraphQL[Context, None]):
         if isinstance(data, list) or data.query is None:
             return self._error(400, "INVALID_ARGUMENT", "server-sent events answer one document, sent as its text")
         trace_id = trace_of(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
+        self._services.rates.charge(caller.client, SUBSCRIBE_POINTS)
         await self._wait_for_min_sequence(request)
         places = self.streams.listen(StreamRequest(data.query, data.variables, data.operation_name, caller, trace_id))
         try:

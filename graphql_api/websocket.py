@@ -16,6 +16,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphql_api.access import Caller, Unauthenticated
+from graphql_api.rates import SUBSCRIBE_POINTS, RateLimited, Rates
 from graphql_api.streams import Request, Streams
 from haulout.errors import HauloutError
 
@@ -52,12 +53,18 @@ class Connection:
     """One client."""
 
     def __init__(
-        self, websocket: WebSocket, streams: Streams, authenticate: Authenticate, new_trace_id: Callable[[], str]
+        self,
+        websocket: WebSocket,
+        streams: Streams,
+        authenticate: Authenticate,
+        rates: Rates,
+        new_trace_id: Callable[[], str],
     ) -> None:
         """`authenticate` makes the caller behind an authorization, and raises what keeps it out."""
         self._websocket = websocket
         self._streams = streams
         self._authenticate = authenticate
+        self._rates = rates
         self._new_trace_id = new_trace_id
         self._authorization = websocket.headers.get("authorization", "")
         self._caller: Caller | None = None
@@ -133,6 +140,8 @@ class Connection:
             self._caller = await self._authenticate(self._authorization)
         except Unauthenticated as e:
             raise Closing(code, f"{e.code}: {e.problem}"[:120]) from e
+        except RateLimited as e:
+            raise Closing(TOO_MUCH, e.code) from e
 
     async def _keep_alive(self) -> None:
         """Ping, and end a connection whose token has ended."""
@@ -193,6 +202,8 @@ class Connection:
         head = '{"id":' + json.dumps(name)
         errors: str | None = None
         try:
+            self._rates.check(request.caller.client)
+            self._rates.charge(request.caller.client, SUBSCRIBE_POINTS)
             async with aclosing(self._streams.listen(request)) as places:
                 listener = await anext(places)
                 async for payload in listener.messages():

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, func, or_, select
 
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Order, Page, Window, fetch_first_pages
+
+if TYPE_CHECKING:
+    from graphql_api.holdings import LowRegion
 
 Row = Mapping[str, Any]
 
@@ -32,6 +35,8 @@ STORAGE_ORDER = Order((t.storage.c.registered_sequence, t.storage.c.object_id))
 STAKES_ORDER = Order((t.stakes.c.registered_sequence,))
 EVENTS_ORDER = Order((t.events.c.sequence,))
 MOVES_ORDER = Order((t.hand_overs.c.epoch, t.hand_overs.c.shard_index))
+RATES_ORDER = Order((t.exchange_rates.c.epoch,), descending=True)
+REWARDS_ORDER = Order((t.epoch_rewards.c.epoch,), descending=True)
 EPOCHS_ORDER = Order((t.epochs.c.epoch,), descending=True)
 
 
@@ -60,7 +65,12 @@ class EpochRange:
 
 @dataclass(frozen=True, slots=True)
 class BlobQuery:
-    """Which blobs; all conditions hold. `attributes`: per condition a key and the values it may have (any if empty)."""
+    """Which blobs; all conditions hold.
+
+    Attributes:
+        attributes: per condition a key and the values that it may have; any if these are empty.
+        margin_below: only the nodes know it; `low_blobs` puts what they said into SQL.
+    """
 
     states: tuple[str, ...] = ()
     deletable: bool | None = None
@@ -70,6 +80,7 @@ class BlobQuery:
     size_min: int | None = None
     size_max: int | None = None
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    margin_below: int | None = None
 
 
 def blob_state(epoch: int) -> Mapping[str, ColumnElement[bool]]:
@@ -118,6 +129,24 @@ def blobs_statement(query: BlobQuery, epoch: int) -> Select[Any]:
         found = objects_statement(objects, epoch).with_only_columns(t.blob_objects.c.blob_id)
         statement = statement.where(c.blob_id.in_(found))
     return statement
+
+
+def low_blobs(regions: Sequence[LowRegion], epoch: int) -> ColumnElement[bool]:
+    """Certified blobs in any of these regions."""
+    c = t.blobs.c
+    found: list[ColumnElement[bool]] = [false()]
+    for region in regions:
+        conditions = [c.first_certified_epoch >= region.from_epoch]
+        if region.to_epoch is not None:
+            conditions.append(c.first_certified_epoch < region.to_epoch)
+        if region.blob_ids is not None:
+            conditions.append(c.blob_id.in_(region.blob_ids))
+        elif region.after is not None:
+            conditions.append(c.blob_id > region.after)
+        if region.blob_ids is None and region.through is not None:
+            conditions.append(c.blob_id <= region.through)
+        found.append(and_(*conditions))
+    return and_(blob_state(epoch)["CERTIFIED"], or_(*found))
 
 
 # --- objects ------------------------------------------------------------------------------------------------
@@ -330,6 +359,8 @@ LISTS: Mapping[str, Listing] = {
     "storage": Listing(t.storage, STORAGE_ORDER, lambda _query, _epoch: free_storage_statement()),
     "stakes": Listing(t.stakes, STAKES_ORDER, lambda query, _epoch: stakes_statement(query)),
     "moves": Listing(t.hand_overs, MOVES_ORDER, lambda query, _epoch: moves_statement(query)),
+    "rates": Listing(t.exchange_rates, RATES_ORDER, lambda _query, _epoch: select(t.exchange_rates)),
+    "rewards": Listing(t.epoch_rewards, REWARDS_ORDER, lambda _query, _epoch: select(t.epoch_rewards)),
     "events": Listing(t.events, EVENTS_ORDER, lambda query, _epoch: events_statement(query)),
 }
 

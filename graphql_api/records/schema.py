@@ -48,6 +48,28 @@ audit = Table(
 )
 Index("audit_by_time", audit.c.time_ms)
 
+# One row per operation: long work that a mutation began. `standing` is as it was looked at last; once `ended_ms` is
+# set, nothing of the row changes any more.
+operations = Table(
+    "operations",
+    metadata,
+    Column("operation_id", String(32), primary_key=True),  # 16 random bytes in hex
+    Column("kind", String(32), nullable=False),
+    Column("target", Text, nullable=False),  # JSON: what it is about
+    Column("started_ms", BigInteger, nullable=False),
+    Column("standing", Text, nullable=False),  # JSON: `operations.Standing`
+    Column("steps", Text, nullable=False),  # JSON: the phases seen, with their times
+    Column("ended_ms", BigInteger),
+)
+Index("operations_by_time", operations.c.started_ms, operations.c.operation_id)
+
 # Statements that lead from version 1 + position to the next; each runs on both databases.
-MIGRATIONS: Sequence[Sequence[str]] = ()
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        "CREATE TABLE operations (operation_id VARCHAR(32) NOT NULL PRIMARY KEY, kind VARCHAR(32) NOT NULL, "
+        "target TEXT NOT NULL, started_ms BIGINT NOT NULL, standing TEXT NOT NULL, steps TEXT NOT NULL, "
+        "ended_ms BIGINT)",
+        "CREATE INDEX operations_by_time ON operations (started_ms, operation_id)",
+    ),
+)
 VERSION = 1 + len(MIGRATIONS)

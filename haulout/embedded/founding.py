@@ -149,7 +149,8 @@ def command_of(name: str, folder: NetworkFolder, layout: Layout) -> list[str]:
         case "graphql":
             gateway = layout.urls_of("gateway")["http"]
             wallet = ["--wallet", str(data / "wallet.json")]
-            return [sys.executable, "-m", "graphql_api", *common, *ledger, *wallet, "--gateway-url", gateway]
+            control = ["--control", layout.address_of("supervisor")]
+            return [sys.executable, "-m", "graphql_api", *common, *ledger, *wallet, *control, "--gateway-url", gateway]
         case _:
             return [sys.executable, "-m", "node_grpc", *common, *ledger, "--keys", str(data / "keys.json")]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import build_registry, show_disk
 from haulout.replica.metrics import ReplicaCollector
+from haulout.replica.readiness import Readiness
 from haulout.replica.replica import Replica
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
@@ -115,31 +115,6 @@ async def run_gateway(settings: GatewaySettings) -> None:
         log.info("serving blobs", url=f"http://{address}", height=replica.head.height)
         await _until(stop, following)
         log.info("stopping")
-
-
-class Readiness:
-    """Ready once the replica has caught up for the first time; unready again only when it may not go on."""
-
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
-        self._caught_up = False
-
-    def reasons(self) -> Sequence[str]:
-        """Why not; empty when ready."""
-        replica = self._replica
-        if replica.diverged is not None:
-            return (f"LEDGER_DIVERGED: {replica.diverged}",)
-        if replica.upgrade_required is not None:
-            return (f"UPGRADE_REQUIRED: {replica.upgrade_required}",)
-        if not self._caught_up:
-            if replica.problem is not None:
-                return (f"LEDGER_UNREACHABLE: {replica.problem}",)
-            if replica.heard_height is None:
-                return ("CATCHING_UP: the ledger has not said yet where it stands",)
-            if replica.head.height < replica.heard_height:
-                return (f"CATCHING_UP: block {replica.head.height} of {replica.heard_height}",)
-            self._caught_up = True
-        return ()
 
 
 async def _until(stop: asyncio.Event, following: asyncio.Task[None]) -> None:

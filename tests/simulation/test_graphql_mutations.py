@@ -9,9 +9,11 @@ import pytest
 
 from haulout import codec
 from haulout.codec import sizes
+from haulout.crypto.keyed_hash import KeyedHash
+from haulout.crypto.messages import storage_confirmation
 from haulout.ledger import commands as c
 from haulout.ledger.transactions import SignedTransaction, encode_transaction, sign_transaction
-from haulout.primitives import FROST_PER_WAL, blob_id_text, hex_id_text
+from haulout.primitives import FROST_PER_WAL, BlobId, blob_id_text, hex_id_text
 from haulout.sim.clock import VirtualClock
 from haulout.sim.world import World
 
@@ -37,7 +39,10 @@ TRANSFER = on_object("transferBlob", "TransferBlobInput")
 ATTRIBUTES = on_object("setBlobAttributes", "SetBlobAttributesInput")
 DELETE = mutation("deleteBlobs", "ObjectsInput", f"{TRANSACTION} deletedIds")
 BURN = mutation("burnBlobs", "ObjectsInput", f"{TRANSACTION} deletedIds")
-RESERVE = mutation("reserveStorage", "ReserveStorageInput", "reservation { objectId startEpoch endEpoch sizeBytes }")
+STORAGE = "objectId startEpoch endEpoch sizeBytes"
+RESERVE = mutation("reserveStorage", "ReserveStorageInput", f"reservation {{ {STORAGE} }}")
+SPLIT = mutation("splitStorage", "SplitStorageInput", f"reservation {{ objectId }} reservations {{ {STORAGE} }}")
+MERGE = mutation("mergeStorage", "MergeStorageInput", f"{TRANSACTION} reservations {{ {STORAGE} }}")
 STAKE = mutation("stake", "StakeInput", "stake { objectId principal state }")
 UNSTAKE = mutation("requestUnstake", "RequestUnstakeInput", "stake { objectId principal state }")
 WITHDRAW = mutation("withdrawStake", "WithdrawStakeInput", "account { walBalance }")
@@ -106,6 +111,7 @@ async def a_blob_is_registered_transferred_and_burned(world: World, api: Any) ->
     code, _ = refusal(await api.mutate(CERTIFY, i=forged))
     assert code not in ("INTERNAL", "INVALID_ARGUMENT")
     assert refusal(await api.mutate(CERTIFY, i={**forged, "signers": [-1]})) == ("INVALID_ARGUMENT", "NEVER")
+    await it_is_certified_by_who_has_the_confirmations(world, api, encoded.blob_id, other["objectId"])
     assert refusal(await api.mutate(EXTEND, i={"objectId": kept["objectId"], "epochs": 1})) == (
         "NOT_CERTIFIED",
         "NEVER",
@@ -118,6 +124,47 @@ async def a_blob_is_registered_transferred_and_burned(world: World, api: Any) ->
     given = await api.mutate(TRANSFER, i={"objectId": kept["objectId"], "to": to})
     assert given["object"]["owner"]["address"] == to
     assert refusal(await api.mutate(TRANSFER, i={"objectId": kept["objectId"], "to": to})) == ("NOT_OWNER", "NEVER")
+
+
+async def it_is_certified_by_who_has_the_confirmations(world: World, api: Any, blob_id: BlobId, object_id: str) -> None:
+    message = storage_confirmation(1, blob_id, None)  # it is permanent
+    scheme = KeyedHash()
+    committee = await world.client("alice").network.view.committee()
+    secrets = {node.node_id: node.bls_secret for node in world.network.nodes}
+    signed = [scheme.sign(secrets[member.node_id], message) for member in committee.members]
+    proof = {"message": text(message), "signature": text(scheme.aggregate(signed)), "signers": [*range(len(signed))]}
+    certified = await api.mutate(CERTIFY, i={"objectId": object_id, **proof})
+    assert (certified["userErrors"], certified["object"]["certifiedEpoch"]) == ([], 1)
+    shown = await api(
+        "query ($b: BlobID!) { blob(blobId: $b) { state certificate { weight verified signers } } }",
+        b=blob_id_text(blob_id),
+    )
+    certificate = {"weight": 10, "verified": True, "signers": proof["signers"]}
+    assert shown["blob"] == {"state": "CERTIFIED", "certificate": certificate}
+
+
+async def storage_is_cut_and_put_together(world: World, api: Any) -> None:
+    bought = (await api.mutate(RESERVE, i={"sizeBytes": str(8 << 20), "epochs": 4}))["reservation"]
+    whole = {"objectId": bought["objectId"]}
+    first, second = (await api.mutate(SPLIT, i={**whole, "atBytes": str(3 << 20)}))["reservations"]
+    assert (first["objectId"], first["sizeBytes"], second["sizeBytes"]) == (
+        bought["objectId"],
+        str(3 << 20),
+        str(5 << 20),
+    )
+    early, late = (await api.mutate(SPLIT, i={**whole, "atEpoch": 3}))["reservations"]
+    assert ((early["startEpoch"], early["endEpoch"]), (late["startEpoch"], late["endEpoch"])) == ((1, 3), (3, 5))
+    crooked = await api.mutate(MERGE, i={"objectIds": [early["objectId"], second["objectId"]]})
+    assert refusal(crooked) == ("INCOMPATIBLE_EPOCHS", "NEVER")
+    together = [early["objectId"], late["objectId"], second["objectId"]]
+    (merged,) = (await api.mutate(MERGE, i={"objectIds": together}))["reservations"]
+    assert merged == bought
+    for bad in ({}, {"atEpoch": 2, "atBytes": "1"}, {"atEpoch": -1}):
+        assert refusal(await api.mutate(SPLIT, i={**whole, **bad})) == ("INVALID_ARGUMENT", "NEVER")
+    assert refusal(await api.mutate(SPLIT, i={**whole, "atEpoch": 9})) == ("INVALID_EPOCH", "NEVER")
+    assert refusal(await api.mutate(MERGE, i={"objectIds": together[:1]})) == ("INVALID_ARGUMENT", "NEVER")
+    gone = await api.mutate(MERGE, i={"objectIds": together})
+    assert refusal(gone) == ("OBJECT_NOT_FOUND", "NEVER")
 
 
 async def stake_comes_and_goes(world: World, api: Any) -> None:
@@ -179,6 +226,7 @@ async def scopes_are_kept_apart(world: World, api: Any) -> None:
     [
         a_small_blob_is_stored_extended_named_and_deleted,
         a_blob_is_registered_transferred_and_burned,
+        storage_is_cut_and_put_together,
         stake_comes_and_goes,
         a_caller_signs_alone,
         scopes_are_kept_apart,

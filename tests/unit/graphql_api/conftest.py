@@ -16,11 +16,13 @@ from starlette.applications import Starlette
 from graphql_api.access import Access, Scope
 from graphql_api.app import build_app
 from graphql_api.context import Services
+from graphql_api.gateway import Gateway
 from graphql_api.health import HealthBoard
 from graphql_api.holdings import HoldingsBoard
 from graphql_api.inspection import Inspector
 from graphql_api.limits import Bounds
-from graphql_api.operations import Gateway
+from graphql_api.operation_keeper import OperationKeeper
+from graphql_api.rates import Rates
 from graphql_api.read_model.database import Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import BlockEvents, Progress, Projector
@@ -304,6 +306,12 @@ def history() -> History:
 
 
 @pytest.fixture
+def history_of() -> Any:
+    """Makes histories of their own."""
+    return History
+
+
+@pytest.fixture
 def ids() -> Any:
     """Makes the ids that a history uses: `ids("blob", 1)`."""
     return name
@@ -353,6 +361,7 @@ async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Pat
     )
     records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}", workers)
     await records.open(chain_id=CHAIN_ID)
+    read_model, gateway = ReadModel(database, workers), Gateway("http://127.0.0.1:1")
     services = Services(
         params=params(),
         cursor_key=database.cursor_key,
@@ -372,9 +381,10 @@ async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Pat
         ledger=NoLedger(),
         wallet=None,
         follower=follower,
-        gateway=Gateway("http://127.0.0.1:1"),
+        gateway=gateway,
+        operations=OperationKeeper(records, read_model, gateway, None, clock=clock, rng=SystemRng()),
+        rates=Rates(clock, registry),
     )
-    read_model = ReadModel(database, workers)
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
         running = Net(database, http, history, transport)

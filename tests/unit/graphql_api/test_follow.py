@@ -17,6 +17,7 @@ from graphql_api.read_model.database import Database
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from haulout.errors import Corrupt
+from haulout.replica.errors import BlockNotKept
 from haulout.world.clock import SystemClock
 from haulout.world.workers import InlineWorkers
 
@@ -143,6 +144,16 @@ async def test_waiting_for_an_event_that_never_comes_ends(following: Any) -> Non
     _, follower, _, start = following
     await start()
     assert not await follower.wait_for_sequence(1 << 40, timeout_ms=20)
+
+
+async def test_says_what_to_do_when_blocks_it_needs_are_gone(following: Any, history: Any) -> None:
+    feed, follower, _, start = following
+    feed.end = BlockNotKept(height=len(history.blocks), oldest=500, head=900)
+    await start()
+    await feed.drained()
+    assert why_not_ready(follower)[0].startswith("READ_MODEL_HISTORY_NOT_KEPT")
+    assert "from 500 on" in str(follower.stopped)
+    assert "copy the database" in str(follower.stopped)
 
 
 async def test_says_why_it_stopped(following: Any, history: Any) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from graphql_api.diagnosis import Diagnosis, Known, Severity, diagnose
+from graphql_api import holdings, subscriptions
+from graphql_api.diagnosis import Diagnosis, Known, Severity, conditions_of, diagnose
 from graphql_api.health import Checkup
-from graphql_api.holdings import ALL, Margin, NodeReport, compute_margin, n_lacking
+from graphql_api.holdings import ALL, DurabilityUnknown, LowRegion, Margin, NodeReport, compute_margin, n_lacking
+from graphql_api.read_model.project import Projector
+from graphql_api.streams import Request
+from haulout.errors import Unreachable
+from haulout.ledger.queries import ShardHandOver
 from haulout.ports import IncompleteBlob, IncompletePage, NodeHealth
 from haulout.primitives import BlobId, Digest, ObjectId, blob_id_text
 
@@ -90,14 +98,123 @@ async def test_one_blob_of_which_a_node_lacks_slivers_has_less_margin_and_no_oth
     assert answer["system"]["worstDurability"] == {"marginShards": 6}
 
 
+async def test_low_regions_hold_exactly_the_blobs_with_little_margin(
+    net: Any, ids: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdings, "LISTED_MAX", 3)  # the third node's list is cut off behind its fourth blob
+
+    def lacks(*blobs: tuple[int, int]) -> Api:
+        return Api(tuple(IncompleteBlob(BlobId(bytes([n]) * 32), False, missing) for n, missing in blobs))
+
+    net.services.network.transport = Links(
+        [lacks((10, 1), (40, 6)), lacks((10, 1), (60, 2)), lacks(*((n, 1) for n in (10, 20, 30, 40, 50, 60))), lacks()]
+    )
+    moved = [ShardHandOver(epoch, 9, ids("node", giver), ids("node", 3), False) for epoch, giver in ((2, 0), (4, 1))]
+    monkeypatch.setattr(net.services.network.view, "open_hand_overs", lambda: answer(moved))
+    board = net.services.holdings
+    with pytest.raises(DurabilityUnknown):
+        board.low_regions(1)
+    for silent in ((), (31428,), (31425, 31427)):
+        monkeypatch.setattr(net.services.network.transport, "silent", silent)
+        await board.refresh()
+        low_counts = set()
+        for margin_below in range(-3, 9):
+            regions = board.low_regions(margin_below)
+            low = 0
+            for number in range(0, 256, 5):
+                for epoch in (1, 2, 3, 4, 5):
+                    blob_id = BlobId(bytes([number]) * 32)
+                    is_low = board.margin_of(blob_id, epoch).margin_shards < margin_below
+                    assert any(contains(region, blob_id, epoch) for region in regions) is is_low
+                    low += is_low
+            low_counts.add(low)
+        assert len(low_counts) > 3
+
+
+async def answer(value: Any) -> Any:
+    return value
+
+
+def contains(region: LowRegion, blob_id: BlobId, epoch: int) -> bool:
+    """As the SQL of it says."""
+    in_epochs = region.from_epoch <= epoch and (region.to_epoch is None or epoch < region.to_epoch)
+    if region.blob_ids is not None:
+        return in_epochs and blob_id in region.blob_ids
+    behind = region.after is None or blob_id > region.after
+    return in_epochs and behind and (region.through is None or blob_id <= region.through)
+
+
+LOW = "query ($m: Int!) { blobs(filter: {marginBelow: $m}) { totalCount nodes { blobId } } }"
+
+
+async def test_blobs_are_found_by_their_margin(net: Any, ids: Any) -> None:
+    assert (await net.refused(LOW, m=5))[0] == "DURABILITY_UNKNOWN"
+    history = net.history
+    other = history.registered(4)
+    blocks = [history.block(other), history.block(history.certified(other))]
+    net.database.apply(Projector(10, history.scheme), net.follower.progress, blocks)
+    lacking = tuple(IncompleteBlob(BlobId(ids("blob", number)), False, 2) for number in (1, 2))  # 2 is not certified
+    net.services.network.transport = Links([Api(lacking), Api(()), Api(()), Api(())])
+    await net.services.holdings.refresh()
+    whole, less = blob_id_text(ids("blob", 4)), blob_id_text(ids("blob", 1))
+    assert [node["blobId"] for node in (await net.ask(LOW, m=4))["blobs"]["nodes"]] == []
+    assert [node["blobId"] for node in (await net.ask(LOW, m=5))["blobs"]["nodes"]] == [less]
+    everything = (await net.ask(LOW, m=7))["blobs"]
+    assert ([node["blobId"] for node in everything["nodes"]], everything["totalCount"]) == ([whole, less], "2")
+
+
+async def test_a_blob_that_falls_is_told_and_told_again_when_it_falls_further(
+    net: Any, ids: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "LOOK_MS", 10)
+    api, board = Api(()), net.services.holdings
+    net.services.network.transport = Links([api, Api(()), Api(()), Api(())])
+
+    async def lack(n_slivers: int) -> None:
+        api.blobs = (IncompleteBlob(BlobId(ids("blob", 1)), False, n_slivers),) if n_slivers else ()
+        await board.refresh()
+
+    await lack(0)
+    query = "subscription { durabilityAlerts(marginBelow: 6) { blobId durability { marginShards } } }"
+    caller = await net.services.access.caller_of("", origin=None, host=None)
+    async with aclosing(net.app.state.streams.listen(Request(query, None, None, caller, "0"))) as places:
+        messages = (await anext(places)).messages()
+        told = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0.1)
+        assert not told.done()  # all is well
+        for n_slivers in (1, 2):
+            await lack(n_slivers)
+            alert = json.loads(await asyncio.wait_for(told, 10))["data"]["durabilityAlerts"]
+            assert alert == {"blobId": blob_id_text(ids("blob", 1)), "durability": {"marginShards": 6 - n_slivers}}
+            told = asyncio.ensure_future(anext(messages))
+        await lack(1)  # better than before: no news
+        await asyncio.sleep(0.1)
+        assert not told.done()
+        await lack(0)
+        await asyncio.sleep(0.1)
+        await lack(1)
+        assert json.loads(await asyncio.wait_for(told, 10))["data"]["durabilityAlerts"]["durability"] == {
+            "marginShards": 5
+        }
+
+
 class Links:
     """A transport to four nodes by port."""
 
     def __init__(self, apis: list[Api]) -> None:
         self.apis = apis
+        self.silent: tuple[int, ...] = ()
 
-    def connect(self, address: str) -> Api:
-        return self.apis[int(address.rpartition(":")[2]) - 31425]
+    def connect(self, address: str) -> Any:
+        port = int(address.rpartition(":")[2])
+        return Silent() if port in self.silent else self.apis[port - 31425]
+
+
+class Silent:
+    """A node that does not answer."""
+
+    async def list_incomplete(self, **_: Any) -> IncompletePage:
+        raise Unreachable(peer="it", problem="it is down")
 
 
 async def test_only_certified_blobs_have_durability_and_slivers(net: Any, ids: Any) -> None:
@@ -111,7 +228,8 @@ async def test_only_certified_blobs_have_durability_and_slivers(net: Any, ids: A
 # --- diagnosis ----------------------------------------------------------------------------------------------
 
 
-def findings(*, weight: int = 3, arriving: int = 0, leaving: int = 0, **changes: Any) -> list[tuple[str, Severity]]:
+def checkup(**changes: Any) -> Checkup:
+    """What a node that is well says, but for some changes."""
     values: dict[str, Any] = {
         "node_id": NODES[0],
         "name": "node",
@@ -128,8 +246,12 @@ def findings(*, weight: int = 3, arriving: int = 0, leaving: int = 0, **changes:
         "stored_bytes": 700,
         "attested_height": 990,
     }
+    return Checkup(NodeHealth(**{**values, **changes}), 0)
+
+
+def findings(*, weight: int = 3, arriving: int = 0, leaving: int = 0, **changes: Any) -> list[tuple[str, Severity]]:
     known = Known("host:1", 2, 1_000, weight, 5, arriving, leaving)
-    found: list[Diagnosis] = diagnose(Checkup(NodeHealth(**{**values, **changes}), 0), WHOLE, known)
+    found: list[Diagnosis] = diagnose(checkup(**changes), WHOLE, known)
     assert all(finding.evidence and finding.remedy for finding in found)
     return [(finding.code, finding.severity) for finding in found]
 
@@ -155,6 +277,28 @@ def findings(*, weight: int = 3, arriving: int = 0, leaving: int = 0, **changes:
 )
 def test_a_finding_follows_from_what_is_known(changes: Any, expected: Any) -> None:
     assert findings(**changes) == expected
+
+
+def test_conditions_hold_or_say_why_not() -> None:
+    def held(**changes: Any) -> dict[str, bool]:
+        known = Known("host:1", 2, 1_000, 3, 5, 0, 0, is_asked_to_leave=True)
+        return {one.type: one.status for one in conditions_of(checkup(**changes), known)}
+
+    well = {
+        "Reachable": True,
+        "Serving": True,
+        "CaughtUp": True,
+        "Complete": True,
+        "InCommittee": True,
+        "Leaving": True,
+    }
+    assert held() == well
+    assert held(status="Diverged at 7") == {**well, "Serving": False}
+    assert held(height=900) == {**well, "CaughtUp": False}
+    assert held(incomplete_blobs=1) == {**well, "Complete": False}
+    silent = conditions_of(Checkup(None, 7), Known("host:1", 2, 1_000, 0, 5, 0, 0))
+    assert [one.type for one in silent] == list(well)
+    assert not any(one.status for one in silent)
 
 
 def test_a_silent_node_is_critical_when_it_owns_shards() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from graphql_api.ids import global_id
 from graphql_api.read_model.project import Projector
 from graphql_api.stakes import rewards_so_far
 from haulout import bcs
@@ -358,3 +359,79 @@ async def test_many_blobs_are_had_at_once_in_the_order_asked(net: Any, ids: Any)
     found = (await net.ask(query, b=wanted))["multiGetBlobs"]
     assert found == [{"blobId": wanted[0]}, None, {"blobId": wanted[2]}]
     assert (await net.refused(query, b=[wanted[0]] * 101))[0] == "PAGE_TOO_LARGE"
+
+
+POOL = """query ($n: ObjectID!) { storageNode(nodeId: $n) { stakingPool { account { latestEpoch balance shares rewards
+  commission commissionBlocked pendingStake { epoch amount } pendingWithdrawals { epoch amount }
+  preActiveWithdrawals { epoch amount } pendingCommissionRates { epoch amount } }
+  exchangeRates(first: 1) { totalCount nodes { epoch balance shares } pageInfo { endCursor hasNextPage } }
+  rewardHistory { nodes { epoch reward commission } } } } }"""
+
+
+async def test_a_pool_tells_what_it_holds_what_is_due_and_what_it_was_worth(net: Any, ids: Any) -> None:
+    node = ids("node", 1)
+    query = {"n": "0x" + node.hex()}
+    untouched = (await net.ask(POOL, **query))["storageNode"]["stakingPool"]
+    assert (untouched["account"], untouched["exchangeRates"]["totalCount"]) == (None, "0")
+    changed = e.PoolChanged(
+        node_id=node,
+        latest_epoch=3,
+        balance_frost=900,
+        n_shares=450,
+        rewards_frost=300,
+        commission_frost=40,
+        commission_blocked_frost=15,
+        commission_rate_bps=600,
+        pending_stake={5: 70, 4: 30},
+        pending_shares={4: 12},
+        pre_active_withdrawals={5: 8},
+        pending_commission_rates={6: 700},
+    )
+    rates = [e.ExchangeRateSet(node, epoch, 100 * epoch, 50) for epoch in (1, 2, 3)]
+    rewards = [e.NodeRewarded(node, epoch, 20 * epoch, epoch) for epoch in (1, 2)]
+    other = e.ExchangeRateSet(ids("node", 2), 1, 7, 7)
+    blocks = [net.history.block(changed, *rates, other, *rewards)]
+    net.database.apply(Projector(10, net.history.scheme), net.follower.progress, blocks)
+    pool = (await net.ask(POOL, **query))["storageNode"]["stakingPool"]
+    assert pool["account"] == {
+        "latestEpoch": 3,
+        "balance": "900",
+        "shares": "450",
+        "rewards": "300",
+        "commission": "40",
+        "commissionBlocked": "15",
+        "pendingStake": [{"epoch": 4, "amount": "30"}, {"epoch": 5, "amount": "70"}],
+        "pendingWithdrawals": [{"epoch": 4, "amount": "12"}],
+        "preActiveWithdrawals": [{"epoch": 5, "amount": "8"}],
+        "pendingCommissionRates": [{"epoch": 6, "amount": "700"}],
+    }
+    assert pool["exchangeRates"]["nodes"] == [{"epoch": 3, "balance": "300", "shares": "50"}]
+    assert (pool["exchangeRates"]["totalCount"], pool["exchangeRates"]["pageInfo"]["hasNextPage"]) == ("3", True)
+    assert pool["rewardHistory"]["nodes"] == [
+        {"epoch": 2, "reward": "40", "commission": "2"},
+        {"epoch": 1, "reward": "20", "commission": "1"},
+    ]
+
+
+async def test_a_blob_is_found_by_each_of_its_names(net: Any, ids: Any) -> None:
+    by_id = "query ($b: BlobID) { blob(blobId: $b) { id decimalId } }"
+    blob = (await net.ask(by_id, b=blob_id_text(ids("blob", 1))))["blob"]
+    by_number = "query ($n: String) { blob(decimalId: $n) { id } }"
+    assert (await net.ask(by_number, n=blob["decimalId"]))["blob"] == {"id": blob["id"]}
+    assert (await net.ask(by_number, n=str(1 << 256)))["blob"] is None
+    by_object = "query ($o: ObjectID) { blob(objectId: $o) { id } }"
+    assert (await net.ask(by_object, o="0x" + ids("object", 1).hex()))["blob"] == {"id": blob["id"]}
+    assert (await net.ask(by_object, o="0x77"))["blob"] is None
+    for query in ("{ blob { id } }", by_number.replace("decimalId: $n", 'decimalId: $n, objectId: "0x1"')):
+        assert (await net.refused(query, n="1"))[0] == "INVALID_ARGUMENT"
+    assert (await net.refused(by_number, n="-5"))[0] == "INVALID_ARGUMENT"
+
+
+async def test_many_things_are_had_at_once_by_their_ids(net: Any) -> None:
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id __typename } }"
+    found = await net.ask("{ blobs(first: 1) { nodes { id } } epoch { id } }")
+    blob, epoch = found["blobs"]["nodes"][0]["id"], found["epoch"]["id"]
+    unknown = global_id("Blob", bytes(32))
+    answer = await net.ask(query, ids=[epoch, unknown, blob])
+    assert [node and node["__typename"] for node in answer["nodes"]] == ["Epoch", None, "Blob"]
+    assert (await net.refused(query, ids=[blob] * 101))[0] == "PAGE_TOO_LARGE"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from graphql_api.__main__ import parse_arguments, records_url
 from graphql_api.records import schema
 from graphql_api.records.database import ForeignRecords, Records, RecordsOfOtherChain, RecordsUnavailable
+from graphql_api.records.operations import unfinished
 from graphql_api.records.tokens import digest_of, find_token, list_tokens, make_token, revoke_token
 from haulout.errors import InvalidField
 from haulout.world.workers import ThreadWorkers
@@ -84,6 +85,35 @@ async def test_an_earlier_version_becomes_this_one(
     with pytest.raises(ForeignRecords, match="version"):
         await records.open(chain_id=CHAIN)
     records.close()
+
+
+async def test_the_first_version_gets_what_came_later(database_url: str, workers: ThreadWorkers) -> None:
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    fresh = await records.read(columns)
+    await records.write(make_token, digest_of("s"), "ci", [], 5, None)
+    await records.write(lambda c: c.execute(sa.text("DROP TABLE operations")))
+    await records.write(lambda c: c.execute(sa.text("UPDATE records_meta SET value = '1' WHERE name = 'version'")))
+    records.close()
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    assert await records.read(columns) == fresh
+    assert [token.name for token in await records.read(list_tokens)] == ["ci"]
+    assert await records.read(unfinished) == []
+    records.close()
+
+
+def columns(connection: sa.Connection) -> dict[str, Any]:
+    """Names, nullability and indexes of all tables."""
+    inspector = sa.inspect(connection)
+    return {
+        table: (
+            [(column["name"], column["nullable"]) for column in inspector.get_columns(table)],
+            inspector.get_pk_constraint(table)["constrained_columns"],
+            sorted((index["name"], index["column_names"]) for index in inspector.get_indexes(table)),
+        )
+        for table in inspector.get_table_names()
+    }
 
 
 async def test_the_database_of_another_network_or_program_is_refused(database_url: str, workers: ThreadWorkers) -> None:

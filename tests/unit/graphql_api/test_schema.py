@@ -20,9 +20,10 @@ from graphql import (
 )
 
 from graphql_api.events import TYPES
+from graphql_api.finders import FINDERS
 from graphql_api.limits import CONNECTIONS
 from graphql_api.read_model.project import HANDLERS
-from graphql_api.schema import FINDERS, sdl
+from graphql_api.schema import sdl
 from haulout.ledger.events import EVENTS
 
 

@@ -1,4 +1,4 @@
-"""When the gateway says that it is ready."""
+"""When a process that answers from a replica says that it is ready."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from haulout.errors import Unreachable
-from haulout.gateway.service import Readiness
+from haulout.replica.readiness import Readiness
 
 
 def replica_at(height: int, **state: Any) -> Any:
