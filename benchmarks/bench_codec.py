@@ -322,12 +322,17 @@ def describe_machine() -> dict[str, str]:
     }
 
 
+def figures(rate: float) -> str:
+    """Three of them are enough."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 def show(options: argparse.Namespace, row: Row) -> None:
     """A row as soon as it is there: of a Markdown table."""
     if options.json:
         return
     limit = f"{row.of_limit:.0%}" if row.of_limit is not None else ""
-    peer = f"{row.peer} {row.peer_rate:,.1f}" if row.peer_rate else ""
+    peer = f"{row.peer} {figures(row.peer_rate)}" if row.peer_rate else ""
     ratio = f"{row.ratio:.1f}×" if row.ratio else ""
     cells = [
         row.operation,
@@ -335,7 +340,7 @@ def show(options: argparse.Namespace, row: Row) -> None:
         row.size,
         row.threads,
         f"{row.milliseconds:,.2f}",
-        f"{row.rate:,.0f}",
+        figures(row.rate),
         peer,
         ratio,
         limit,
