@@ -10,11 +10,13 @@ It keeps nothing. If it stops half-way, the ledger's state says what is to be do
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
-from haulout.account.wallet import Wallet
+from haulout.chain.block import TransactionResult
 from haulout.driver.due_step import DueStep, find_due_step
 from haulout.errors import HauloutError, Rejected
+from haulout.ledger.commands import Command
 from haulout.ledger.state import View
 from haulout.ports import Clock, Rng
 
@@ -26,6 +28,13 @@ MAX_BACKOFF_MS = 60_000
 ReadState = Callable[[], Awaitable[View]]
 
 
+class Account(Protocol):
+    """Who signs the steps: a `Wallet`, or what stands around one."""
+
+    async def execute(self, commands: Sequence[Command]) -> TransactionResult:
+        """Have commands take effect; as `Wallet.execute`."""
+
+
 class EpochDriver:
     """Takes each step of an epoch when it is due.
 
@@ -34,7 +43,7 @@ class EpochDriver:
         problem: why the last attempt failed, or None; for metrics and status.
     """
 
-    def __init__(self, state: ReadState, wallet: Wallet, *, clock: Clock, rng: Rng, grace_ms: int = 0) -> None:
+    def __init__(self, state: ReadState, wallet: Account, *, clock: Clock, rng: Rng, grace_ms: int = 0) -> None:
         """Make a driver; `run()` it.
 
         Args:

@@ -28,6 +28,7 @@ from haulout_operator.actions import (
     WithdrawStake,
     describe,
 )
+from haulout_operator.failpoints import Failpoints, around_action
 from haulout_operator.genesis import FirstAccounts, FirstNode, build_network_genesis, problem_of
 from haulout_operator.identity import (
     address_of,
@@ -53,10 +54,20 @@ log = get_logger("operator")
 class Executor:
     """Does what the planner asks for."""
 
-    def __init__(self, kube: Kube, desk: LedgerDesk, *, scheme: SignatureScheme, clock: Clock, rng: Rng) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        desk: LedgerDesk,
+        *,
+        scheme: SignatureScheme,
+        clock: Clock,
+        rng: Rng,
+        failpoints: Failpoints,
+    ) -> None:
         self._kube = kube
         self._desk = desk
         self._scheme = scheme
+        self._failpoints = failpoints
         self._clock = clock
         self._rng = rng
 
@@ -67,7 +78,7 @@ class Executor:
             if action.subject in failures:
                 continue
             try:
-                await self._do(observed, action)
+                await self._pass(observed, action)
             except ObjectConflict as e:
                 log.info("somebody was faster", action=describe(action), problem=str(e))
                 failures[action.subject] = ""  # seen anew in the next round
@@ -77,6 +88,15 @@ class Executor:
             else:
                 log.info("done", action=describe(action), subject=f"{action.subject.kind}/{action.subject.name}")
         return failures
+
+    async def _pass(self, observed: Observed, action: Action) -> None:
+        """Carry an action out between its failpoints."""
+        around, genesis = around_action(action), observed.genesis
+        if genesis is not None:
+            self._failpoints.reach(around.before, genesis.chain_id)
+        await self._do(observed, action)
+        if genesis is not None:
+            self._failpoints.reach(around.after, genesis.chain_id)
 
     async def _do(self, observed: Observed, action: Action) -> None:
         namespace = observed.namespace

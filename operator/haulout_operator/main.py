@@ -36,15 +36,19 @@ def run(
     install: Path | None = typer.Option(None, envvar="HAULOUT_INSTALL", help="Folder of networks and pools to apply."),
     control: str = typer.Option("", envvar="HAULOUT_CONTROL", help="HOST:PORT for ClusterControl; none when empty."),
     control_address: str = typer.Option("", envvar="HAULOUT_CONTROL_ADDRESS", help="Where Pods reach that."),
+    failpoint: str = typer.Option("", envvar="HAULOUT_FAILPOINT", help="For tests: POINT@CHAIN_ID at which to end."),
     scratch: Path = SCRATCH,
     log_format: str = LOG_FORMAT,
     log_level: str = LOG_LEVEL,
 ) -> None:
     """Run the operator until told to stop."""
+    from haulout_operator.failpoints import parse_armed
     from haulout_operator.run import OperatorSettings, run_operator
 
     _configure_logs(log_format, log_level)
-    settings = OperatorSettings(_namespace(namespace), image, metrics, scratch, install, control, control_address)
+    settings = OperatorSettings(
+        _namespace(namespace), image, metrics, scratch, install, control, control_address, parse_armed(failpoint)
+    )
     asyncio.run(run_operator(settings))
 
 

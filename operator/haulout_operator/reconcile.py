@@ -7,6 +7,7 @@ round fails comes back after a pause that grows.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ SETTLE_MS = 300  # events come in swarms: one round for all of them
 AGAIN_MS = 1_000
 RESYNC_MS = 60_000
 RESYNC_JITTER_MS = 15_000
+SYNC_MS = 5_000  # while members fetch the shards of a new epoch
+MOVING_MS = 15_000  # while shards of an earlier change are still on their way
 BACKOFF_MS = 1_000
 BACKOFF_MS_MAX = 60_000
 
@@ -83,6 +86,11 @@ class Reconciler:
             self._tasks[network] = asyncio.create_task(self._serve(network), name=f"reconcile {network}")
         self._wakes[network].set()
 
+    def _nudge(self, network: str) -> None:
+        """Ask for a round if the network is served: its ledger has changed, which nothing in Kubernetes tells."""
+        if network in self._wakes:
+            self._wakes[network].set()
+
     async def close(self) -> None:
         """End all rounds."""
         for task in self._tasks.values():
@@ -122,10 +130,19 @@ class Reconciler:
                 elif failures:
                     pause_ms, backoff_ms = backoff_ms, min(2 * backoff_ms, BACKOFF_MS_MAX)
                 else:
-                    pause_ms, backoff_ms = RESYNC_MS + self._rng.below(RESYNC_JITTER_MS), BACKOFF_MS
+                    pause_ms, backoff_ms = self._rest_ms(network), BACKOFF_MS
                     self._success.set(self._clock.now_ms() / 1000)
             self._rounds.labels(result=result).inc()
             self._seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
+
+    def _rest_ms(self, network: str) -> int:
+        """How long nobody needs to look: nothing in Kubernetes tells when shards have arrived."""
+        ledger = self.seen[network].ledger
+        if ledger is not None and ledger.phase == "Sync":
+            return SYNC_MS
+        if ledger is not None and ledger.moving:
+            return MOVING_MS
+        return RESYNC_MS + self._rng.below(RESYNC_JITTER_MS)
 
     async def _wait(self, wake: asyncio.Event, pause_ms: int) -> None:
         sleeping = asyncio.ensure_future(self._clock.sleep_ms(pause_ms))
@@ -169,7 +186,8 @@ class Reconciler:
         except HauloutError as e:
             log.warning("nobody to drive epochs as", network=name, problem=problem_of(e))
             return
-        self._epochs.start(name, observed.genesis, self._executor.ledger_of(observed), treasury)
+        taken = functools.partial(self._nudge, name)
+        self._epochs.start(name, observed.genesis, self._executor.ledger_of(observed), treasury, taken=taken)
 
     async def _release_orphans(self, network: str) -> None:
         """A StorageNode whose network is gone has nothing to wait for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from haulout_operator.bootstrap import install, read_manifests
 from haulout_operator.control import Gatekeeper, NetworkControl
 from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
+from haulout_operator.failpoints import Armed, Failpoint, Failpoints
 from haulout_operator.kube import Kube
 from haulout_operator.ledger import LedgerDesk
 from haulout_operator.names import FIELD_MANAGER
@@ -35,6 +37,7 @@ from haulout_operator.observe import Observer
 from haulout_operator.reconcile import Reconciler
 
 INSTALL_PAUSE_MS = 3_000
+KILLED = 137  # as if by a signal that cannot be caught
 
 log = get_logger("operator")
 
@@ -50,6 +53,7 @@ class OperatorSettings:
     install: Path | None = None  # folder of manifests that a chart brings
     control: str = ""  # host:port to serve `ClusterControl` on; nowhere when empty
     control_address: str = ""  # where others reach it
+    armed: Armed | None = None  # where the process ends, for tests
 
 
 async def run_operator(settings: OperatorSettings) -> None:
@@ -60,6 +64,7 @@ async def run_operator(settings: OperatorSettings) -> None:
     """
     registry = build_registry("operator")
     clock, rng, scheme = SystemClock(), SystemRng(), Bls12381()
+    failpoints = Failpoints(settings.armed, _end_here)
     manifests = [] if settings.install is None else read_manifests(settings.install)
     waiting = {body["metadata"]["name"] for body in manifests if body["kind"] == "StorageNetwork"}
     async with contextlib.AsyncExitStack() as stack:
@@ -84,8 +89,8 @@ async def run_operator(settings: OperatorSettings) -> None:
             default_image=settings.default_image,
             control_address=settings.control_address if settings.control else "",
         )
-        executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng)
-        epochs = EpochController(clock=clock, rng=rng, registry=registry)
+        executor = Executor(kube, desk, scheme=scheme, clock=clock, rng=rng, failpoints=failpoints)
+        epochs = EpochController(clock=clock, rng=rng, registry=registry, failpoints=failpoints)
         reconciler = Reconciler(
             kube, observer, executor, epochs, namespace=settings.namespace, clock=clock, rng=rng, registry=registry
         )
@@ -130,6 +135,10 @@ async def run_operator(settings: OperatorSettings) -> None:
                 await clock.sleep_ms(INSTALL_PAUSE_MS)
         await watching
         log.info("stopping")
+
+
+def _end_here(point: Failpoint) -> None:
+    os._exit(KILLED)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

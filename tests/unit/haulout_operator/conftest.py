@@ -30,6 +30,7 @@ from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
 from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
+from haulout_operator.failpoints import Armed, Failpoint, Failpoints
 from haulout_operator.ledger import LedgerDesk, Rows, read_facts
 from haulout_operator.names import NODE_LABEL
 from haulout_operator.observe import Observer
@@ -58,12 +59,43 @@ class HandClock:
         await asyncio.sleep(0)
 
 
+class StandingClock:
+    """The same time, for whoever only acts when it is due: it passes when the test says so."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+        self._moved = asyncio.Event()
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    def monotonic_us(self) -> int:
+        return self._clock.monotonic_us()
+
+    async def sleep_ms(self, duration_ms: int) -> None:
+        until_ms = self._clock.time_ms + max(0, duration_ms)
+        await asyncio.sleep(0)
+        while self._clock.time_ms < until_ms:
+            await self._moved.wait()
+
+    async def pass_ms(self, duration_ms: int) -> None:
+        """Let time pass, and everybody who waited for that do what they do then."""
+        self._clock.time_ms += duration_ms
+        self._moved.set()
+        self._moved = asyncio.Event()
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+
 class Town:
     """A namespace with its operator and its ledger."""
 
     def __init__(self) -> None:
         self.kube = FakeKube()
         self.clock = HandClock()
+        self.epoch_clock = StandingClock(self.clock)
+        self.armed: Armed | None = None  # where the next operator ends
+        self.is_killed = False  # the present operator's process has ended
         self.scheme = KeyedHash()
         self.sequencer: Sequencer | None = None
         self.ledger_is_up = True
@@ -90,18 +122,30 @@ class Town:
         )
         desk.sample_without = self._sample_without  # type: ignore[method-assign] # there are no slivers here
         observer = Observer(self.kube, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
-        executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng)
+        failpoints = Failpoints(self.armed, self._end)
+        executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng, failpoints=failpoints)
         registry = CollectorRegistry()
         return Reconciler(
             self.kube,
             observer,
             executor,
-            EpochController(clock=self.clock, rng=rng, registry=registry),
+            EpochController(clock=self.epoch_clock, rng=rng, registry=registry, failpoints=failpoints),
             namespace=NAMESPACE,
             clock=self.clock,
             rng=rng,
             registry=registry,
         )
+
+    def _end(self, point: Failpoint) -> None:
+        self.is_killed = True
+        raise OperatorKilled
+
+    async def restart(self, armed: Armed | None = None) -> None:
+        """The operator's process is gone, and there is a new one."""
+        await self.operator.close()
+        self.armed, self.is_killed, self.failures = armed, False, {}
+        self.operator = self.new_operator(seed=99)
+        self.kube.settle()
 
     async def _sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:
         self.sampled.append(node)
@@ -224,6 +268,18 @@ class Town:
             await self.play(limit=30)
             return True
         return False
+
+    async def check_whole(self, size: int) -> None:
+        """As if nobody had been killed: the size that was asked for, all of it members, nothing left to do or say."""
+        facts = await read_facts(self, None)
+        assert len(self.nodes()) == size
+        assert self.leaving() == []
+        assert sum(len(node.shards) for node in facts.nodes.values()) == 100
+        assert {name for name, node in facts.nodes.items() if node.shards} == set(self.nodes())
+        assert len(self.kube.names("PersistentVolumeClaim")) == size + 1
+        self.kube.writes.clear()
+        assert not await self.round()
+        assert self.kube.writes == []
 
     async def play(self, limit: int = 20) -> int:
         """Rounds until nothing is left to do; how many did something."""
