@@ -57,7 +57,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--ledger", "address of the ledger, host:port")
     option("--listen", "address to serve GraphQL on", default="127.0.0.1:31416")
     option("--metrics", "address to serve /metrics, /healthz and /readyz on", default="127.0.0.1:31516")
-    option("--gateway-url", "where blobs can be read by HTTP", default="http://127.0.0.1:31415")
+    option("--gateway-url", "where the gateway is asked", default="http://127.0.0.1:31415")
+    option("--public-gateway-url", "where people reach it, as links say; --gateway-url by default", default="")
     option("--database", "URL of the read model's database: postgresql://…; SQLite in --dir by default", default="")
     option("--records", "URL of the database of tokens and operations; SQLite in --dir by default", default="")
     option("--anonymous", "scopes of callers without a token, separated by commas, or none", default="READ")
@@ -111,6 +112,7 @@ async def serve(options: argparse.Namespace) -> None:
                 writers=writers,
                 registry=registry,
                 gateway_url=options.gateway_url,
+                public_gateway_url=options.public_gateway_url,
                 records=records,
                 wallet_secret=read_secret(Path(options.wallet)) if options.wallet else None,
                 control=control,

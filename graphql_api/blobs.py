@@ -237,7 +237,7 @@ class Blob(Node):
             permanent_count=row["permanent_count"],
             deletable_count=row["deletable_count"],
             certified_deletable_count=row["certified_deletable_count"],
-            content_url=f"{context.services.gateway_url}/v1/blobs/{blob_id_text(blob_id)}",
+            content_url=f"{context.services.public_gateway_url}/v1/blobs/{blob_id_text(blob_id)}",
             metadata_root=Base64(row["root_hash"]),
             certificate_sequence=row["certificate_sequence"],
         )

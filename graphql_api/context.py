@@ -36,7 +36,7 @@ class Services:
 
     params: Params
     cursor_key: bytes
-    gateway_url: str
+    public_gateway_url: str  # without a slash at its end
     health: HealthBoard
     finality: Finality
     network: Network

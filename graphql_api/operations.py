@@ -174,7 +174,7 @@ async def create_upload(info: Info, input: CreateUploadInput) -> CreateUploadPay
     services = info.context.services
     kind = input.persistence.name.lower()
     document = await services.gateway.ask("POST", "/v1/uploads", **{"epochs": str(input.epochs), kind: "true"})
-    url = f"{services.gateway.url}/v1/uploads/{document['id']}"
+    url = f"{services.public_gateway_url}/v1/uploads/{document['id']}"
     target = {"uploadId": document["id"]}
     operation = await services.operations.begin(UPLOAD, target, upload_standing(document))
     return CreateUploadPayload(upload_url=url, operation=Operation.of(operation))

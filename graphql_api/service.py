@@ -75,6 +75,7 @@ async def run_service(
     registry: CollectorRegistry,
     gateway_url: str,
     records: Records,
+    public_gateway_url: str = "",
     anonymous: Iterable[Scope] = (Scope.READ,),
     wallet_secret: bytes | None = None,
     control: ClusterControl | None = None,
@@ -86,6 +87,8 @@ async def run_service(
 
     Args:
         store: of the replica; closed with it.
+        gateway_url: where the gateway is asked from here.
+        public_gateway_url: where it is for people and browsers; the same when empty.
         database: not opened yet; the caller closes it.
         records: not opened yet; the caller closes it.
         anonymous: what callers without a token may do.
@@ -136,7 +139,7 @@ async def run_service(
         services = Services(
             params=params,
             cursor_key=database.cursor_key,
-            gateway_url=gateway_url.rstrip("/"),
+            public_gateway_url=(public_gateway_url or gateway_url).rstrip("/"),
             health=health,
             finality=watch,
             network=network,

@@ -204,7 +204,7 @@ class NodeHealth:
     node_id: ObjectId
     name: str
     epoch: int
-    status: str  # Standby, Active, Diverged, StorageFailed …: match on the first word
+    status: str  # Standby, Active, Diverged, StorageFailed …: match on the first word; DiskFull after it is read-only
     uptime_ms: int
     height: int  # last block re-executed
     block_digest: Digest

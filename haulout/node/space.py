@@ -22,12 +22,16 @@ class SpaceGuard:
 
     async def check(self) -> None:
         """Raises DiskFull while less than the reserve is free."""
+        if await self.look():
+            raise DiskFull(path="the node's folder")
+
+    async def look(self) -> bool:
+        """Whether less than the reserve is free."""
         now = self._clock.monotonic_us()
         if self._looked_us is None or now - self._looked_us >= LOOK_AGAIN_US:
             self._looked_us = now
             self._set(await self._disk.free_bytes() < self._reserve_bytes)
-        if self.is_full:
-            raise DiskFull(path="the node's folder")
+        return self.is_full
 
     def note_full(self) -> None:
         """A write found no space: believe it until the next look."""

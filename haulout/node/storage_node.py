@@ -395,11 +395,12 @@ class StorageNode:
         """How the node is; cheap, for probes."""
         duty = self.vault.duty()
         head = self.vault.replica.head
+        is_full = await self.vault.is_full()
         return NodeHealth(
             node_id=self.identity.node_id,
             name=self.identity.name,
             epoch=duty.epoch,
-            status=self.status(duty),
+            status=f"{self.status(duty)} DiskFull" if is_full else self.status(duty),
             uptime_ms=(self._clock.monotonic_us() - self._started_us) // 1000,
             height=head.height,
             block_digest=head.digest(),

@@ -180,6 +180,10 @@ class Vault:
             raise self.slivers.failed
         await self._space.check()
 
+    async def is_full(self) -> bool:
+        """Whether so little space is left that nothing is taken in."""
+        return await self._space.look()
+
     async def put_metadata(self, blob_id: BlobId, metadata: bytes, check: Callable[[], None]) -> None:
         """Keep verified metadata, unless `check` has something against it by now; durable with the next sync."""
 

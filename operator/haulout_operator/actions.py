@@ -115,6 +115,16 @@ class StakeNode:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteCapacity:
+    """Let a node vote the size of its volume."""
+
+    subject: Subject
+    node: str
+    node_id: bytes
+    capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestLeave:
     """Ask the ledger to let a node go, as the treasury that governs it."""
 
@@ -163,6 +173,7 @@ Action = (
     | CreateGenesis
     | RegisterNode
     | StakeNode
+    | VoteCapacity
     | RequestLeave
     | CancelLeave
     | WithdrawStake
@@ -181,6 +192,7 @@ def describe(action: Action) -> str:
             CreateNodeKeys(node=node)
             | RegisterNode(node=node)
             | StakeNode(node=node)
+            | VoteCapacity(node=node)
             | RequestLeave(node=node)
             | CancelLeave(node=node)
             | WithdrawStake(node=node)

@@ -21,9 +21,11 @@ WARNINGS = frozenset(
         "BelowMinNodes",
         "BudgetExhausted",
         "CrashLoopBackOff",
+        "DiskFull",
         "ErrImagePull",
         "ForeignIdentity",
         "ForeignLedger",
+        "ForeignVolume",
         "GenesisMissing",
         "GenesisTooSmall",
         "GenesisUnreadable",
@@ -33,10 +35,14 @@ WARNINGS = frozenset(
         "NodeHolds",
         "NodeSilent",
         "SampleUnreadable",
+        "SecretMissing",
         "SpecUnreadable",
         "StakeUnfunded",
+        "StorageFailed",
         "TooFewShards",
         "Unschedulable",
+        "WrongVolumeVersion",
+        "ZoneTooHeavy",
     )
 )
 # Those that are ordinary while a network is being founded, and news only when it was otherwise before.

@@ -25,6 +25,7 @@ from haulout_operator.actions import (
     RegisterNode,
     RequestLeave,
     StakeNode,
+    VoteCapacity,
     WithdrawStake,
     describe,
 )
@@ -124,6 +125,8 @@ class Executor:
                 await self._found(observed, action)
             case RegisterNode(node=node, capacity_bytes=capacity):
                 await self._register(observed, node, capacity)
+            case VoteCapacity():
+                await self._vote_capacity(observed, action)
             case StakeNode() | RequestLeave() | CancelLeave() | WithdrawStake() | AdvanceEpoch():
                 await self._ask_ledger(observed, action)
 
@@ -196,6 +199,17 @@ class Executor:
             keys,
             address=node_address(node, observed.namespace),
             capacity_bytes=capacity_bytes,
+        )
+
+    async def _vote_capacity(self, observed: Observed, action: VoteCapacity) -> None:
+        assert observed.genesis is not None
+        keys = read_node_keys(await self._secret(observed, keys_name(action.node)))
+        await self._desk.vote_capacity(
+            self.ledger_of(observed),
+            observed.genesis,
+            keys.capability_secret,
+            node_id=action.node_id,
+            capacity_bytes=action.capacity_bytes,
         )
 
     def ledger_of(self, observed: Observed) -> Ledger:

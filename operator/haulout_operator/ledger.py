@@ -18,6 +18,7 @@ from haulout.ledger.commands import (
     Existing,
     RegisterNode,
     RequestLeave,
+    SetVotes,
     Stake,
     Withdraw,
 )
@@ -91,7 +92,8 @@ class LedgerDesk:
         except HauloutError:
             return None
         holds = len({*told.shards, *told.gaining, *told.giving})
-        return NodeReport(node_id=told.node_id, height=told.height, epoch=told.epoch, holds=holds)
+        is_full = "DiskFull" in told.status.split()
+        return NodeReport(node_id=told.node_id, height=told.height, epoch=told.epoch, is_full=is_full, holds=holds)
 
     async def sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:
         """Read a few blobs without a node; None when the ledger does not answer."""
@@ -141,6 +143,19 @@ class LedgerDesk:
             HauloutError: the ledger refuses it, or does not answer.
         """
         return await self._execute(ledger, genesis, treasury, [Stake(node_id=node_id, amount_frost=amount_frost)])
+
+    async def vote_capacity(
+        self, ledger: Ledger, genesis: Genesis, capability: bytes, *, node_id: bytes, capacity_bytes: int
+    ) -> TransactionResult:
+        """Say in a node's name how much it can hold; its other votes stay as they are.
+
+        Raises:
+            HauloutError: the ledger refuses it, or does not answer.
+        """
+        vote = SetVotes(
+            node_id=node_id, storage_price_frost=None, write_price_frost=None, node_capacity_bytes=capacity_bytes
+        )
+        return await self._execute(ledger, genesis, capability, [vote])
 
     async def request_leave(
         self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, node_id: bytes, epoch: int
@@ -218,6 +233,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
             governance=node.governance,
             is_leaving=node.leaving,
             stake_frost=node.balance_frost + sum(node.pending_stake.values()),
+            capacity_bytes=node.node_capacity_bytes,
             shards=shards.get(node_id, ()),
             is_next=node_id in chosen,
             open_hand_overs=sum(move.from_node == node_id for move in open_ones),

@@ -20,6 +20,7 @@ NODE_LABEL = f"{GROUP}/node"
 SERIAL_LABEL = f"{GROUP}/serial"
 ROLE_LABEL = f"{GROUP}/role"
 RELEASED_LABEL = f"{GROUP}/released"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 MANAGED_BY = {"app.kubernetes.io/managed-by": FIELD_MANAGER}
 
 FINALIZER = f"{GROUP}/safe-removal"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -13,16 +13,33 @@ from haulout.errors import HauloutError, InvalidField
 from haulout.ledger.genesis import Genesis
 from haulout.ports import Clock
 from haulout_operator.identity import address_of, read_wallet
-from haulout_operator.kube import Kube, Manifest
+from haulout_operator.kube import AccessRefused, Kube, Manifest
 from haulout_operator.ledger import LedgerDesk, read_facts
 from haulout_operator.manifests.ledger import GENESIS_FILE
 from haulout_operator.models.base import API_VERSION, Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import NETWORK_LABEL, control_name, genesis_name, keys_name, treasury_name
-from haulout_operator.observed import LedgerFacts, NodeReport, Observed, PodFacts, Resource, SampleRead, Subject
+from haulout_operator.names import (
+    NETWORK_LABEL,
+    ZONE_LABEL,
+    control_name,
+    genesis_name,
+    keys_name,
+    treasury_name,
+)
+from haulout_operator.observed import (
+    LedgerFacts,
+    NodeReport,
+    Observed,
+    PodFacts,
+    Resource,
+    SampleRead,
+    Subject,
+    labels_of,
+)
 from haulout_operator.planning.leaving import counts_toward_replicas
 from haulout_operator.planning.network import wallet_names
+from haulout_operator.pods import read_pod
 
 CHILDREN = (
     ("v1", "PersistentVolumeClaim"),
@@ -34,6 +51,7 @@ CHILDREN = (
     ("networking.k8s.io/v1", "NetworkPolicy"),
 )
 SECRET_MEMORY_MS = 600_000
+MACHINE_MEMORY_MS = 3_600_000
 
 S = TypeVar("S", bound=Model)
 
@@ -74,6 +92,8 @@ class Observer:
         self._default_image = default_image
         self._control_address = control_address
         self._memory: dict[str, Memory] = {}
+        self._machines_seen_ms: dict[str, int] = {}
+        self._zones: dict[str, str] = {}  # by machine
 
     async def look(self, name: str, failures: Mapping[Subject, str]) -> Sight | None:
         """Everything of a network; None when there is no such network.
@@ -94,7 +114,8 @@ class Observer:
         found = await asyncio.gather(
             *(self._kube.list(api, kind, self._namespace, selector=selector) for api, kind in CHILDREN)
         )
-        pods = await self._kube.list("v1", "Pod", self._namespace, selector=selector)
+        bodies = await self._kube.list("v1", "Pod", self._namespace, selector=selector)
+        pods = await self._find_zones([read_pod(body) for body in bodies])
         children = {(one["kind"], one["metadata"]["name"]): one for some in found for one in some}
         unreadable: dict[Subject, str] = {}
         my_pools = list(_read_all(pools, StorageNodePoolSpec, name, unreadable))
@@ -116,7 +137,7 @@ class Observer:
             nodes=my_nodes,
             transitions=[body for body in transitions if _network_of(body) == name],
             children=children,
-            pods=[read_pod(pod) for pod in pods],
+            pods=pods,
             secrets=frozenset(secrets),
             genesis=genesis,
             genesis_problem=genesis_problem,
@@ -127,6 +148,22 @@ class Observer:
             failures=failures,
         )
         return Sight(observed, unreadable)
+
+    async def _find_zones(self, pods: Sequence[PodFacts]) -> Sequence[PodFacts]:
+        """Pods with the zones of their machines, where the API server has not written them on the Pods itself: it does
+        from Kubernetes 1.35 on. Machines are cluster-wide, so whether we may look at them is up to people."""
+        unknown = {pod.machine for pod in pods if pod.machine and not pod.zone}
+        for machine in sorted(unknown):
+            seen_ms = self._machines_seen_ms.get(machine)
+            if seen_ms is not None and self._clock.now_ms() - seen_ms < MACHINE_MEMORY_MS:
+                continue
+            self._machines_seen_ms[machine] = self._clock.now_ms()
+            try:
+                body = await self._kube.get("v1", "Node", "", machine)
+            except AccessRefused:
+                continue
+            self._zones[machine] = "" if body is None else labels_of(body).get(ZONE_LABEL, "")
+        return [pod if pod.zone else replace(pod, zone=self._zones.get(pod.machine, "")) for pod in pods]
 
     async def _find_secrets(self, memory: Memory, names: Sequence[str]) -> list[str]:
         now_ms = self._clock.now_ms()
@@ -153,15 +190,13 @@ class Observer:
         return facts, ""
 
     async def _ask_nodes(
-        self, nodes: Iterable[Resource[StorageNodeSpec]], pods: Sequence[Manifest], ledger: LedgerFacts | None
+        self, nodes: Iterable[Resource[StorageNodeSpec]], pods: Sequence[PodFacts], ledger: LedgerFacts | None
     ) -> dict[str, NodeReport]:
-        """Reports of nodes that may be staked (registered, ready, without stake) and of those on their way out."""
+        """Reports of registered nodes whose Pods are ready; one that does not answer has none."""
         if ledger is None:
             return {}
-        ready = {pod.node for pod in map(read_pod, pods) if pod.is_ready}
-        known = [node for node in nodes if node.name in ready and node.name in ledger.nodes]
-        leaving = {node.name for node in known if not counts_toward_replicas(node)}
-        asked = [node.name for node in known if node.name in leaving or not ledger.nodes[node.name].stake_frost]
+        ready = {pod.node for pod in pods if pod.is_ready}
+        asked = [node.name for node in nodes if node.name in ready and node.name in ledger.nodes]
         told = await asyncio.gather(*(self._desk.report_of(name, self._namespace) for name in asked))
         return {name: report for name, report in zip(asked, told, strict=True) if report is not None}
 
@@ -209,39 +244,6 @@ def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:
         finalizers=tuple(metadata.get("finalizers") or ()),
         is_deleting=bool(metadata.get("deletionTimestamp")),
     )
-
-
-def read_pod(body: Manifest) -> PodFacts:
-    """A Pod as far as it matters."""
-    status: Mapping[str, Any] = body.get("status") or {}
-    conditions = {one["type"]: one for one in status.get("conditions") or ()}
-    is_deleting = bool(body["metadata"].get("deletionTimestamp"))
-    return PodFacts(
-        name=body["metadata"]["name"],
-        labels=body["metadata"].get("labels") or {},
-        is_ready=conditions.get("Ready", {}).get("status") == "True" and not is_deleting,
-        machine=(body.get("spec") or {}).get("nodeName") or "",
-        problem="Terminating: its Pod is ending" if is_deleting else _problem_of(status, conditions),
-        n_restarts=sum(int(one.get("restartCount") or 0) for one in status.get("containerStatuses") or ()),
-    )
-
-
-def _problem_of(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
-    scheduled = conditions.get("PodScheduled", {})
-    if scheduled.get("status") == "False":
-        return f"{scheduled.get('reason', 'Unscheduled')}: {scheduled.get('message', '')}"
-    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    for container in containers:
-        state = container.get("state") or {}
-        waiting = state.get("waiting")
-        if waiting and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
-            last = (container.get("lastState") or {}).get("terminated") or {}
-            ended = f"; it ended with code {last['exitCode']} ({last.get('reason', '')})" if last else ""
-            return f"{waiting['reason']}: {waiting.get('message', '')}{ended}"
-    ready = conditions.get("Ready", {})
-    if ready.get("status") == "True":
-        return ""
-    return f"{ready.get('reason', 'Starting')}: {ready.get('message', 'the Pod is starting')}"
 
 
 def _read_all(

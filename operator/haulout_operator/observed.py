@@ -11,7 +11,7 @@ from haulout_operator.manifests.common import Manifest
 from haulout_operator.models.base import Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import FINALIZER, NODE_LABEL, POOL_LABEL, SERIAL_LABEL
+from haulout_operator.names import FINALIZER, NODE_LABEL, POOL_LABEL, ROLE_LABEL, SERIAL_LABEL
 
 S = TypeVar("S", bound=Model)
 
@@ -55,6 +55,7 @@ class PodFacts:
     labels: Mapping[str, str]
     is_ready: bool
     machine: str
+    zone: str  # of its machine; empty when that tells none, or we may not know
     problem: str  # "Reason: message" of what keeps it from running; empty when nothing does
     n_restarts: int = 0
 
@@ -73,6 +74,7 @@ class LedgerNode:
     governance: bytes
     is_leaving: bool
     stake_frost: int  # active and pending
+    capacity_bytes: int  # as it votes
     shards: tuple[int, ...]  # in the current committee
     is_next: bool = False  # chosen for the next committee
     open_hand_overs: int = 0  # shards that it still has to hand over
@@ -114,6 +116,7 @@ class NodeReport:
     node_id: bytes
     height: int
     epoch: int
+    is_full: bool  # it serves reads and takes nothing in
     holds: int  # shards that it owns, gains or has still to give
 
 
@@ -143,7 +146,7 @@ class Observed:
     genesis_problem: str
     ledger: LedgerFacts | None
     ledger_problem: str
-    reports: Mapping[str, NodeReport]  # of nodes that may be staked, and of those on their way out
+    reports: Mapping[str, NodeReport]  # of registered nodes that are ready and answer
     samples: Mapping[str, SampleRead] = field(default_factory=dict)  # for nodes that nothing else holds
     control_address: str = ""  # where the operator serves `ClusterControl`; empty when nowhere
     failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
@@ -157,6 +160,11 @@ class Observed:
         """The Pod of a node, the ready one if there are two."""
         pods = sorted((pod for pod in self.pods if pod.node == node), key=lambda pod: not pod.is_ready)
         return pods[0] if pods else None
+
+    def troubles_of(self, role: str) -> str:
+        """What keeps the Pods of a role from running, as people read it; empty when nothing does."""
+        pods = [pod for pod in self.pods if pod.labels.get(ROLE_LABEL) == role and pod.problem]
+        return "; ".join(f"pod/{pod.name}: {pod.problem}" for pod in pods)
 
     def ledger_node(self, name: str) -> LedgerNode | None:
         """The node on the ledger, if that can be asked and knows it."""

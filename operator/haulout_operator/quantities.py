@@ -24,6 +24,14 @@ def parse_bytes(text: str) -> int:
     return int(match.group(1)) * UNITS[match.group(2)]
 
 
+def find_bytes(text: str) -> int | None:
+    """Bytes of a quantity that others wrote; None when it is none that we know."""
+    try:
+        return parse_bytes(text)
+    except InvalidField:
+        return None
+
+
 def parse_duration_ms(text: str) -> int:
     """Milliseconds of a duration as 24h.
 

@@ -94,6 +94,7 @@ class Process:
     resources: Resources
     volumes: Sequence[Manifest] = ()
     mounts: Sequence[Manifest] = ()
+    secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # variable -> Secret and key
     needs_kernels: bool = False
     first: Sequence[Manifest] = ()  # init containers
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -136,10 +137,14 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
         "image": place.image,
         "imagePullPolicy": place.spec.image_pull_policy,
         "command": list(process.command),
-        "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+        "env": [
+            *({"name": name, "value": value} for name, value in sorted(environment.items())),
+            *({"name": name, "valueFrom": _of_secret(*where)} for name, where in sorted(process.secrets.items())),
+        ],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "resources": process.resources.model_dump(),
         "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # read by `pods`
         "volumeMounts": mounts,
         "startupProbe": probe("/healthz", period_s=1, failures=180),
         "livenessProbe": probe("/healthz", period_s=10, failures=6),
@@ -179,6 +184,10 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
     return spec
 
 
+def _of_secret(secret: str, key: str) -> Manifest:
+    return {"secretKeyRef": {"name": secret, "key": key}}
+
+
 def build_kernels_container(place: Place, process: Process) -> Manifest:
     """Copies the kernels that were compiled into the image to where the process may add its own."""
     return {
@@ -188,6 +197,7 @@ def build_kernels_container(place: Place, process: Process) -> Manifest:
         "command": ["cp", "-r", f"{KERNELS_IN_IMAGE}/.", KERNELS],
         "resources": process.resources.model_dump(),
         "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # read by `pods`
         "volumeMounts": [{"name": "kernels", "mountPath": KERNELS}],
     }
 
@@ -296,10 +306,17 @@ def build_deployment(
     owner: Owner,
     *,
     replicas: int,
+    is_alone: bool = False,
 ) -> Manifest:
-    """A Deployment."""
+    """A Deployment.
+
+    Args:
+        is_alone: a Pod has something that no second one may have: the old one goes before the new one is made.
+    """
+    strategy = {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}} if is_alone else {}
     body = {
         "replicas": replicas,
+        **strategy,
         "selector": {"matchLabels": dict(selector)},
         "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
     }

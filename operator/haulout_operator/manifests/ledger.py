@@ -58,6 +58,7 @@ def build_restore_container(place: Place, resources: Resources) -> Manifest:
         "env": [{"name": "HOME", "value": "/tmp"}],
         "resources": resources.model_dump(),
         "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "genesis", "mountPath": GENESIS_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},

@@ -1,4 +1,4 @@
-"""Gateway and GraphQL: Deployments that keep nothing, and their Services."""
+"""Gateway and GraphQL: Deployments and their Services. All that either keeps is GraphQL's tokens and audit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from haulout_operator.manifests.common import (
     Owner,
     Place,
     Process,
+    build_claim,
     build_deployment,
     build_pod_spec,
     build_service,
+    claim_volume,
     secret_volume,
 )
 from haulout_operator.names import (
@@ -25,10 +27,14 @@ from haulout_operator.names import (
     control_name,
     labels_of,
     ledger_address,
+    volume_name,
 )
 
 WALLET_FOLDER = "/etc/haulout/wallet"
 CONTROL_FOLDER = "/etc/haulout/control"
+RECORDS_FOLDER = "/records"
+RECORDS_VARIABLE = "HAULOUT_RECORDS"
+URL_FILE = "url"
 
 
 def build_gateway(place: Place, owner: Owner) -> list[Manifest]:
@@ -57,7 +63,7 @@ def build_gateway(place: Place, owner: Owner) -> list[Manifest]:
 
 
 def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
-    """GraphQL over a read model that is filled anew from the ledger when its Pod starts."""
+    """GraphQL over a read model that is filled anew from the ledger when its Pod starts, and records that are kept."""
     if not place.spec.graphql.enabled:
         return []
     name = component_name(place.network, "graphql")
@@ -67,29 +73,42 @@ def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
         "HAULOUT_CONTROL_TOKEN_FILE": f"{CONTROL_FOLDER}/{TOKEN_FILE}",
     }
     has_control = bool(place.control_address)
+    spec = place.spec.graphql
+    is_kept_here = spec.records_secret is None
+    records = {RECORDS_VARIABLE: f"sqlite:///{RECORDS_FOLDER}/records.sqlite"}
     process = Process(
         role="graphql",
         command=["python", "-m", "graphql_api"],
         environment={
             **_environment(place, name),
             "HAULOUT_GATEWAY_URL": gateway,
+            "HAULOUT_PUBLIC_GATEWAY_URL": place.spec.gateway.public_url,
+            **(records if is_kept_here else {}),
             "HAULOUT_WALLET": f"{WALLET_FOLDER}/wallet.json",
             **(control if has_control else {}),
         },
+        secrets={} if spec.records_secret is None else {RECORDS_VARIABLE: (spec.records_secret, URL_FILE)},
         ports={"http": HTTP_PORT},
-        resources=place.spec.graphql.resources,
+        resources=spec.resources,
         volumes=[
             {"name": "data", "emptyDir": {}},
+            *([claim_volume("records", volume_name(name))] if is_kept_here else []),
             secret_volume("wallet", name),
             *([secret_volume("control", control_name(place.network))] if has_control else []),
         ],
         mounts=[
             {"name": "data", "mountPath": DATA},
+            *([{"name": "records", "mountPath": RECORDS_FOLDER}] if is_kept_here else []),
             {"name": "wallet", "mountPath": WALLET_FOLDER, "readOnly": True},
             *([{"name": "control", "mountPath": CONTROL_FOLDER, "readOnly": True}] if has_control else []),
         ],
     )
-    return _build(place, owner, process, name, place.spec.graphql.replicas)
+    served = _build(place, owner, process, name, spec.replicas, is_alone=is_kept_here)
+    if not is_kept_here:
+        return served
+    labels = labels_of(place.network, process.role)
+    claim = build_claim(volume_name(name), place, labels, spec.storage.size, spec.storage.storage_class_name)
+    return [claim, *served]
 
 
 def _environment(place: Place, name: str) -> Mapping[str, str]:
@@ -101,13 +120,15 @@ def _environment(place: Place, name: str) -> Mapping[str, str]:
     }
 
 
-def _build(place: Place, owner: Owner, process: Process, name: str, replicas: int) -> list[Manifest]:
+def _build(
+    place: Place, owner: Owner, process: Process, name: str, replicas: int, *, is_alone: bool = False
+) -> list[Manifest]:
     labels = labels_of(place.network, process.role)
     selector = {NETWORK_LABEL: place.network, ROLE_LABEL: process.role}
     pod = build_pod_spec(place, process, spread=selector)
     return [
         build_service(name, place, labels, selector, {"http": HTTP_PORT, "metrics": METRICS_PORT}, owner),
-        build_deployment(name, place, labels, selector, pod, owner, replicas=replicas),
+        build_deployment(name, place, labels, selector, pod, owner, replicas=replicas, is_alone=is_alone),
     ]
 
 

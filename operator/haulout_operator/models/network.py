@@ -57,15 +57,32 @@ class GatewaySpec(Model):
 
     enabled: bool = True
     replicas: int = Field(1, ge=0, le=20)
+    public_url: Annotated[str, Field(max_length=256, pattern=r"^https?://[^/ ]+(/[^ ]*)?$")] = Field(
+        "http://127.0.0.1:31415",
+        description="Where people and browsers reach it, as links say; by default the port-forward of the notes.",
+    )
     cache_bytes: int = Field(67108864, ge=0, le=68719476736, description="Bytes of blobs each replica keeps in memory.")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
 
 
 class GraphqlSpec(Model):
-    """The GraphQL service."""
+    """The GraphQL service. What the ledger tells is filled in anew at each start; tokens and the audit are kept."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.replicas <= 1 || has(self.recordsSecret)",
+                "graphql.replicas above 1 needs graphql.recordsSecret: replicas share tokens and audit in a PostgreSQL",
+            )
+        )
+    )
 
     enabled: bool = True
     replicas: int = Field(1, ge=0, le=20)
+    storage: Storage = Field(Storage(size="1Gi"), description="The volume of tokens and audit.")
+    records_secret: Name | None = Field(
+        None, description="Secret whose key `url` is a postgresql:// URL; tokens and audit go there, not to a volume."
+    )
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
 
 

@@ -11,6 +11,7 @@ from haulout_operator.actions import (
     Delete,
     RegisterNode,
     StakeNode,
+    VoteCapacity,
 )
 from haulout_operator.genesis import capacity_of, stake_of
 from haulout_operator.manifests.common import Manifest, Owner, Place
@@ -18,12 +19,12 @@ from haulout_operator.manifests.node import NodeShape, build_node, build_volume
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import RELEASED_LABEL, keys_name, volume_name
-from haulout_operator.observed import Observed, Resource, labels_of
+from haulout_operator.observed import LedgerNode, Observed, Resource, labels_of
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import content_of, needs_apply
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
 from haulout_operator.planning.place import place_of
-from haulout_operator.quantities import parse_bytes
+from haulout_operator.quantities import find_bytes, parse_bytes
 
 Node = Resource[StorageNodeSpec]
 
@@ -64,7 +65,24 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
         amount = stake_of(node.spec.template.stake)
         if observed.ledger is not None and amount <= observed.ledger.treasury_frost:
             actions.append(StakeNode(node.subject, node.name, known.node_id, amount))
+    if known is not None:
+        capacity = capacity_to_vote(observed, node, known)
+        if capacity is not None:
+            actions.append(VoteCapacity(node.subject, node.name, known.node_id, capacity))
     return actions
+
+
+def capacity_to_vote(observed: Observed, node: Node, known: LedgerNode) -> int | None:
+    """What the node can hold by its volume claim, once the volume has that size; None when it has voted so already.
+
+    What a volume has beyond its claim is the storage class's own business.
+    """
+    claim = observed.child("PersistentVolumeClaim", volume_name(node.name))
+    if claim is None:
+        return None
+    asked = parse_bytes(claim["spec"]["resources"]["requests"]["storage"])
+    has = find_bytes(((claim.get("status") or {}).get("capacity") or {}).get("storage", ""))
+    return asked if has is not None and has >= asked != known.capacity_bytes else None
 
 
 def wants_stake(observed: Observed, node: Node) -> bool:

@@ -6,11 +6,11 @@ from typing import Any
 
 from haulout.primitives import hex_id_text, max_faulty
 from haulout_operator.manifests.services import names_of
-from haulout_operator.names import PAUSED_ANNOTATION
+from haulout_operator.names import PAUSED_ANNOTATION, ZONE_LABEL
 from haulout_operator.observed import LedgerFacts, Observed
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.leaving import counts_toward_replicas
-from haulout_operator.planning.network import why_no_genesis
+from haulout_operator.planning.network import wallet_names, why_no_genesis
 from haulout_operator.planning.place import place_of
 from haulout_operator.planning.pool import ScalingBlocked
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
@@ -30,6 +30,7 @@ def compute_network_status(observed: Observed, blocked: dict[str, ScalingBlocked
         Fact("Progressing", *_progress(observed, ready, desired, blocked)),
         degraded,
         ledger_fact(observed),
+        zone_fact(observed),
         Fact(
             "TransportSecure",
             False,
@@ -101,7 +102,7 @@ def available_fact(observed: Observed) -> Fact:
     if observed.genesis is None:
         return Fact("Available", False, "Founding", "keys and genesis are being made")
     if observed.ledger is None:
-        return Fact("Available", False, "LedgerUnreachable", observed.ledger_problem)
+        return Fact("Available", False, "LedgerUnreachable", _ledger_problem(observed))
     budget = compute_budget(observed, observed.ledger)
     down = [node.name for name, node in observed.ledger.nodes.items() if node.shards and not is_up(observed, name)]
     shards = sum(len(observed.ledger.nodes[name].shards) for name in down)
@@ -115,13 +116,18 @@ def available_fact(observed: Observed) -> Fact:
         )
     missing = [name for name in names_of(place_of(observed)) if not _is_serving(observed, name)]
     if missing:
-        return Fact("Available", False, "ServicesNotReady", f"not ready: {', '.join(missing)}")
+        troubles = [text for role in ("gateway", "graphql") if (text := observed.troubles_of(role))]
+        text = "; ".join([f"not ready: {', '.join(missing)}", *troubles])
+        return Fact("Available", False, "ServicesNotReady", text)
     return Fact("Available", True, "Available", f"{budget.remaining} of {budget.limit} shards may still fail")
 
 
 def degraded_fact(observed: Observed, ready: int, desired: int) -> Fact:
     """Whether something is broken that the network bears."""
     troubles = [f"{subject.kind}/{subject.name}: {text}" for subject, text in observed.failures.items() if text]
+    full = [node.name for node in observed.nodes if (told := observed.reports.get(node.name)) and told.is_full]
+    if full:
+        troubles.append(f"volumes are full: {', '.join(sorted(full))}")
     if observed.genesis is not None and ready < desired:
         troubles.append(f"{desired - ready} of {desired} nodes are not ready")
     if troubles:
@@ -135,11 +141,55 @@ def ledger_fact(observed: Observed) -> Fact:
         return Fact("LedgerReachable", True, "Answers")
     is_foreign = observed.ledger_problem.startswith("FOREIGN_LEDGER")
     reason = "ForeignLedger" if is_foreign else "Unreachable" if observed.genesis is None else "LedgerUnreachable"
-    return Fact("LedgerReachable", False, reason, observed.ledger_problem)
+    return Fact("LedgerReachable", False, reason, _ledger_problem(observed))
+
+
+def _ledger_problem(observed: Observed) -> str:
+    """What the ledger answers instead of an answer, and what keeps its Pod from running."""
+    return "; ".join(one for one in (observed.ledger_problem, observed.troubles_of("ledger")) if one)
+
+
+def zone_fact(observed: Observed) -> Fact:
+    """Whether the loss of one zone would cost more shards than may be lost."""
+    ledger = observed.ledger
+    if ledger is None:
+        return Fact("ZoneOverBudget", None, "LedgerUnreachable", observed.ledger_problem)
+    zones: dict[str, list[str]] = {}
+    for pod in observed.pods:
+        if pod.zone and pod.node in ledger.nodes and ledger.nodes[pod.node].shards:
+            zones.setdefault(pod.zone, []).append(pod.node)
+    if not zones:
+        return Fact(
+            "ZoneOverBudget", False, "NoZones", f"no machine of a member is known to be in a zone ({ZONE_LABEL})"
+        )
+    limit = max_faulty(ledger.n_shards)
+    weights = {zone: sum(len(ledger.nodes[name].shards) for name in names) for zone, names in zones.items()}
+    heavy = [zone for zone in sorted(zones) if weights[zone] > limit]
+    if not heavy:
+        return Fact(
+            "ZoneOverBudget", False, "WithinBudget", f"no zone has more than {limit} of {ledger.n_shards} shards"
+        )
+    told = "; ".join(f"zone {zone} has {weights[zone]} ({', '.join(sorted(zones[zone]))})" for zone in heavy)
+    return Fact(
+        "ZoneOverBudget",
+        True,
+        "ZoneTooHeavy",
+        f"{limit} of {ledger.n_shards} shards may be lost, and {told}. Next: bring machines of other zones, then "
+        f"kubectl delete sn/{min(zones[heavy[0]])}: its substitute goes where fewest are.",
+    )
 
 
 def ready_fact(observed: Observed, available: Fact, ready: int, desired: int) -> Fact:
     """Everything that was asked for is there."""
+    lost = [name for name in wallet_names(observed.network.name).values() if name not in observed.secrets]
+    if lost and observed.genesis is not None:
+        return Fact(
+            "Ready",
+            False,
+            "SecretMissing",
+            f"secret/{lost[0]} is gone: its account was funded at genesis, and nobody can make its key again. Next: "
+            "restore it from a backup.",
+        )
     failure = observed.failures.get(observed.network.subject)
     if failure:
         return Fact("Ready", False, "ActionFailed", failure)

@@ -17,12 +17,15 @@ from haulout_operator.statuses.conditions import Fact, merge_conditions
 
 Node = Resource[StorageNodeSpec]
 
+VOLUME_TROUBLES = ("DiskFull", "ForeignVolume", "StorageFailed", "WrongVolumeVersion")
+
 
 def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
     """What one node is."""
     known, pod = observed.ledger_node(node.name), observed.pod_of(node.name)
     facts = [
         ready_fact(observed, node, known, pod),
+        storage_fact(observed, node, pod),
         registered_fact(observed, known),
         staked_fact(observed, node, known),
         committee_fact(observed, known),
@@ -98,7 +101,36 @@ def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: Po
     if not pod.is_ready:
         reason = pod.problem.partition(":")[0]
         return Fact("Ready", False, reason or "Starting", pod.problem)
+    report = observed.reports.get(node.name)
+    if report is not None and known is not None and report.node_id != known.node_id:
+        return Fact(
+            "Ready",
+            False,
+            "ForeignIdentity",
+            f"its Pod answers as {hex_id_text(report.node_id)}, the ledger has it as {hex_id_text(known.node_id)}. "
+            f"Next: look for what was copied; secret/{keys_name(node.name)} must be the one it was registered with.",
+        )
     return Fact("Ready", True, "Serving", "its Pod is ready")
+
+
+def storage_fact(observed: Observed, node: Node, pod: PodFacts | None) -> Fact:
+    """Whether its volume takes slivers in."""
+    reason = "" if pod is None else pod.problem.partition(":")[0]
+    if pod is not None and reason in VOLUME_TROUBLES:
+        return Fact("StorageHealthy", False, reason, pod.problem)
+    report = observed.reports.get(node.name)
+    if report is None:
+        return Fact("StorageHealthy", None, "NotAsked", "it is asked once its Pod is ready and the ledger knows it")
+    if report.is_full:
+        pool = "<pool>" if node.spec.pool_ref is None else node.spec.pool_ref.name
+        return Fact(
+            "StorageHealthy",
+            False,
+            "DiskFull",
+            f"pvc/{volume_name(node.name)} is full: the node serves reads and takes nothing in. Next: raise "
+            f"template.storage.size of snp/{pool} where the storage class can grow volumes, or add nodes.",
+        )
+    return Fact("StorageHealthy", True, "Writable")
 
 
 def maintenance_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: PodFacts | None) -> Fact:

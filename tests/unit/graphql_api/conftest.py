@@ -365,7 +365,7 @@ async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Pat
     services = Services(
         params=params(),
         cursor_key=database.cursor_key,
-        gateway_url=GATEWAY,
+        public_gateway_url=GATEWAY,
         health=board,
         finality=Heard(),
         network=network,

@@ -102,6 +102,8 @@ class Town:
         self.is_attested = True
         self.holdings: dict[str, tuple[int, ...]] = {}  # what nodes say they hold, where it is not what the ledger says
         self.giving: dict[str, int] = {}  # the same of what they hand over
+        self.identities: dict[str, bytes] = {}  # as whom nodes answer, where it is not as themselves
+        self.full: set[str] = set()  # nodes whose volume is full
         self.samples: dict[str, SampleRead | None] = {}  # what reading without a node gives, where it is not all well
         self.sampled: list[str] = []
         self._rng = SeededRng(5)
@@ -196,7 +198,8 @@ class Town:
             known = facts.nodes[address.partition(".")[0]]
             giving = tuple(range(self.giving.get(known.name, known.open_hand_overs)))
             return SimpleNamespace(
-                node_id=known.node_id,
+                node_id=self.identities.get(known.name, known.node_id),
+                status="Active DiskFull" if known.name in self.full else "Active",
                 height=facts.height,
                 epoch=facts.epoch,
                 shards=self.holdings.get(known.name, known.shards),
@@ -276,7 +279,7 @@ class Town:
         assert self.leaving() == []
         assert sum(len(node.shards) for node in facts.nodes.values()) == 100
         assert {name for name, node in facts.nodes.items() if node.shards} == set(self.nodes())
-        assert len(self.kube.names("PersistentVolumeClaim")) == size + 1
+        assert len(self.kube.names("PersistentVolumeClaim")) == size + 2  # the ledger's, and GraphQL's records
         self.kube.writes.clear()
         assert not await self.round()
         assert self.kube.writes == []
@@ -306,6 +309,11 @@ class Town:
         body = self.kube.objects["StorageNodePool", "main"]
         body["spec"]["replicas"] = replicas
         body["metadata"]["generation"] += 1
+
+    def warnings(self) -> set[str]:
+        """Reasons of Warning events."""
+        events = [body for (kind, _), body in self.kube.objects.items() if kind == "Event"]
+        return {one["reason"] for one in events if one["type"] == "Warning"}
 
     def condition(self, kind: str, name: str, type_: str) -> dict[str, Any]:
         conditions = self.kube.objects[kind, name]["status"]["conditions"]

@@ -7,7 +7,7 @@ import copy
 import itertools
 from typing import Any
 
-from haulout_operator.kube import ManifestRefused, ObjectConflict, ObjectMissing
+from haulout_operator.kube import AccessRefused, ManifestRefused, ObjectConflict, ObjectMissing
 from haulout_operator.models.base import API_VERSION
 
 NAMESPACE = "demo"
@@ -25,6 +25,8 @@ class FakeKube:
         self.writes: list[str] = []
         self.kill_after = -1  # effects that the operator still has before its process ends; negative: for ever
         self.refused: set[tuple[str, str]] = set()  # (kind, name) that the API server will not take
+        self.hidden: set[str] = set()  # kinds that we may not look at
+        self.volumes_grow = True  # the storage class does as it is asked
         self._applied: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._count = itertools.count(1)
 
@@ -36,6 +38,8 @@ class FakeKube:
         return [copy.deepcopy(body) for body in found if wanted.items() <= (labels_of(body)).items()]
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        if kind in self.hidden:
+            raise AccessRefused(what=f"{kind}/{name}", status=403, problem="no permission")
         return copy.deepcopy(self.objects.get((kind, name)))
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +133,8 @@ class FakeKube:
     def settle_others(self, dead: str) -> None:
         """The same on all machines but that of one workload."""
         for (kind, name), body in list(self.objects.items()):
+            if kind == "PersistentVolumeClaim" and (self.volumes_grow or "status" not in body):
+                body["status"] = {"capacity": dict(body["spec"]["resources"]["requests"])}
             if kind not in ("StatefulSet", "Deployment") or name == dead:
                 continue
             if not body["spec"]["replicas"]:
@@ -158,6 +164,17 @@ class FakeKube:
         """A node's Pod is no longer ready."""
         ready = {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "it does not answer"}
         self.objects["Pod", f"{node}-0"]["status"]["conditions"] = [ready]
+
+    def end_process(self, workload: str, message: str, container: str = "process") -> None:
+        """The process of a Pod ends and ends again; its last lines are kept."""
+        ready = {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "it does not answer"}
+        said = {
+            "name": container,
+            "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": message}},
+        }
+        self.objects["Pod", f"{workload}-0"]["status"] = {"conditions": [ready], "containerStatuses": [said]}
 
     def names(self, kind: str) -> list[str]:
         return [name for its_kind, name in sorted(self.objects) if its_kind == kind]

@@ -72,10 +72,21 @@ def test_no_rule_is_a_wildcard_or_runs_commands(file: str) -> None:
         assert not {"pods/exec", "nodes", "namespaces", "escalate", "bind", "impersonate"} & set(words)
 
 
+def test_machines_are_looked_at_one_by_one_and_only_when_asked_for() -> None:
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["rbac"]["readMachines"] is False
+    text = (CHART / "templates" / "machines-role.yaml").read_text()
+    assert text.startswith("{{- if and .Values.rbac.create .Values.rbac.readMachines }}\n")
+    [rule] = rules_of("machines-role.yaml")
+    assert (rule["apiGroups"], rule["resources"], rule["verbs"]) == ([""], ["nodes"], ["get"])
+
+
 def test_cluster_roles_are_for_people_only() -> None:
     kinds = [(path.name, path.read_text()) for path in (CHART / "templates").glob("*.yaml")]
-    assert [name for name, text in kinds if "kind: ClusterRole\n" in text] == ["aggregate-roles.yaml"]
-    assert not [name for name, text in kinds if "kind: ClusterRoleBinding" in text]
+    assert sorted(name for name, text in kinds if "kind: ClusterRole\n" in text) == [
+        "aggregate-roles.yaml",
+        "machines-role.yaml",
+    ]
+    assert [name for name, text in kinds if "kind: ClusterRoleBinding" in text] == ["machines-role.yaml"]
     assert all(rule["apiGroups"] == ["haulout.dev"] for rule in rules_of("aggregate-roles.yaml"))
 
 

@@ -52,7 +52,7 @@ async def test_scaled_down_nodes_go_when_their_shards_have_arrived_elsewhere(tow
     await town.play()
     assert len(town.nodes()) == 4
     assert not set(leaving) & set(town.nodes())
-    assert len(town.kube.names("PersistentVolumeClaim")) == 4 + 1
+    assert len(town.kube.names("PersistentVolumeClaim")) == 4 + 2
     after = await read_facts(town, treasury)
     assert not any(after.nodes[name].stakes for name in leaving)
     assert after.treasury_frost >= before.treasury_frost + 3 * 2_000 * 10**9

@@ -17,7 +17,7 @@ async def test_founds_a_network_and_then_has_nothing_left_to_do_or_say(town) -> 
     assert len(town.nodes()) == 4
     assert town.kube.names("StatefulSet") == sorted([*town.nodes(), "main-ledger"])
     assert town.kube.names("Deployment") == ["main-gateway", "main-graphql"]
-    assert len(town.kube.names("PersistentVolumeClaim")) == 5
+    assert len(town.kube.names("PersistentVolumeClaim")) == 6
     for kind in ("StorageNetwork", "StorageNodePool"):
         assert town.condition(kind, "main", "Ready")["status"] == "True"
     status = town.kube.objects["StorageNetwork", "main"]["status"]
@@ -121,7 +121,7 @@ async def test_a_node_that_the_ledger_does_not_count_on_goes_at_once(town) -> No
     town.scale(4)
     await town.play()
     assert town.nodes() == old
-    assert len(town.kube.names("PersistentVolumeClaim")) == 5
+    assert len(town.kube.names("PersistentVolumeClaim")) == 6
 
 
 async def test_a_deleted_member_stays_until_the_ledger_lets_it_go_and_its_substitute_comes_first(town) -> None:
@@ -368,7 +368,7 @@ async def test_uninstall_keeps_data_and_a_new_installation_takes_it_up(town) -> 
     keys = town.secret(f"{names[0]}-keys", "keys.json")
     await uninstall(town.kube, NAMESPACE)
     assert town.nodes() == town.kube.names("StatefulSet") == town.kube.names("Pod") == []
-    assert len(town.kube.names("PersistentVolumeClaim")) == 5
+    assert len(town.kube.names("PersistentVolumeClaim")) == 6
     assert len(town.kube.names("Secret")) == 8
     assert not await town.round()
     town.found()
