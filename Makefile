@@ -15,7 +15,7 @@ OWN_CODE := haulout node_grpc graphql_api operator
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs console lock image cluster cluster-down e2e clean
+.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs console lock image cluster cluster-down e2e e2e-full clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -98,7 +98,10 @@ cluster-down: venv ## end it
 	@$(BIN)/python tests/kubernetes/testbed.py down
 
 e2e: venv ## install, store, scale, break, on a real Kubernetes (KUBECONFIG=, HAULOUT_TESTBED= or kind)
-	@HAULOUT_E2E=1 $(BIN)/python -m pytest -q -s --timeout 2400 tests/kubernetes
+	@HAULOUT_E2E=1 $(BIN)/python -m pytest -q -s --timeout 900 --durations=0 --durations-min=1 tests/kubernetes
+
+e2e-full: venv ## the same and every failpoint, thirty nodes, a gibibyte, an hour: about four hours
+	@HAULOUT_E2E=1 HAULOUT_E2E_FULL=1 $(BIN)/python -m pytest -q -s --timeout 7200 --durations=0 --durations-min=1 tests/kubernetes
 
 clean: ## remove what was made
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -242,9 +242,16 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
+class PlainDumper(yaml.SafeDumper):
+    """Writes equal parts out instead of referring to them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def crd_yaml(kind: Kind) -> str:
     """The definition as the chart has it: installed unless another release did, and kept when the release goes."""
-    text: str = yaml.safe_dump(build_crd(kind), sort_keys=True, width=118, allow_unicode=True)
+    text: str = yaml.dump(build_crd(kind), Dumper=PlainDumper, sort_keys=True, width=118, allow_unicode=True)
     return f"{HEADER}\n{text}{{{{- end }}}}\n"
 
 

@@ -6,11 +6,11 @@ Keys are not made: Secrets and genesis are shown by name only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import yaml
 
 from haulout.errors import InvalidField
+from haulout_operator.crds import PlainDumper
 from haulout_operator.manifests.common import Manifest, Owner, Place
 from haulout_operator.manifests.ledger import build_ledger
 from haulout_operator.manifests.node import NodeShape, build_node, build_volume
@@ -69,12 +69,5 @@ def render(documents: Sequence[Manifest], *, namespace: str, image: str) -> list
 
 def render_text(manifests: Sequence[Manifest]) -> str:
     """Manifests as YAML."""
-    text: str = yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=True, width=118)
+    text: str = yaml.dump_all(manifests, Dumper=PlainDumper, sort_keys=True, width=118)
     return text
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes equal parts out instead of referring to them."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

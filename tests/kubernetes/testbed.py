@@ -22,10 +22,20 @@ CHART = ROOT / "helm" / "haulout"
 IMAGE = "localhost/haulout:dev"
 ARCHIVE = ROOT / "build" / "haulout.tar"
 KIND_NAME = "haulout"
+UPGRADE_FROM = Path(__file__).with_name("upgrade-from")
 
 
 class NoCluster(Exception):
     """Nothing to test on; says what is missing."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A release of before: its chart, its image, and that as a file."""
+
+    chart: Path
+    image: str
+    archive: Path
 
 
 @dataclass(frozen=True)
@@ -57,15 +67,18 @@ class Cluster:
 
     def load_again(self, tag: str) -> str:
         """The same image under another tag on every machine: a release that brings nothing new; its tag."""
-        archive = ARCHIVE.with_name(f"haulout-{tag}.tar")
         name = f"{self.image.rpartition(':')[0]}:{tag}"
-        archive.unlink(missing_ok=True)
-        subprocess.run(["buildah", "push", "--quiet", self.image, f"docker-archive:{archive}:{name}"], check=True)
-        try:
-            subprocess.run([self.testbed, "load", str(archive)], check=True, capture_output=True)
-        finally:
-            archive.unlink()
+        for machine in self.run("kubectl", "get", "nodes", "-o", "name").split():
+            ctr = [f"{self.programs}/ctr", "-n", "k8s.io", "images", "tag", "--force", self.image, name]
+            self.break_machine("in-node", machine.rpartition("/")[2], *ctr)
         return tag
+
+    def load(self, archive: Path) -> None:
+        """An image on every machine."""
+        if self.testbed:
+            subprocess.run([self.testbed, "load", str(archive)], check=True, capture_output=True)
+        else:
+            subprocess.run(["kind", "load", "image-archive", str(archive), "--name", KIND_NAME], check=True)
 
     def break_machine(self, *command: str) -> None:
         """A command of the testbed: `kill-node n2`, `start-node n2`, `freeze-api`, `thaw-api`, `in-node n1 …`."""
@@ -101,17 +114,42 @@ def build_image() -> Path:
     ready = os.environ.get("HAULOUT_ARCHIVE")
     if ready:
         return Path(ready)
-    ARCHIVE.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, "IMAGE": IMAGE, "ARCHIVE": str(ARCHIVE)}
-    if "BASE" not in environment and os.environ.get("HAULOUT_TESTBED"):  # no registry: a base of our own
-        environment["BASE"] = _last_line(str(ROOT / ".ci" / "image-base"))
-    subprocess.run([ROOT / ".ci" / "image"], check=True, env=environment, stdout=subprocess.DEVNULL)
+    _build(ROOT, IMAGE, ARCHIVE)
     return ARCHIVE
 
 
-def install_arguments(cluster: Cluster) -> list[str]:
-    """Values that name the image."""
-    repository, _, tag = cluster.image.rpartition(":")
+def build_earlier() -> Earlier:
+    """The release that `upgrade-from` names, from the history of this repository.
+
+    Raises:
+        NoCluster: the commit is not here.
+    """
+    commit = UPGRADE_FROM.read_text().split()[0]
+    tree = ARCHIVE.parent / f"earlier-{commit[:12]}"
+    earlier = Earlier(tree / "helm" / "haulout", f"{IMAGE.rpartition(':')[0]}:{commit[:12]}", tree.with_suffix(".tar"))
+    if not tree.exists():
+        tree.mkdir(parents=True)
+        packed = subprocess.run(["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=False)
+        if packed.returncode:
+            tree.rmdir()
+            raise NoCluster(f"commit {commit} of {UPGRADE_FROM.name} is not in this clone: git fetch --unshallow")
+        subprocess.run(["tar", "-x", "-C", str(tree)], input=packed.stdout, check=True)
+    if not earlier.archive.exists():
+        _build(tree, earlier.image, earlier.archive)
+    return earlier
+
+
+def _build(tree: Path, image: str, archive: Path) -> None:
+    archive.parent.mkdir(exist_ok=True)
+    environment = {**os.environ, "IMAGE": image, "ARCHIVE": str(archive)}
+    if "BASE" not in environment and os.environ.get("HAULOUT_TESTBED"):  # no registry: a base of our own
+        environment["BASE"] = _last_line(str(ROOT / ".ci" / "image-base"))
+    subprocess.run([tree / ".ci" / "image"], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def install_arguments(cluster: Cluster, image: str = "") -> list[str]:
+    """Values that name the image, the one of this tree unless told otherwise."""
+    repository, _, tag = (image or cluster.image).rpartition(":")
     values = {"image.repository": repository, "image.tag": tag, "image.pullPolicy": cluster.pull_policy}
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 

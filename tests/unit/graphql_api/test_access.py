@@ -165,3 +165,17 @@ async def test_an_upload_without_a_gateway_is_a_user_error(net: Any) -> None:
     made = (await answer(net, query, await net.token("WRITE_BLOB")))["data"]["createUpload"]
     assert made == {"uploadUrl": None, "userErrors": [{"code": "UNREACHABLE", "retry": "AFTER_DELAY"}]}
     assert await code_of(net, '{ operation(id: "abc") { phase } }') == "INVALID_ARGUMENT"
+
+
+async def test_links_go_where_people_reach_the_gateway(net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway is asked at http://127.0.0.1:1 here, and people reach it elsewhere."""
+    told = {"id": "ab" * 16, "phase": "receiving", "doneBytes": 0, "totalBytes": 0}
+    announced = {**told, "error": None, "result": None, "nodes": []}
+
+    async def ask(method: str, path: str, **parameters: str) -> dict[str, Any]:
+        return announced
+
+    monkeypatch.setattr(net.services.gateway, "ask", ask)
+    query = "mutation { createUpload(input: {epochs: 1}) { uploadUrl userErrors { code } } }"
+    made = (await answer(net, query, await net.token("WRITE_BLOB")))["data"]["createUpload"]
+    assert made == {"uploadUrl": f"http://127.0.0.1:31415/v1/uploads/{'ab' * 16}", "userErrors": []}

@@ -140,6 +140,8 @@ class Town:
 
     def _end(self, point: Failpoint) -> None:
         self.is_killed = True
+        for running in self.operator._epochs._running.values():
+            running.task.cancel()  # all of a process ends at once
         raise OperatorKilled
 
     async def restart(self, armed: Armed | None = None) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import copy
 import itertools
+import pickle
 from typing import Any
 
 from haulout_operator.kube import AccessRefused, ManifestRefused, ObjectConflict, ObjectMissing
@@ -35,12 +35,12 @@ class FakeKube:
     async def list(self, api_version: str, kind: str, namespace: str, *, selector: str = "") -> list[dict[str, Any]]:
         wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
         found = [body for (its_kind, _), body in sorted(self.objects.items()) if its_kind == kind]
-        return [copy.deepcopy(body) for body in found if wanted.items() <= (labels_of(body)).items()]
+        return [copied(body) for body in found if wanted.items() <= (labels_of(body)).items()]
 
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         if kind in self.hidden:
             raise AccessRefused(what=f"{kind}/{name}", status=403, problem="no permission")
-        return copy.deepcopy(self.objects.get((kind, name)))
+        return copied(self.objects.get((kind, name)))
 
     async def create(self, body: dict[str, Any]) -> dict[str, Any]:
         key = key_of(body)
@@ -48,12 +48,12 @@ class FakeKube:
         if key in self.objects:
             raise ObjectConflict(what="/".join(key), problem="already exists")
         self.writes.append(f"create {'/'.join(key)}")
-        made = copy.deepcopy(body)
+        made = copied(body)
         if made["kind"] == "Secret":
             text = made.pop("stringData", {})
             made["data"] = {name: base64.b64encode(value.encode()).decode() for name, value in text.items()}
-        self._applied[(*key, "haulout-operator")] = copy.deepcopy(body)
-        added = copy.deepcopy(self._add(made))
+        self._applied[(*key, "haulout-operator")] = copied(body)
+        added = copied(self._add(made))
         self.take_effect()
         return added
 
@@ -62,29 +62,29 @@ class FakeKube:
         self._check(key)
         self.writes.append(f"apply {'/'.join(key)}")
         before = self._applied.get((*key, manager), {})
-        self._applied[(*key, manager)] = copy.deepcopy(body)
+        self._applied[(*key, manager)] = copied(body)
         live = self.objects.get(key)
         if live is None:
-            added = copy.deepcopy(self._add(copy.deepcopy(body)))
+            added = copied(self._add(copied(body)))
             self.take_effect()
             return added
-        spec = copy.deepcopy(live.get("spec"))
+        spec = copied(live.get("spec"))
         merge(live, body, before)
         if live.get("spec") != spec:
             live["metadata"]["generation"] += 1
         self._touch(live)
         self.take_effect()
-        return copy.deepcopy(live)
+        return copied(live)
 
     async def apply_status(self, body: dict[str, Any]) -> dict[str, Any]:
         key = key_of(body)
         if key not in self.objects:
             raise ObjectMissing(what="/".join(key))
         self.writes.append(f"status {'/'.join(key)}")
-        self.objects[key]["status"] = copy.deepcopy(dict(body["status"]))
+        self.objects[key]["status"] = copied(dict(body["status"]))
         self._touch(self.objects[key])
         self.take_effect()
-        return copy.deepcopy(self.objects[key])
+        return copied(self.objects[key])
 
     async def patch(self, api_version: str, kind: str, namespace: str, name: str, patch: dict[str, Any]) -> None:
         live = self.objects.get((kind, name))
@@ -155,7 +155,7 @@ class FakeKube:
                         "labels": dict(template["metadata"]["labels"]),
                         "ownerReferences": [{"kind": kind, "name": name, "uid": body["metadata"]["uid"]}],
                     },
-                    "spec": {"nodeName": "n1", "template": copy.deepcopy(template)},
+                    "spec": {"nodeName": "n1", "template": copied(template)},
                     "status": {"conditions": [{"type": "Ready", "status": "True"}]},
                 }
             )
@@ -215,6 +215,11 @@ class FakeKube:
                 return
 
 
+def copied(body: Any) -> Any:
+    """A deep copy; objects are JSON, of which this is the fastest way."""
+    return pickle.loads(pickle.dumps(body, pickle.HIGHEST_PROTOCOL))
+
+
 def key_of(body: dict[str, Any]) -> tuple[str, str]:
     return body["kind"], body["metadata"]["name"]
 
@@ -232,4 +237,4 @@ def merge(live: dict[str, Any], wanted: dict[str, Any], before: dict[str, Any]) 
         if isinstance(value, dict) and isinstance(live.get(name), dict):
             merge(live[name], value, before.get(name) if isinstance(before.get(name), dict) else {})
         else:
-            live[name] = copy.deepcopy(value)
+            live[name] = copied(value)

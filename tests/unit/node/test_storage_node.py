@@ -291,8 +291,10 @@ class TestTrouble:
         with pytest.raises(MissingSlivers):
             await world.confirm(blob.blob_id, None, 0)
         assert node.api.unready_reason() is None
+        assert (await node.api.health()).status == "Active DiskFull"
         node.disk.free = 1 << 30
         await world.clock.advance(1_000)
+        assert (await node.api.health()).status == "Active"
         await world.upload(blob, 0)
         await world.confirm(blob.blob_id, None, 0)
 

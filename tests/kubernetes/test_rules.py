@@ -1,0 +1,108 @@
+"""The API server refuses what cannot be meant, in words that help; no operator has a part in that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from haulout_operator.crds import KINDS, build_crd
+from tests.kubernetes.installation import Installation
+from tests.kubernetes.testbed import CHART, Cluster
+
+NAMESPACE = "haulout-e2e-rules"
+NETWORK: dict[str, Any] = {
+    "shards": 100,
+    "ledger": {"storage": {"size": "2Gi"}},
+    "graphql": {"storage": {"size": "1Gi"}},
+}
+NODE = {"networkRef": {"name": "main"}, "poolRef": {"name": "main"}, "serial": 3, "desiredState": "Drained"}
+THERE = [
+    ("StorageNetwork", "main", NETWORK),
+    ("StorageNodePool", "main", {"networkRef": {"name": "main"}, "template": {"storage": {"size": "10Gi"}}}),
+    ("StorageNode", "main-abcd", NODE),
+    ("EpochTransition", "main-2", {"networkRef": {"name": "main"}, "fromEpoch": 1, "toEpoch": 2}),
+]
+GROWS = "storage.size cannot shrink: volumes only grow"
+FOUNDED = "cannot be changed: the network was founded with it"
+BELONGS = "networkRef cannot be changed: a node's identity belongs to one network"
+
+REFUSED = [
+    ("snet/main", {"shards": 200}, f"shards {FOUNDED}"),
+    ("snet/main", {"shards": 3}, "should be greater than or equal to 4"),
+    ("snet/main", {"epoch": {"duration": "2h"}}, f"epoch.duration {FOUNDED}"),
+    ("snet/main", {"epoch": {"duration": "soon"}}, "should match"),
+    ("snet/main", {"epoch": {"maxEpochsAhead": 5}}, f"epoch.maxEpochsAhead {FOUNDED}"),
+    ("snet/main", {"epoch": {"manual": True}}, f"epoch.manual {FOUNDED}"),
+    ("snet/main", {"epoch": {"driverGrace": "5s"}}, f"epoch.driverGrace {FOUNDED}"),
+    ("snet/main", {"deletion": {"policy": "Destroy"}}, "needs deletion.confirm: write the network's name there"),
+    ("snet/main", {"tls": {"mode": "Maybe"}}, "Unsupported value"),
+    ("snet/main", {"ledger": {"storage": {"size": "1Gi"}}}, GROWS),
+    ("snet/main", {"graphql": {"storage": {"size": "1Mi"}}}, GROWS),
+    ("snet/main", {"graphql": {"replicas": 2}}, "graphql.replicas above 1 needs graphql.recordsSecret"),
+    ("snet/main", {"gateway": {"publicUrl": "blobs.example.org"}}, "should match"),
+    ("snp/main", {"networkRef": {"name": "other"}}, BELONGS),
+    ("snp/main", {"replicas": 1000}, "should be less than or equal to 150"),
+    ("snp/main", {"template": {"stake": "a lot"}}, "should match"),
+    ("snp/main", {"template": {"storage": {"size": "1Gi"}}}, GROWS),
+    ("sn/main-abcd", {"networkRef": {"name": "other"}}, BELONGS),
+    ("sn/main-abcd", {"serial": 4}, "serial cannot be changed"),
+    ("sn/main-abcd", {"poolRef": None}, "poolRef stays"),
+    ("sn/main-abcd", {"desiredState": "Active"}, "a drained identity is not used again: scale the pool for a new one"),
+    ("ept/main-2", {"toEpoch": 3}, "an EpochTransition cannot be changed"),
+]
+TOO_LONG = "at most 40 characters"
+
+
+@pytest.fixture(scope="module")
+def definitions(network: Installation) -> Iterator[Cluster]:
+    """One object of each kind of the chart, in a namespace where nobody looks after them."""
+    cluster = network.cluster
+    cluster.run("kubectl", "create", "namespace", NAMESPACE)
+    for kind, name, spec in THERE:
+        body = {"apiVersion": "haulout.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        cluster.run("kubectl", "-n", NAMESPACE, "create", "-f", "-", text=json.dumps(body))
+    yield cluster
+    cluster.run("kubectl", "delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest.mark.parametrize(("what", "spec", "words"), REFUSED, ids=[f"{what}-{spec}" for what, spec, _ in REFUSED])
+def test_a_change_is_refused(definitions: Cluster, what: str, spec: dict[str, Any], words: str) -> None:
+    patch = json.dumps({"spec": spec})
+    command = ("kubectl", "-n", NAMESPACE, "patch", what, "--type=merge", "--dry-run=server", "-p", patch)
+    answer = definitions.run(*command, check=False)
+    assert words in answer, answer
+
+
+@pytest.mark.parametrize("kind", [kind.kind for kind in KINDS])
+def test_a_long_name_is_refused(definitions: Cluster, kind: str) -> None:
+    spec = next(spec for its_kind, _, spec in THERE if its_kind == kind)
+    body = {"apiVersion": "haulout.dev/v1alpha1", "kind": kind, "metadata": {"name": "n" * 41}, "spec": spec}
+    command = ("kubectl", "-n", NAMESPACE, "create", "--dry-run=server", "-f", "-")
+    assert TOO_LONG in definitions.run(*command, check=False, text=json.dumps(body))
+
+
+def test_values_with_a_typo_are_refused(cluster: Cluster) -> None:
+    answer = cluster.run("helm", "template", str(CHART), "--set", "network.spec.shard=10", check=False)
+    assert "additional properties 'shard' not allowed" in answer, answer
+
+
+def test_every_rule_of_every_kind_is_tried() -> None:
+    tried = [TOO_LONG, *(words for _, _, words in REFUSED)]
+    messages = {message for kind in KINDS for message in messages_of(build_crd(kind))}
+    assert len(messages) > 10
+    assert [message for message in messages if not any(words in message for words in tried)] == []
+
+
+def messages_of(node: Any) -> Iterator[str]:
+    """Messages of the CEL rules anywhere below."""
+    if isinstance(node, dict):
+        for rule in node.get("x-kubernetes-validations", ()):
+            yield rule["message"]
+        for child in node.values():
+            yield from messages_of(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from messages_of(child)
