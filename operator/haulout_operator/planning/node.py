@@ -66,9 +66,9 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
         if observed.ledger is not None and amount <= observed.ledger.treasury_frost:
             actions.append(StakeNode(node.subject, node.name, known.node_id, amount))
     if known is not None:
-        capacity = capacity_to_vote(observed, node, known)
-        if capacity is not None:
-            actions.append(VoteCapacity(node.subject, node.name, known.node_id, capacity))
+        vote = capacity_to_vote(observed, node, known)
+        if vote is not None:
+            actions.append(VoteCapacity(node.subject, node.name, known.node_id, vote))
     return actions
 
 
