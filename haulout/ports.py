@@ -246,6 +246,20 @@ class StorageNodeApi(Protocol):
         """Sign that all slivers of all own shards are durable; `object_id` for a deletable blob, None for a permanent
         one. Waits up to `wait_ms` for the registration to arrive."""
 
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        """`store_metadata`, `store_slivers` and `confirm_blob` in one request, for a blob of which everything that the
+        node is to have fits into one message. When anything in it is refused, nothing of it is kept; slivers that are
+        lacking are said by `MissingSlivers`, and then those that came are. Not for blobs in stripes."""
+
     async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
         """Metadata with id (BCS)."""
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 from haulout.crypto.schemes import PUBLIC_KEY_BYTES
 from haulout.errors import InvalidField
@@ -53,10 +54,7 @@ class StorageServicer(StorageNodeServicer):
     async def StoreMetadata(self, request: pb.StoreMetadataRequest, context: Context) -> pb.StoreMetadataResponse:
         """Keep the metadata of a registered blob."""
         blob_id = convert.read_blob_id(request.blob_id)
-        if not 0 < len(request.metadata) <= MAX_METADATA_BYTES:
-            raise InvalidField(
-                field="metadata", problem=f"{len(request.metadata)} bytes, must be 1 to {MAX_METADATA_BYTES}"
-            )
+        _check_metadata_size(request.metadata)
         outcome = await self._node.store_metadata(epoch=request.epoch, blob_id=blob_id, metadata=request.metadata)
         return pb.StoreMetadataResponse(outcome=convert.write_outcome(outcome))
 
@@ -121,6 +119,35 @@ class StorageServicer(StorageNodeServicer):
             wait_ms=request.wait_ms,
         )
         return convert.write_signed(signed)
+
+    async def StoreAndConfirm(self, request: pb.StoreAndConfirmRequest, context: Context) -> pb.StoreAndConfirmResponse:
+        """Keep metadata and slivers and sign for them."""
+        blob_id = convert.read_blob_id(request.blob_id)
+        _check_metadata_size(request.metadata)
+        if len(request.slivers) > 2 * self._n_shards:
+            raise TooManyTargets(count=len(request.slivers), limit=2 * self._n_shards)
+        slivers = [convert.read_whole_sliver(sliver) for sliver in request.slivers]
+        with self._reserved(sum(len(sliver.bcs) for sliver in slivers)):
+            signed = await self._node.store_and_confirm(
+                epoch=request.epoch,
+                blob_id=blob_id,
+                object_id=convert.read_object_id(request.object_id) if request.HasField("object_id") else None,
+                metadata=request.metadata,
+                slivers=slivers,
+                wait_ms=request.wait_ms,
+            )
+        return pb.StoreAndConfirmResponse(message=signed.message, signature=signed.signature)
+
+    @contextlib.contextmanager
+    def _reserved(self, size_bytes: int) -> Iterator[None]:
+        """Memory out of the budget of everything that arrives, for as long as the block runs."""
+        if size_bytes > self._budget_bytes:
+            raise TooManyCalls(what="bytes that arrive", limit=self._budget_bytes)
+        self._budget_bytes -= size_bytes
+        try:
+            yield
+        finally:
+            self._budget_bytes += size_bytes
 
     async def ReadMetadata(self, request: pb.ReadMetadataRequest, context: Context) -> pb.ReadMetadataResponse:
         """Metadata with id."""
@@ -195,10 +222,7 @@ class StorageServicer(StorageNodeServicer):
         """As many bytes as were announced, within the budget of everything that arrives."""
         size_bytes = first.start.size_bytes
         rules.check_proof_size(size_bytes, self._n_shards)
-        if size_bytes > self._budget_bytes:
-            raise TooManyCalls(what="bytes that arrive", limit=self._budget_bytes)
-        self._budget_bytes -= size_bytes
-        try:
+        with self._reserved(size_bytes):
             proof = bytearray(first.data)
             async for message in rest:
                 if message.HasField("start"):
@@ -206,8 +230,6 @@ class StorageServicer(StorageNodeServicer):
                 proof += message.data
                 if len(proof) > size_bytes:
                     break
-        finally:
-            self._budget_bytes += size_bytes
         if len(proof) != size_bytes:
             raise InvalidField(field="data", problem=f"not the {size_bytes} bytes that were announced")
         return bytes(proof)
@@ -226,6 +248,11 @@ class StorageServicer(StorageNodeServicer):
     async def Health(self, request: pb.HealthRequest, context: Context) -> pb.HealthResponse:
         """How the node is."""
         return convert.write_health(await self._node.health())
+
+
+def _check_metadata_size(metadata: bytes) -> None:
+    if not 0 < len(metadata) <= MAX_METADATA_BYTES:
+        raise InvalidField(field="metadata", problem=f"{len(metadata)} bytes, must be 1 to {MAX_METADATA_BYTES}")
 
 
 assert MAX_PAGE * 64 < MAX_ANSWER_BYTES, "a full page fits into one message"

@@ -84,10 +84,14 @@ class Confirmations:
         Raises:
             ForgedConfirmation: it signed something else, or not at all.
         """
-        member = self._members[index]
-        signed: SignedMessage = await member.api.confirm_blob(
+        signed = await self._members[index].api.confirm_blob(
             epoch=self._epoch, blob_id=self._blob_id, object_id=self._object_id, wait_ms=CONFIRM_WAIT_MS
         )
+        await self.take(index, signed)
+
+    async def take(self, index: int, signed: SignedMessage) -> None:
+        """Check what a member has signed, and count it. Raises as `ask`."""
+        member = self._members[index]
         is_valid = signed.message == self._message and await self._network.workers.run(
             self._network.scheme.verify, member.public_key, self._message, signed.signature
         )

@@ -205,7 +205,8 @@ async def _store_encoded(
                 object_id = await register(network, wallet, encoded.blob_id, encoded.metadata, request, plan)
             commands: list[Command] = []
             if plan.operation != "reuseAndExtend":
-                commands.append(await _upload(network, encoded, request, object_id, on_progress, on_node))
+                is_new = plan.object_id is None
+                commands.append(await _upload(network, encoded, request, object_id, is_new, on_progress, on_node))
             return await _certify(network, wallet, encoded, request, plan, object_id, commands, on_progress)
         except HauloutError as e:
             if round_number == MAX_ROUNDS or not is_worth_restarting(e):
@@ -239,6 +240,7 @@ async def _upload(
     encoded: EncodedBlob | StripedBlob,
     request: StoreRequest,
     object_id: ObjectId,
+    is_new: bool,
     on_progress: OnProgress,
     on_node: OnNode,
 ) -> CertifyBlob:
@@ -261,7 +263,14 @@ async def _upload(
         )
     else:
         upload = Upload(
-            network, encoded, epoch=epoch, members=members, object_id=of_object, on_bytes=on_bytes, on_node=on_node
+            network,
+            encoded,
+            epoch=epoch,
+            members=members,
+            object_id=of_object,
+            is_new=is_new,
+            on_bytes=on_bytes,
+            on_node=on_node,
         )
     with network.metrics.store_phase.labels("uploading").time():
         certificate = await upload.run()

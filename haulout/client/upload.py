@@ -1,14 +1,16 @@
 """Bringing a blob's slivers to the nodes and collecting their confirmations.
 
 Every member gets its own task: ask what it has, send metadata, send the slivers it lacks, ask for its confirmation,
-check that. A task that fails tries again after a growing pause. The upload is done when confirmations of n - f shards
-are in; the others get a little longer, since every sliver that arrives now need not be rebuilt later.
+check that. A small blob that was registered just now is nowhere yet, so all of that is one request at first. A task
+that fails tries again, step by step, after a growing pause. The upload is done when confirmations of n - f shards are
+in; the others get a little longer, since every sliver that arrives now need not be rebuilt later.
 
 It fails when nothing has moved for `STALL_MS`. A sliver that is sent again and again, to a node with a full disk for
 one, moves nothing: it counts the first time and in two more rounds. And one node that speaks of a later epoch proves
 nothing either: the store begins again with a new committee when more than f of weight say so.
 
-Memory: one sliver per node, besides the encoded blob itself; the transport takes the next one when there is room.
+Memory: one sliver per node, besides the encoded blob itself; the transport takes the next one when there is room. Of
+a small blob everything at once, `SMALL_BLOB_BYTES` at the most.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ TAIL_BASE_MS = 500
 FIRST_PAUSE_MS = 100
 MAX_PAUSE_MS = 2_000
 ROUNDS_COUNTED = 3
+SMALL_BLOB_BYTES = 8 << 20  # of all slivers of a blob that travels in one request to each node …
+AT_ONCE_BYTES = 1 << 20  # … and of each of these requests
+AT_ONCE_WAIT_MS = 1_000  # for the registration to arrive at a node
 
 Target = tuple[SliverPairIndex, Axis]
 
@@ -53,15 +58,28 @@ class Upload:
         epoch: int,
         members: Sequence[MemberLink],
         object_id: ObjectId | None,
+        is_new: bool = False,
         on_bytes: Callable[[int], None],
         on_node: OnNode = lambda _: None,
     ) -> None:
+        """Make an upload.
+
+        Args:
+            object_id: of a deletable blob; None for a permanent one.
+            is_new: it was registered just now, so no node can have anything of it for this registration.
+            on_bytes: called with the size of each sliver that a node has.
+            on_node: called with what each member has answered.
+        """
         self._network = network
         self._encoded = encoded
         self._epoch = epoch
         self._members = members
+        self._object_id = object_id
         self._on_bytes = on_bytes
         self._n_shards = encoded.metadata.n_shards
+        self._metadata = encoded.metadata.to_bcs()
+        self._pair_bytes = sum(encoded.metadata.sliver_size_bytes(axis) for axis in Axis)
+        self._is_small_and_new = is_new and self._n_shards * self._pair_bytes <= SMALL_BLOB_BYTES
         self._said = Confirmations(
             network, encoded.blob_id, self._n_shards, epoch=epoch, members=members, object_id=object_id, on_node=on_node
         )
@@ -119,11 +137,16 @@ class Upload:
         member = self._members[index]
         record = self._network.record_of(member.node_id)
         pause_ms = FIRST_PAUSE_MS
+        at_once = self._is_small_and_new and member.weight * self._pair_bytes + len(self._metadata) <= AT_ONCE_BYTES
         while True:
             started_us = self._network.clock.monotonic_us()
             try:
-                await self._send(index)
-                await self._said.ask(index)
+                if at_once:
+                    at_once = False  # whatever comes of it, the next try asks first what has arrived
+                    await self._send_at_once(index)
+                else:
+                    await self._send(index)
+                    await self._said.ask(index)
             except HauloutError as e:
                 is_final = self._said.failed(index, e)
                 self._event.set()
@@ -136,13 +159,26 @@ class Upload:
             self._moved()
             return
 
+    async def _send_at_once(self, index: int) -> None:
+        """Bring a member everything and take its confirmation back."""
+        targets = self._targets(index)
+        signed = await self._members[index].api.store_and_confirm(
+            epoch=self._epoch,
+            blob_id=self._encoded.blob_id,
+            object_id=self._object_id,
+            metadata=self._metadata,
+            slivers=[self._sliver(target) for target in targets],
+            wait_ms=AT_ONCE_WAIT_MS,
+        )
+        for target in (None, *targets):
+            self._count(index, target)
+        await self._said.take(index, signed)
+
     async def _send(self, index: int) -> None:
         """Bring a member what it lacks."""
         member, blob_id = self._members[index], self._encoded.blob_id
         holdings = await member.api.holdings(epoch=self._epoch, blob_id=blob_id)
-        targets: list[Target] = [
-            (pair, axis) for pair in pairs_of_shards(member.shards, blob_id, self._n_shards) for axis in Axis
-        ]
+        targets = self._targets(index)
         lacking = set(holdings.missing)
         missing = [target for target in targets if target in lacking]
         if not (holdings.has_metadata or missing):
@@ -150,18 +186,25 @@ class Upload:
         for target in set(targets).difference(missing):
             self._count(index, target)
         if not holdings.has_metadata:
-            await member.api.store_metadata(
-                epoch=self._epoch, blob_id=blob_id, metadata=self._encoded.metadata.to_bcs()
-            )
+            await member.api.store_metadata(epoch=self._epoch, blob_id=blob_id, metadata=self._metadata)
             self._count(index, None)
         if missing:
             await member.api.store_slivers(epoch=self._epoch, blob_id=blob_id, slivers=self._slivers(index, missing))
 
     async def _slivers(self, index: int, wanted: Sequence[Target]) -> AsyncIterator[SliverUpload]:
-        for pair, axis in wanted:
-            sliver = self._encoded.sliver(axis, sliver_index_of_pair(pair, axis, self._n_shards))
-            yield SliverUpload(pair, axis, b"".join(sliver.bcs_chunks()))
-            self._count(index, (pair, axis))
+        for target in wanted:
+            yield self._sliver(target)
+            self._count(index, target)
+
+    def _targets(self, index: int) -> list[Target]:
+        """Both slivers of every pair that a member stores."""
+        pairs = pairs_of_shards(self._members[index].shards, self._encoded.blob_id, self._n_shards)
+        return [(pair, axis) for pair in pairs for axis in Axis]
+
+    def _sliver(self, target: Target) -> SliverUpload:
+        pair, axis = target
+        sliver = self._encoded.sliver(axis, sliver_index_of_pair(pair, axis, self._n_shards))
+        return SliverUpload(pair, axis, b"".join(sliver.bcs_chunks()))
 
     def _count(self, index: int, target: Target | None) -> None:
         """A member has a sliver, or has been sent it: bytes count once, movement in a few rounds."""

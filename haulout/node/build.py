@@ -9,6 +9,7 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.driver.epoch_driver import EpochDriver
 from haulout.ledger import queries
 from haulout.ledger.state import View
+from haulout.node.blob_intake import BlobIntake
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.garbage import GarbageCollector
@@ -17,6 +18,7 @@ from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peers
+from haulout.node.pieces import PieceKeeper
 from haulout.node.scrubber import Scrubber
 from haulout.node.shard_serving import ShardServer
 from haulout.node.shard_sync import ShardSync
@@ -108,9 +110,21 @@ async def build_storage_node(
         metrics=metrics,
         settings=settings,
     )
+    pieces = PieceKeeper(vault, workers, metrics, settings)
     return StorageNode(
         identity=identity,
         vault=vault,
+        intake=BlobIntake(
+            identity=identity,
+            vault=vault,
+            pieces=pieces,
+            scheme=scheme,
+            clock=clock,
+            workers=workers,
+            metrics=metrics,
+            settings=settings,
+        ),
+        pieces=pieces,
         symbols=symbols,
         signer=signer,
         follower=LedgerFollower(vault, clock, settings),
@@ -121,9 +135,7 @@ async def build_storage_node(
         epoch_driver=_driver_of(wallet, replica, clock, rng),
         scrubber=Scrubber(vault, clock, metrics, settings),
         garbage=GarbageCollector(identity, vault, signer, clock, metrics, settings),
-        scheme=scheme,
         clock=clock,
-        workers=workers,
         metrics=metrics,
         settings=settings,
     )

@@ -1,9 +1,7 @@
 """One storage node, as clients and peers see it: verify, keep, promise, serve.
 
-Storing a blob here takes three requests. `store_metadata` checks that the metadata hashes to the blob id,
-`store_slivers` checks each sliver against the metadata, and both do it before a byte is written. `confirm_blob`
-makes everything durable in one synced batch and only then signs; if the node stops at any point before, it has
-promised nothing. What a signature covers is never dropped before the ledger says that nobody pays for it any more.
+Blobs are taken in by `BlobIntake`. What a signature covers is never dropped before the ledger says that nobody pays
+for it any more.
 
 Every request names its epoch and is answered from the node's own verified ledger view.
 """
@@ -11,31 +9,27 @@ Every request names its epoch and is answered from the node's own verified ledge
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
-from haulout.codec.metadata import BlobMetadata
-from haulout.crypto.messages import storage_confirmation
-from haulout.crypto.schemes import SignatureScheme
 from haulout.driver.epoch_driver import EpochDriver
 from haulout.errors import HauloutError
 from haulout.ledger import keys
 from haulout.node import rules
+from haulout.node.blob_intake import BlobIntake
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
-from haulout.node.errors import InvalidStripes, MetadataNotFound, NodeStopping, NotRegistered, TooManyRequests
+from haulout.node.errors import InvalidStripes, MetadataNotFound
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.pieces import PieceKeeper, is_in_stripes
-from haulout.node.records import Promise, bit_of
 from haulout.node.scrubber import Scrubber
 from haulout.node.shard_serving import ShardServer
 from haulout.node.shard_sync import ShardSync
 from haulout.node.symbols import SymbolMaker
-from haulout.node.vault import CheckedSliver, Keep, Vault
-from haulout.node.verify import check_metadata, check_slivers, sliver_index_of
+from haulout.node.vault import Vault
 from haulout.ports import (
     BlobHoldings,
     Clock,
@@ -46,9 +40,8 @@ from haulout.ports import (
     SignedMessage,
     SliverUpload,
     SyncedSliver,
-    Workers,
 )
-from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex, SliverIndex, SliverPairIndex, blob_id_text
+from haulout.primitives import Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex, blob_id_text
 
 MISSED = 256  # blobs looked at for one page of `list_incomplete` beyond those on it
 
@@ -61,6 +54,8 @@ class StorageNode:
         *,
         identity: NodeIdentity,
         vault: Vault,
+        intake: BlobIntake,
+        pieces: PieceKeeper,
         symbols: SymbolMaker,
         signer: CheckpointSigner,
         follower: LedgerFollower,
@@ -71,16 +66,15 @@ class StorageNode:
         epoch_driver: EpochDriver | None,
         scrubber: Scrubber,
         garbage: GarbageCollector,
-        scheme: SignatureScheme,
         clock: Clock,
-        workers: Workers,
         metrics: NodeMetrics,
         settings: NodeSettings,
     ) -> None:
         self.identity = identity
         self.vault = vault
         self._symbols = symbols
-        self._pieces = PieceKeeper(vault, workers, metrics, settings)
+        self._pieces = pieces
+        self._intake = intake
         self.signer = signer
         self.follower = follower
         self.blob_sync = blob_sync
@@ -90,134 +84,43 @@ class StorageNode:
         self._epoch_driver = epoch_driver
         self.scrubber = scrubber
         self.garbage = garbage
-        self._scheme = scheme
         self._clock = clock
-        self._workers = workers
         self._metrics = metrics
         self._settings = settings
         self._started_us = clock.monotonic_us()
-        self._waiting = 0
-        self._is_stopping = False
 
-    # --- storing --------------------------------------------------------------------------------------------
+    # --- storing and promising: see `BlobIntake` ------------------------------------------------------------
 
     async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
-        """Keep the metadata of a registered blob; durable with its confirmation.
-
-        Raises:
-            WrongEpoch, InvalidBlob, InvalidMetadata, UnsupportedEncodingType, NotRegistered, DiskFull, StorageFailed.
-        """
-        self._check_may_write()
-        rules.check_epoch(self.vault.duty(), epoch)
-        rules.check_not_invalid(self.vault.view, blob_id)
-        if await self.vault.metadata_bytes(blob_id) is not None:
-            return Outcome.ALREADY_STORED
-        await self.vault.check_writable()
-        await self._workers.run(check_metadata, bytes(metadata), blob_id, self.vault.duty().n_shards)
-        await self._wait_until_allowed(lambda: self._check_registered(blob_id), self._settings.registration_wait_ms)
-        await self.vault.put_metadata(blob_id, bytes(metadata), lambda: self._check_registered(blob_id))
-        self._metrics.metadata_stored.inc()
-        return Outcome.STORED
+        """Keep the metadata of a registered blob; durable with its confirmation."""
+        return await self._intake.store_metadata(epoch=epoch, blob_id=blob_id, metadata=metadata)
 
     async def store_slivers(
         self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
     ) -> Sequence[Outcome]:
-        """Keep slivers of a registered blob whose metadata is here; durable with its confirmation.
+        """Keep slivers of a registered blob whose metadata is here; durable with its confirmation."""
+        return await self._intake.store_slivers(epoch=epoch, blob_id=blob_id, slivers=slivers)
 
-        Slivers are verified and written in batches of about a MiB as they arrive. The first that is refused ends the
-        call; those before it are kept.
+    async def confirm_blob(
+        self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
+    ) -> SignedMessage:
+        """Make everything of the blob durable, then sign that all slivers of all own shards are."""
+        return await self._intake.confirm_blob(epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms)
 
-        Raises:
-            WrongEpoch, SliverIndexOutOfRange, SliverTooLarge, SliverIndexMismatch, MetadataNotStored, NotRegistered,
-            ShardNotAssigned, InvalidSliver, DiskFull, StorageFailed.
-        """
-        self._check_may_write()
-        rules.check_epoch(self.vault.duty(), epoch)
-        outcomes: list[Outcome] = []
-        batch: list[SliverUpload] = []
-        batch_bytes = 0
-        async for upload in slivers:
-            batch.append(upload)
-            batch_bytes += len(upload.bcs)
-            settings = self._settings
-            full_bytes = settings.upload_batch_bytes if upload.first_stripe is None else settings.piece_batch_bytes
-            if batch_bytes >= full_bytes or len(batch) >= settings.upload_batch_slivers:
-                outcomes += await self._store_batch(epoch, blob_id, batch)
-                batch, batch_bytes = [], 0
-        outcomes += await self._store_batch(epoch, blob_id, batch)
-        return outcomes
-
-    async def _store_batch(self, epoch: int, blob_id: BlobId, batch: Sequence[SliverUpload]) -> list[Outcome]:
-        """Verify and keep one batch; when one is refused, keep those before it and raise."""
-        if not batch:
-            return []
-        self._check_may_write()
-        duty = self.vault.duty()
-        rules.check_epoch(duty, epoch)
-        await self.vault.check_writable()
-        metadata = await self.vault.metadata(blob_id)
-        if metadata is not None and is_in_stripes(metadata):
-            return await self._store_pieces(epoch, blob_id, metadata, batch)
-        held = self.vault.held(blob_id)
-
-        refusal: HauloutError | None = None
-        outcomes: list[Outcome] = []
-        new: list[tuple[int, SliverUpload]] = []  # shard index, upload
-        for upload in batch:
-            try:
-                rules.check_pair_index(upload.pair_index, duty.n_shards)
-                in_stripes = upload.first_stripe is not None
-                rules.check_sliver_size(len(upload.bcs), duty.n_shards, in_stripes=in_stripes)
-                if not in_stripes:
-                    rules.check_sliver_index(
-                        upload.pair_index, upload.axis, sliver_index_of(upload, blob_id), duty.n_shards
-                    )
-                rules.check_has_metadata(metadata is not None, blob_id)
-                if in_stripes:
-                    raise InvalidStripes(blob_id=blob_id_text(blob_id), problem="it is not in stripes")
-                self._check_registered(blob_id)
-                shard_index = rules.check_shard_owned(duty, blob_id, upload.pair_index)
-            except HauloutError as e:
-                refusal = e
-                break
-            if held & bit_of(shard_index, upload.axis):
-                outcomes.append(Outcome.ALREADY_STORED)
-                continue
-            held |= bit_of(shard_index, upload.axis)
-            new.append((shard_index, upload))
-            outcomes.append(Outcome.STORED)
-
-        if new:
-            assert metadata is not None, "checked above"
-            uploads = [upload for _, upload in new]
-            n_good, problem = await self._workers.run(check_slivers, metadata, blob_id, uploads)
-            refusal = problem or refusal
-            checked = [CheckedSliver(ShardIndex(shard), upload.axis, upload.bcs) for shard, upload in new[:n_good]]
-
-            def check() -> None:
-                rules.check_epoch(self.vault.duty(), epoch)
-                self._check_registered(blob_id)
-
-            await self.vault.put_slivers(blob_id, checked, check)
-            for sliver in checked:
-                self._metrics.slivers_stored.labels(sliver.axis.name.lower()).inc()
-        if refusal is not None:
-            raise refusal
-        return outcomes
-
-    async def _store_pieces(
-        self, epoch: int, blob_id: BlobId, metadata: BlobMetadata, batch: Sequence[SliverUpload]
-    ) -> list[Outcome]:
-        """As `_store_batch`, of a blob in stripes."""
-
-        def check() -> None:
-            rules.check_epoch(self.vault.duty(), epoch)
-            self._check_registered(blob_id)
-
-        outcomes, refusal = await self._pieces.store(blob_id, metadata, self.vault.duty(), batch, check)
-        if refusal is not None:
-            raise refusal
-        return outcomes
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        """The three above in one, for a blob that fits into one message."""
+        return await self._intake.store_and_confirm(
+            epoch=epoch, blob_id=blob_id, object_id=object_id, metadata=metadata, slivers=slivers, wait_ms=wait_ms
+        )
 
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         """What the node has and lacks of a blob over its own shards; what was uploaded and not confirmed counts.
@@ -236,47 +139,6 @@ class StorageNode:
             missing=missing,
             partial=self._pieces.partial(blob_id, metadata, missing, duty),
         )
-
-    # --- promising ------------------------------------------------------------------------------------------
-
-    async def confirm_blob(
-        self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
-    ) -> SignedMessage:
-        """Make everything of the blob durable, then sign that all slivers of all own shards are.
-
-        If it stops half-way, either nothing new is durable or everything is; asking again is always right.
-
-        Raises:
-            LedgerDiverged, StorageFailed: the node promises nothing.
-            WrongEpoch, InvalidBlob, NotRegistered (after `wait_ms`, at most 5 s), ShardNotAssigned, MissingSlivers,
-            DiskFull.
-        """
-        self._check_may_write()
-        rules.check_epoch(self.vault.duty(), epoch)
-        wait_ms = min(wait_ms, self._settings.confirm_wait_ms_max)
-        await self._wait_until_allowed(lambda: self._check_may_confirm(epoch, blob_id, object_id), wait_ms)
-
-        async def confirm(keep: Keep) -> SignedMessage:
-            self._check_may_confirm(epoch, blob_id, object_id)
-            has_metadata = self.vault.slivers.has_metadata(blob_id)
-            rules.check_complete(self.vault.duty(), blob_id, held=self.vault.held(blob_id), has_metadata=has_metadata)
-            await keep(Promise(epoch, object_id, self.vault.height))
-            self._check_may_confirm(epoch, blob_id, object_id)  # the sync may have taken its time
-            message = storage_confirmation(epoch, blob_id, object_id)
-            signature = await self._workers.run(self._scheme.sign, self.identity.bls_secret, message)
-            return SignedMessage(message, signature)
-
-        await self.vault.metadata_bytes(blob_id)  # damaged metadata is found, and missing, before anything is signed
-        confirmation = await self.vault.promise(blob_id, confirm)
-        self._metrics.confirmations.inc()
-        await self.vault.unlist_incomplete(blob_id)
-        return confirmation
-
-    def _check_may_confirm(self, epoch: int, blob_id: BlobId, object_id: ObjectId | None) -> None:
-        self._check_may_write()
-        duty = self.vault.duty()
-        rules.check_epoch(duty, epoch)
-        rules.check_may_confirm(self.vault.view, blob_id, object_id, duty=duty, height=self.vault.height)
 
     # --- serving --------------------------------------------------------------------------------------------
 
@@ -356,7 +218,7 @@ class StorageNode:
             WrongEpoch, InvalidField: too long a proof, and as `InconsistencyProver.attest`.
             RepairFailed: its metadata cannot be had now.
         """
-        self._check_may_write()
+        self._intake.check_may_write()
         duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
         rules.check_proof_size(len(proof), duty.n_shards)
@@ -423,7 +285,7 @@ class StorageNode:
             return "Diverged"
         if self.vault.replica.upgrade_required is not None:
             return "UpgradeRequired"
-        if self._is_stopping:
+        if self._intake.is_stopping:
             return "Stopping"
         return "Active" if (duty or self.vault.duty()).shards else "Standby"
 
@@ -435,7 +297,7 @@ class StorageNode:
         failed = self.vault.slivers.failed or self.vault.replica.diverged or self.vault.replica.upgrade_required
         if failed is not None:
             return failed.code
-        return "NODE_STOPPING" if self._is_stopping else None
+        return "NODE_STOPPING" if self._intake.is_stopping else None
 
     # --- living ---------------------------------------------------------------------------------------------
 
@@ -464,7 +326,7 @@ class StorageNode:
 
     async def stop(self) -> None:
         """Accept nothing more, finish what has begun and make durable what was uploaded, so that uploads resume."""
-        self._is_stopping = True
+        self._intake.is_stopping = True
         await self.vault.locks.drain()
         for blob_id in self.vault.slivers.pending_blobs():
             await self._sync_quietly(blob_id)
@@ -490,49 +352,3 @@ class StorageNode:
             await self.vault.sync_blob(blob_id)
         except HauloutError:
             return  # a full disk is looked at again; a failed one ends the node in its own place
-
-    # --- shared checks --------------------------------------------------------------------------------------
-
-    def _check_may_write(self) -> None:
-        if self._is_stopping:
-            raise NodeStopping(name=self.identity.name)
-        replica = self.vault.replica
-        problem = self.vault.slivers.failed or replica.diverged or replica.upgrade_required
-        if problem is not None:
-            raise problem
-
-    def _check_registered(self, blob_id: BlobId) -> None:
-        rules.check_not_invalid(self.vault.view, blob_id)
-        rules.check_registered(self.vault.view, blob_id, epoch=self.vault.duty().epoch, height=self.vault.height)
-
-    async def _wait_until_allowed(self, check: Callable[[], None], wait_ms: int) -> None:
-        """Return once `check` passes; raise NotRegistered when it still does after `wait_ms`, anything else at once."""
-        deadline_us = self._clock.monotonic_us() + wait_ms * 1000
-        while True:
-            try:
-                return check()
-            except NotRegistered:
-                left_ms = (deadline_us - self._clock.monotonic_us()) // 1000
-                if left_ms <= 0:
-                    raise
-                if self._waiting >= self._settings.waiting_requests_max:
-                    raise TooManyRequests(
-                        what="requests waiting for a block", limit=self._settings.waiting_requests_max
-                    ) from None
-            self._waiting += 1
-            try:
-                await self._next_block(left_ms)
-            finally:
-                self._waiting -= 1
-
-    async def _next_block(self, wait_ms: int) -> None:
-        block = asyncio.ensure_future(self.vault.replica.wait_for_height(self.vault.height + 1))
-        timer = asyncio.ensure_future(self._clock.sleep_ms(wait_ms))
-        try:
-            await asyncio.wait((block, timer), return_when=asyncio.FIRST_COMPLETED)
-            if block.done():
-                block.result()  # a diverged replica ends the wait
-        finally:
-            block.cancel()
-            timer.cancel()
-            await asyncio.gather(block, timer, return_exceptions=True)

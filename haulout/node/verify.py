@@ -8,7 +8,7 @@ from haulout import bcs, codec
 from haulout.codec.errors import UnsupportedEncodingType
 from haulout.codec.metadata import BlobMetadata, Sliver
 from haulout.errors import HauloutError
-from haulout.node.errors import InvalidMetadata, InvalidSliver
+from haulout.node.errors import InvalidMetadata, InvalidSliver, InvalidStripes
 from haulout.ports import SliverUpload
 from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text
 
@@ -66,6 +66,26 @@ def check_slivers(
         except HauloutError as e:
             return count, _invalid(upload, blob_id, str(e))
     raise AssertionError("slivers that do not match together match one by one")
+
+
+def check_whole_blob(
+    metadata: BlobMetadata | bytes, blob_id: BlobId, n_shards: int, uploads: Sequence[SliverUpload]
+) -> None:
+    """Metadata, unless it was checked before and comes parsed, and whole slivers against it.
+
+    Raises:
+        UnsupportedEncodingType, InvalidMetadata: as `check_metadata`.
+        InvalidStripes: the blob is in stripes, or a sliver is.
+        InvalidSliver: the first that does not match.
+    """
+    known = check_metadata(metadata, blob_id, n_shards) if isinstance(metadata, bytes) else metadata
+    if known.encoding_type is EncodingType.RS8:
+        raise InvalidStripes(blob_id=blob_id_text(blob_id), problem="it is in stripes, which come one by one")
+    if any(upload.first_stripe is not None for upload in uploads):
+        raise InvalidStripes(blob_id=blob_id_text(blob_id), problem="it is not in stripes")
+    _, problem = check_slivers(known, blob_id, uploads)
+    if problem is not None:
+        raise problem
 
 
 def _all_match(metadata: BlobMetadata, uploads: Sequence[SliverUpload], slivers: Sequence[Sliver]) -> bool:

@@ -70,12 +70,32 @@ class Liar:
         self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
     ) -> SignedMessage:
         await self._perhaps_silent()
+        return self._false_confirmation(epoch, blob_id, object_id) or await self._node.confirm_blob(
+            epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms
+        )
+
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        await self._perhaps_silent()
+        return self._false_confirmation(epoch, blob_id, object_id) or await self._node.store_and_confirm(
+            epoch=epoch, blob_id=blob_id, object_id=object_id, metadata=metadata, slivers=slivers, wait_ms=wait_ms
+        )
+
+    def _false_confirmation(self, epoch: int, blob_id: BlobId, object_id: ObjectId | None) -> SignedMessage | None:
         message = messages.storage_confirmation(epoch, blob_id, object_id)
         if self._tells("forgeries"):
             return SignedMessage(message, self._rng.random_bytes(SIGNATURE_BYTES))
         if self._tells("confirmations"):
             return SignedMessage(message, self._scheme.sign(self._node.identity.bls_secret, message))
-        return await self._node.confirm_blob(epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms)
+        return None
 
     async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
         await self._perhaps_silent()

@@ -72,6 +72,30 @@ class SimNodeApi:
             lambda node: node.confirm_blob(epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms),
         )
 
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        sent = tuple(map(_copied, slivers))
+        return await self._port.call(
+            self._address,
+            "store_and_confirm",
+            lambda node: node.store_and_confirm(
+                epoch=epoch,
+                blob_id=blob_id,
+                object_id=object_id,
+                metadata=bytes(metadata),
+                slivers=sent,
+                wait_ms=wait_ms,
+            ),
+        )
+
     async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
         return await self._port.call(
             self._address, "read_metadata", lambda node: node.read_metadata(epoch=epoch, blob_id=blob_id)

@@ -19,6 +19,7 @@ from haulout.ports import (
     Outcome,
     PartialSliver,
     SignedMessage,
+    SliverUpload,
 )
 from haulout.primitives import U16_MAX, U32_MAX, Axis, BlobId, Digest, ObjectId, SliverIndex, SliverPairIndex
 from haulout.wire.v1 import storage_pb2 as pb
@@ -160,6 +161,15 @@ def read_holdings(message: pb.HoldingsResponse) -> BlobHoldings:
     )
 
 
+def write_whole_sliver(sliver: SliverUpload) -> pb.WholeSliver:
+    return pb.WholeSliver(pair_index=sliver.pair_index, axis=write_axis(sliver.axis), data=bytes(sliver.bcs))
+
+
+def read_whole_sliver(message: pb.WholeSliver) -> SliverUpload:
+    """A sliver that travels as a whole; its bytes are not looked at."""
+    return SliverUpload(read_pair_index(message.pair_index), read_axis(message.axis), message.data)
+
+
 def write_signed(signed: SignedMessage) -> pb.ConfirmBlobResponse:
     return pb.ConfirmBlobResponse(message=signed.message, signature=signed.signature)
 
@@ -168,7 +178,9 @@ def write_attestation(signed: SignedMessage) -> pb.AttestInconsistencyResponse:
     return pb.AttestInconsistencyResponse(message=signed.message, signature=signed.signature)
 
 
-def read_signed(message: pb.ConfirmBlobResponse | pb.AttestInconsistencyResponse) -> SignedMessage:
+def read_signed(
+    message: pb.ConfirmBlobResponse | pb.StoreAndConfirmResponse | pb.AttestInconsistencyResponse,
+) -> SignedMessage:
     """A signed message; neither its content nor its signature has been checked."""
     if not message.message:
         raise InvalidField(field="message", problem="missing")

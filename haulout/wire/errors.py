@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haulout.errors import Corrupt, Forbidden, Unavailable
+from haulout.errors import Corrupt, Forbidden, Unavailable, Unreachable
 
 
 @dataclass(eq=False)
@@ -16,6 +16,14 @@ class MalformedAnswer(Corrupt):
     peer: str
     operation: str
     problem: str
+
+
+@dataclass(eq=False)
+class UnknownCall(Unreachable):
+    """Something answers at an address that does not know the call: an earlier release, or another service."""
+
+    code = "UNKNOWN_CALL"
+    hint = "look who listens there, and upgrade it if it is ours"
 
 
 @dataclass(eq=False)

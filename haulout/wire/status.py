@@ -29,7 +29,7 @@ from haulout.errors import (
     Unreachable,
     from_wire,
 )
-from haulout.wire.errors import MalformedAnswer, TooManyCalls
+from haulout.wire.errors import MalformedAnswer, TooManyCalls, UnknownCall
 
 DETAILS_KEY = "grpc-status-details-bin"
 # A status travels in headers, of which gRPC takes 8 KiB: the message three times as long when it must be escaped, and
@@ -105,7 +105,8 @@ def from_status(
         return DeadlineExceeded(operation=f"{operation} at {peer}", timeout_ms=timeout_ms)
     if code is Code.RESOURCE_EXHAUSTED:  # gRPC's own: a message beyond the limit, which our servers never send
         return MalformedAnswer(peer=peer, operation=operation, problem=_text(message, MAX_VALUE_BYTES))
-    return Unreachable(peer=peer, problem=f"{code.name}: {_text(message, MAX_VALUE_BYTES)}")
+    unreachable = UnknownCall if code is Code.UNIMPLEMENTED else Unreachable
+    return unreachable(peer=peer, problem=f"{code.name}: {_text(message, MAX_VALUE_BYTES)}")
 
 
 def _find_error_info(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> ErrorInfo | None:

@@ -25,7 +25,8 @@ from haulout.ports import (
 )
 from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
 from haulout.wire import convert
-from haulout.wire.calls import CLIENT_OPTIONS, CallEnding, Peer, Timeouts
+from haulout.wire.calls import CLIENT_OPTIONS, MAX_ANSWER_BYTES, CallEnding, Peer, Timeouts
+from haulout.wire.errors import UnknownCall
 from haulout.wire.security import open_channel
 from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers
 from haulout.wire.streams import closing
@@ -38,6 +39,8 @@ if TYPE_CHECKING:  # stubs of the stubs: they exist for the type checker only
 # Beyond the largest sliver there can be: n = 1000 with the largest symbols has 43.7 MB.
 MAX_SLIVER_BYTES = 64 << 20
 MAX_SYMBOLS = 2_000  # two per shard of the largest committee
+# Slivers and metadata of one request: what fits into a message with its framing, 24 bytes and less for each sliver.
+MAX_UPLOAD_BYTES = MAX_ANSWER_BYTES
 
 
 class GrpcNodeTransport:
@@ -61,11 +64,15 @@ class GrpcNodeTransport:
         self._max_sliver_bytes = max_sliver_bytes
         self._allow_plaintext = allow_plaintext
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._nodes: dict[str, GrpcStorageNode] = {}
         self._is_closed = False
 
     def connect(self, address: str) -> StorageNodeApi:
         """The node at `host:port`; costs nothing and never fails, its calls may."""
-        return GrpcStorageNode(self, Peer(address, self._timeouts), self._max_sliver_bytes)
+        node = self._nodes.get(address)
+        if node is None:
+            node = self._nodes[address] = GrpcStorageNode(self, Peer(address, self._timeouts), self._max_sliver_bytes)
+        return node
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """The connection to an address, one for all who ask.
@@ -165,6 +172,40 @@ class GrpcStorageNode:
         )
         answer = await self._peer.unary("ConfirmBlob", self._stub().ConfirmBlob, request, wait_ms=wait_ms)
         with self._peer.reading("ConfirmBlob"):
+            return convert.read_signed(answer)
+
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        """Metadata, slivers and the node's signature in one request; one that is too long is refused before it is sent.
+
+        A node of an earlier release does not know this request: it gets the three that it is made of.
+        """
+        operation = "StoreAndConfirm"
+        if len(metadata) + sum(len(sliver.bcs) for sliver in slivers) > MAX_UPLOAD_BYTES:
+            raise InvalidField(field="slivers", problem=f"with the metadata more than {MAX_UPLOAD_BYTES} bytes")
+        request = pb.StoreAndConfirmRequest(
+            epoch=epoch,
+            blob_id=blob_id,
+            object_id=object_id,
+            wait_ms=min(wait_ms, U32_MAX),
+            metadata=metadata,
+            slivers=map(convert.write_whole_sliver, slivers),
+        )
+        try:
+            answer = await self._peer.unary(operation, self._stub().StoreAndConfirm, request, wait_ms=wait_ms)
+        except UnknownCall:
+            await self.store_metadata(epoch=epoch, blob_id=blob_id, metadata=metadata)
+            await self.store_slivers(epoch=epoch, blob_id=blob_id, slivers=_one_by_one(slivers))
+            return await self.confirm_blob(epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms)
+        with self._peer.reading(operation):
             return convert.read_signed(answer)
 
     async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
@@ -305,3 +346,8 @@ class GrpcStorageNode:
         answer = await self._peer.unary("Health", self._stub().Health, pb.HealthRequest())
         with self._peer.reading("Health"):
             return convert.read_health(answer)
+
+
+async def _one_by_one(slivers: Sequence[SliverUpload]) -> AsyncIterator[SliverUpload]:
+    for sliver in slivers:
+        yield sliver

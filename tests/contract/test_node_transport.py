@@ -153,6 +153,20 @@ class MemoryNode:
             raise
         return SignedMessage(message=b"message" + blob_id + (object_id or b""), signature=b"s" * 96)
 
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        await self.store_metadata(epoch=epoch, blob_id=blob_id, metadata=metadata)
+        await self.store_slivers(epoch=epoch, blob_id=blob_id, slivers=stream(*slivers))
+        return await self.confirm_blob(epoch=epoch, blob_id=blob_id, object_id=object_id, wait_ms=wait_ms)
+
     async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
         self._check(epoch)
         if blob_id not in self.metadata:
@@ -335,6 +349,29 @@ def test_small_and_large_slivers_arrive_in_order_and_whole(scene: Scene, node: M
         assert node.slivers[BLOB, one.pair_index, one.axis] == one.bcs
 
 
+@pytest.mark.parametrize("object_id", [None, OBJECT])
+def test_all_of_a_small_blob_travels_in_one_request(scene: Scene, node: MemoryNode, object_id: ObjectId | None) -> None:
+    whole = bytearray(sliver(5, Axis.SECONDARY, 2_000_000).bcs)
+    sent = [
+        sliver(3, Axis.PRIMARY, 10),
+        SliverUpload(SliverPairIndex(5), Axis.SECONDARY, memoryview(whole)[1_000:]),
+        sliver(199, Axis.PRIMARY, 1),
+    ]
+
+    async def story(api: StorageNodeApi, _: object) -> None:
+        signed = await api.store_and_confirm(
+            epoch=EPOCH, blob_id=BLOB, object_id=object_id, metadata=b"m" * 60_000, slivers=sent, wait_ms=700
+        )
+        assert signed == SignedMessage(message=b"message" + BLOB + (object_id or b""), signature=b"s" * 96)
+        whole[:] = bytes(len(whole))  # what was sent is the other side's by now
+
+    scene.play(story)
+    assert node.asked == [(object_id, 700)]
+    assert node.metadata == {BLOB: b"m" * 60_000}
+    assert node.taken == [(3, Axis.PRIMARY), (5, Axis.SECONDARY), (199, Axis.PRIMARY)]
+    assert node.slivers[BLOB, SliverPairIndex(5), Axis.SECONDARY] == sliver(5, Axis.SECONDARY, 2_000_000).bcs[1_000:]
+
+
 def test_buffers_that_are_not_bytes_can_be_sent(scene: Scene, node: MemoryNode) -> None:
     whole = bytearray(sliver(5, Axis.PRIMARY, 3_000_000).bcs)
     view = memoryview(whole)[1_000_000:]
@@ -490,6 +527,14 @@ def test_errors_arrive_as_what_they_are(
         node.failure = failure
         calls = [
             api.holdings(epoch=EPOCH, blob_id=BLOB),
+            api.store_and_confirm(
+                epoch=EPOCH,
+                blob_id=BLOB,
+                object_id=None,
+                metadata=b"m",
+                slivers=[sliver(0, Axis.PRIMARY, 3)],
+                wait_ms=0,
+            ),
             api.store_slivers(epoch=EPOCH, blob_id=BLOB, slivers=stream(sliver(0, Axis.PRIMARY, 3_000_000))),
             anext(api.read_slivers(epoch=EPOCH, blob_id=BLOB, targets=[(SliverPairIndex(0), Axis.PRIMARY)])),
         ]
@@ -525,6 +570,9 @@ def test_every_request_carries_its_epoch(scene: Scene) -> None:
             api.store_slivers(epoch=6, blob_id=BLOB, slivers=stream()),
             api.holdings(epoch=6, blob_id=BLOB),
             api.confirm_blob(epoch=6, blob_id=BLOB, object_id=None, wait_ms=0),
+            api.store_and_confirm(
+                epoch=6, blob_id=BLOB, object_id=None, metadata=b"m", slivers=[sliver(0, Axis.PRIMARY, 3)], wait_ms=0
+            ),
             api.read_metadata(epoch=6, blob_id=BLOB),
             anext(api.read_slivers(epoch=6, blob_id=BLOB, targets=[target])),
             api.read_recovery_symbols(

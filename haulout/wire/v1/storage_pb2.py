@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaulout/wire/v1/storage.proto\x12\x0fhaulout.wire.v1\"G\n\x0cSliverTarget\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\"+\n\x0bStripeRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x87\x01\n\x0cSliverHeader\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x19\n\x0c\x66irst_stripe\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_first_stripe\"Y\n\nSliverPart\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\x1d.haulout.wire.v1.SliverHeaderH\x00\x88\x01\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\n\x07_header\"H\n\x14StoreMetadataRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x10\n\x08metadata\x18\x03 \x01(\x0c\"B\n\x15StoreMetadataResponse\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.haulout.wire.v1.Outcome\"3\n\x11StoreSliversStart\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\"\x83\x01\n\x13StoreSliversRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32\".haulout.wire.v1.StoreSliversStartH\x00\x88\x01\x01\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x1b.haulout.wire.v1.SliverPartB\x08\n\x06_start\"B\n\x14StoreSliversResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0e\x32\x18.haulout.wire.v1.Outcome\"1\n\x0fHoldingsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\"\xa0\x01\n\x10HoldingsResponse\x12\x15\n\ris_registered\x18\x01 \x01(\x08\x12\x14\n\x0chas_metadata\x18\x02 \x01(\x08\x12.\n\x07missing\x18\x03 \x03(\x0b\x32\x1d.haulout.wire.v1.SliverTarget\x12/\n\x07partial\x18\x04 \x03(\x0b\x32\x1e.haulout.wire.v1.PartialSliver\"w\n\rPartialSliver\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12-\n\x07missing\x18\x03 \x03(\x0b\x32\x1c.haulout.wire.v1.StripeRange\"k\n\x12\x43onfirmBlobRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x16\n\tobject_id\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0f\n\x07wait_ms\x18\x04 \x01(\rB\x0c\n\n_object_id\"9\n\x13\x43onfirmBlobResponse\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"5\n\x13ReadMetadataRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\"0\n\x14ReadMetadataResponse\x12\x18\n\x10metadata_with_id\x18\x01 \x01(\x0c\"\xa4\x01\n\x12ReadSliversRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12.\n\x07targets\x18\x03 \x03(\x0b\x32\x1d.haulout.wire.v1.SliverTarget\x12\x32\n\x07stripes\x18\x04 \x01(\x0b\x32\x1c.haulout.wire.v1.StripeRangeH\x00\x88\x01\x01\x42\n\n\x08_stripes\"A\n\x13ReadSliversResponse\x12*\n\x05parts\x18\x01 \x03(\x0b\x32\x1b.haulout.wire.v1.SliverPart\"3\n\rSignedRequest\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"Y\n\x11SyncShardsRequest\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x30\n\x08requests\x18\x02 \x03(\x0b\x32\x1e.haulout.wire.v1.SignedRequest\"W\n\x08SyncPart\x12\x14\n\x07\x62lob_id\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12)\n\x04part\x18\x02 \x01(\x0b\x32\x1b.haulout.wire.v1.SliverPartB\n\n\x08_blob_id\">\n\x12SyncShardsResponse\x12(\n\x05parts\x18\x01 \x03(\x0b\x32\x19.haulout.wire.v1.SyncPart\"\x93\x01\n\x1aReadRecoverySymbolsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x14\n\x0ctarget_index\x18\x03 \x01(\r\x12*\n\x0btarget_axis\x18\x04 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x13\n\x0bwith_proofs\x18\x05 \x01(\x08\".\n\x1bReadRecoverySymbolsResponse\x12\x0f\n\x07symbols\x18\x01 \x03(\x0c\"s\n\x18\x41ttestInconsistencyStart\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12#\n\x04\x61xis\x18\x03 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"s\n\x1a\x41ttestInconsistencyRequest\x12=\n\x05start\x18\x01 \x01(\x0b\x32).haulout.wire.v1.AttestInconsistencyStartH\x00\x88\x01\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\n\x06_start\"A\n\x1b\x41ttestInconsistencyResponse\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"$\n\x11\x42lobStatusRequest\x12\x0f\n\x07\x62lob_id\x18\x01 \x01(\x0c\"4\n\x12\x42lobStatusResponse\x12\x13\n\x06record\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_record\"D\n\x15ListIncompleteRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x02 \x01(\rB\x08\n\x06_after\"R\n\x0eIncompleteBlob\x12\x0f\n\x07\x62lob_id\x18\x01 \x01(\x0c\x12\x16\n\x0elacks_metadata\x18\x02 \x01(\x08\x12\x17\n\x0fmissing_slivers\x18\x03 \x01(\r\"\x80\x01\n\x16ListIncompleteResponse\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12.\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x1f.haulout.wire.v1.IncompleteBlob\x12\x17\n\nnext_after\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_next_after\"\x0f\n\rHealthRequest\"\xc7\x02\n\x0eHealthResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x11\n\tuptime_ms\x18\x05 \x01(\x04\x12\x0e\n\x06height\x18\x06 \x01(\x04\x12\x14\n\x0c\x62lock_digest\x18\x07 \x01(\x0c\x12\x13\n\x0bhead_height\x18\x08 \x01(\x04\x12\x0e\n\x06shards\x18\t \x03(\r\x12\x18\n\x10incomplete_blobs\x18\n \x01(\x04\x12\x17\n\x0f\x63orrupt_slivers\x18\x0b \x01(\x04\x12\x16\n\x0estored_slivers\x18\x0c \x01(\x04\x12\x14\n\x0cstored_bytes\x18\r \x01(\x04\x12\x17\n\x0f\x61ttested_height\x18\x0e \x01(\x04\x12\x0f\n\x07gaining\x18\x0f \x03(\r\x12\x0e\n\x06giving\x18\x10 \x03(\r*B\n\x04\x41xis\x12\x14\n\x10\x41XIS_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41XIS_PRIMARY\x10\x01\x12\x12\n\x0e\x41XIS_SECONDARY\x10\x02*R\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_STORED\x10\x01\x12\x1a\n\x16OUTCOME_ALREADY_STORED\x10\x02\x32\xf6\x08\n\x0bStorageNode\x12^\n\rStoreMetadata\x12%.haulout.wire.v1.StoreMetadataRequest\x1a&.haulout.wire.v1.StoreMetadataResponse\x12]\n\x0cStoreSlivers\x12$.haulout.wire.v1.StoreSliversRequest\x1a%.haulout.wire.v1.StoreSliversResponse(\x01\x12O\n\x08Holdings\x12 .haulout.wire.v1.HoldingsRequest\x1a!.haulout.wire.v1.HoldingsResponse\x12X\n\x0b\x43onfirmBlob\x12#.haulout.wire.v1.ConfirmBlobRequest\x1a$.haulout.wire.v1.ConfirmBlobResponse\x12[\n\x0cReadMetadata\x12$.haulout.wire.v1.ReadMetadataRequest\x1a%.haulout.wire.v1.ReadMetadataResponse\x12Z\n\x0bReadSlivers\x12#.haulout.wire.v1.ReadSliversRequest\x1a$.haulout.wire.v1.ReadSliversResponse0\x01\x12W\n\nSyncShards\x12\".haulout.wire.v1.SyncShardsRequest\x1a#.haulout.wire.v1.SyncShardsResponse0\x01\x12r\n\x13ReadRecoverySymbols\x12+.haulout.wire.v1.ReadRecoverySymbolsRequest\x1a,.haulout.wire.v1.ReadRecoverySymbolsResponse0\x01\x12r\n\x13\x41ttestInconsistency\x12+.haulout.wire.v1.AttestInconsistencyRequest\x1a,.haulout.wire.v1.AttestInconsistencyResponse(\x01\x12U\n\nBlobStatus\x12\".haulout.wire.v1.BlobStatusRequest\x1a#.haulout.wire.v1.BlobStatusResponse\x12\x61\n\x0eListIncomplete\x12&.haulout.wire.v1.ListIncompleteRequest\x1a\'.haulout.wire.v1.ListIncompleteResponse\x12I\n\x06Health\x12\x1e.haulout.wire.v1.HealthRequest\x1a\x1f.haulout.wire.v1.HealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhaulout/wire/v1/storage.proto\x12\x0fhaulout.wire.v1\"G\n\x0cSliverTarget\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\"+\n\x0bStripeRange\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x87\x01\n\x0cSliverHeader\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x19\n\x0c\x66irst_stripe\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_first_stripe\"Y\n\nSliverPart\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\x1d.haulout.wire.v1.SliverHeaderH\x00\x88\x01\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\t\n\x07_header\"H\n\x14StoreMetadataRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x10\n\x08metadata\x18\x03 \x01(\x0c\"B\n\x15StoreMetadataResponse\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.haulout.wire.v1.Outcome\"3\n\x11StoreSliversStart\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\"\x83\x01\n\x13StoreSliversRequest\x12\x36\n\x05start\x18\x01 \x01(\x0b\x32\".haulout.wire.v1.StoreSliversStartH\x00\x88\x01\x01\x12*\n\x05parts\x18\x02 \x03(\x0b\x32\x1b.haulout.wire.v1.SliverPartB\x08\n\x06_start\"B\n\x14StoreSliversResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0e\x32\x18.haulout.wire.v1.Outcome\"1\n\x0fHoldingsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\"\xa0\x01\n\x10HoldingsResponse\x12\x15\n\ris_registered\x18\x01 \x01(\x08\x12\x14\n\x0chas_metadata\x18\x02 \x01(\x08\x12.\n\x07missing\x18\x03 \x03(\x0b\x32\x1d.haulout.wire.v1.SliverTarget\x12/\n\x07partial\x18\x04 \x03(\x0b\x32\x1e.haulout.wire.v1.PartialSliver\"w\n\rPartialSliver\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12-\n\x07missing\x18\x03 \x03(\x0b\x32\x1c.haulout.wire.v1.StripeRange\"k\n\x12\x43onfirmBlobRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x16\n\tobject_id\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0f\n\x07wait_ms\x18\x04 \x01(\rB\x0c\n\n_object_id\"9\n\x13\x43onfirmBlobResponse\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"T\n\x0bWholeSliver\x12\x12\n\npair_index\x18\x01 \x01(\r\x12#\n\x04\x61xis\x18\x02 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xb0\x01\n\x16StoreAndConfirmRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x16\n\tobject_id\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\x12\x10\n\x08metadata\x18\x05 \x01(\x0c\x12-\n\x07slivers\x18\x06 \x03(\x0b\x32\x1c.haulout.wire.v1.WholeSliverB\x0c\n\n_object_id\"=\n\x17StoreAndConfirmResponse\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"5\n\x13ReadMetadataRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\"0\n\x14ReadMetadataResponse\x12\x18\n\x10metadata_with_id\x18\x01 \x01(\x0c\"\xa4\x01\n\x12ReadSliversRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12.\n\x07targets\x18\x03 \x03(\x0b\x32\x1d.haulout.wire.v1.SliverTarget\x12\x32\n\x07stripes\x18\x04 \x01(\x0b\x32\x1c.haulout.wire.v1.StripeRangeH\x00\x88\x01\x01\x42\n\n\x08_stripes\"A\n\x13ReadSliversResponse\x12*\n\x05parts\x18\x01 \x03(\x0b\x32\x1b.haulout.wire.v1.SliverPart\"3\n\rSignedRequest\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"Y\n\x11SyncShardsRequest\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\x30\n\x08requests\x18\x02 \x03(\x0b\x32\x1e.haulout.wire.v1.SignedRequest\"W\n\x08SyncPart\x12\x14\n\x07\x62lob_id\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12)\n\x04part\x18\x02 \x01(\x0b\x32\x1b.haulout.wire.v1.SliverPartB\n\n\x08_blob_id\">\n\x12SyncShardsResponse\x12(\n\x05parts\x18\x01 \x03(\x0b\x32\x19.haulout.wire.v1.SyncPart\"\x93\x01\n\x1aReadRecoverySymbolsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12\x14\n\x0ctarget_index\x18\x03 \x01(\r\x12*\n\x0btarget_axis\x18\x04 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x13\n\x0bwith_proofs\x18\x05 \x01(\x08\".\n\x1bReadRecoverySymbolsResponse\x12\x0f\n\x07symbols\x18\x01 \x03(\x0c\"s\n\x18\x41ttestInconsistencyStart\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0f\n\x07\x62lob_id\x18\x02 \x01(\x0c\x12#\n\x04\x61xis\x18\x03 \x01(\x0e\x32\x15.haulout.wire.v1.Axis\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"s\n\x1a\x41ttestInconsistencyRequest\x12=\n\x05start\x18\x01 \x01(\x0b\x32).haulout.wire.v1.AttestInconsistencyStartH\x00\x88\x01\x01\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\n\x06_start\"A\n\x1b\x41ttestInconsistencyResponse\x12\x0f\n\x07message\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"$\n\x11\x42lobStatusRequest\x12\x0f\n\x07\x62lob_id\x18\x01 \x01(\x0c\"4\n\x12\x42lobStatusResponse\x12\x13\n\x06record\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_record\"D\n\x15ListIncompleteRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x02 \x01(\rB\x08\n\x06_after\"R\n\x0eIncompleteBlob\x12\x0f\n\x07\x62lob_id\x18\x01 \x01(\x0c\x12\x16\n\x0elacks_metadata\x18\x02 \x01(\x08\x12\x17\n\x0fmissing_slivers\x18\x03 \x01(\r\"\x80\x01\n\x16ListIncompleteResponse\x12\x0e\n\x06height\x18\x01 \x01(\x04\x12.\n\x05\x62lobs\x18\x02 \x03(\x0b\x32\x1f.haulout.wire.v1.IncompleteBlob\x12\x17\n\nnext_after\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_next_after\"\x0f\n\rHealthRequest\"\xc7\x02\n\x0eHealthResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06status\x18\x04 \x01(\t\x12\x11\n\tuptime_ms\x18\x05 \x01(\x04\x12\x0e\n\x06height\x18\x06 \x01(\x04\x12\x14\n\x0c\x62lock_digest\x18\x07 \x01(\x0c\x12\x13\n\x0bhead_height\x18\x08 \x01(\x04\x12\x0e\n\x06shards\x18\t \x03(\r\x12\x18\n\x10incomplete_blobs\x18\n \x01(\x04\x12\x17\n\x0f\x63orrupt_slivers\x18\x0b \x01(\x04\x12\x16\n\x0estored_slivers\x18\x0c \x01(\x04\x12\x14\n\x0cstored_bytes\x18\r \x01(\x04\x12\x17\n\x0f\x61ttested_height\x18\x0e \x01(\x04\x12\x0f\n\x07gaining\x18\x0f \x03(\r\x12\x0e\n\x06giving\x18\x10 \x03(\r*B\n\x04\x41xis\x12\x14\n\x10\x41XIS_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41XIS_PRIMARY\x10\x01\x12\x12\n\x0e\x41XIS_SECONDARY\x10\x02*R\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_STORED\x10\x01\x12\x1a\n\x16OUTCOME_ALREADY_STORED\x10\x02\x32\xdc\t\n\x0bStorageNode\x12^\n\rStoreMetadata\x12%.haulout.wire.v1.StoreMetadataRequest\x1a&.haulout.wire.v1.StoreMetadataResponse\x12]\n\x0cStoreSlivers\x12$.haulout.wire.v1.StoreSliversRequest\x1a%.haulout.wire.v1.StoreSliversResponse(\x01\x12O\n\x08Holdings\x12 .haulout.wire.v1.HoldingsRequest\x1a!.haulout.wire.v1.HoldingsResponse\x12X\n\x0b\x43onfirmBlob\x12#.haulout.wire.v1.ConfirmBlobRequest\x1a$.haulout.wire.v1.ConfirmBlobResponse\x12\x64\n\x0fStoreAndConfirm\x12\'.haulout.wire.v1.StoreAndConfirmRequest\x1a(.haulout.wire.v1.StoreAndConfirmResponse\x12[\n\x0cReadMetadata\x12$.haulout.wire.v1.ReadMetadataRequest\x1a%.haulout.wire.v1.ReadMetadataResponse\x12Z\n\x0bReadSlivers\x12#.haulout.wire.v1.ReadSliversRequest\x1a$.haulout.wire.v1.ReadSliversResponse0\x01\x12W\n\nSyncShards\x12\".haulout.wire.v1.SyncShardsRequest\x1a#.haulout.wire.v1.SyncShardsResponse0\x01\x12r\n\x13ReadRecoverySymbols\x12+.haulout.wire.v1.ReadRecoverySymbolsRequest\x1a,.haulout.wire.v1.ReadRecoverySymbolsResponse0\x01\x12r\n\x13\x41ttestInconsistency\x12+.haulout.wire.v1.AttestInconsistencyRequest\x1a,.haulout.wire.v1.AttestInconsistencyResponse(\x01\x12U\n\nBlobStatus\x12\".haulout.wire.v1.BlobStatusRequest\x1a#.haulout.wire.v1.BlobStatusResponse\x12\x61\n\x0eListIncomplete\x12&.haulout.wire.v1.ListIncompleteRequest\x1a\'.haulout.wire.v1.ListIncompleteResponse\x12I\n\x06Health\x12\x1e.haulout.wire.v1.HealthRequest\x1a\x1f.haulout.wire.v1.HealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'haulout.wire.v1.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AXIS']._serialized_start=3156
-  _globals['_AXIS']._serialized_end=3222
-  _globals['_OUTCOME']._serialized_start=3224
-  _globals['_OUTCOME']._serialized_end=3306
+  _globals['_AXIS']._serialized_start=3484
+  _globals['_AXIS']._serialized_end=3550
+  _globals['_OUTCOME']._serialized_start=3552
+  _globals['_OUTCOME']._serialized_end=3634
   _globals['_SLIVERTARGET']._serialized_start=50
   _globals['_SLIVERTARGET']._serialized_end=121
   _globals['_STRIPERANGE']._serialized_start=123
@@ -63,46 +63,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIRMBLOBREQUEST']._serialized_end=1236
   _globals['_CONFIRMBLOBRESPONSE']._serialized_start=1238
   _globals['_CONFIRMBLOBRESPONSE']._serialized_end=1295
-  _globals['_READMETADATAREQUEST']._serialized_start=1297
-  _globals['_READMETADATAREQUEST']._serialized_end=1350
-  _globals['_READMETADATARESPONSE']._serialized_start=1352
-  _globals['_READMETADATARESPONSE']._serialized_end=1400
-  _globals['_READSLIVERSREQUEST']._serialized_start=1403
-  _globals['_READSLIVERSREQUEST']._serialized_end=1567
-  _globals['_READSLIVERSRESPONSE']._serialized_start=1569
-  _globals['_READSLIVERSRESPONSE']._serialized_end=1634
-  _globals['_SIGNEDREQUEST']._serialized_start=1636
-  _globals['_SIGNEDREQUEST']._serialized_end=1687
-  _globals['_SYNCSHARDSREQUEST']._serialized_start=1689
-  _globals['_SYNCSHARDSREQUEST']._serialized_end=1778
-  _globals['_SYNCPART']._serialized_start=1780
-  _globals['_SYNCPART']._serialized_end=1867
-  _globals['_SYNCSHARDSRESPONSE']._serialized_start=1869
-  _globals['_SYNCSHARDSRESPONSE']._serialized_end=1931
-  _globals['_READRECOVERYSYMBOLSREQUEST']._serialized_start=1934
-  _globals['_READRECOVERYSYMBOLSREQUEST']._serialized_end=2081
-  _globals['_READRECOVERYSYMBOLSRESPONSE']._serialized_start=2083
-  _globals['_READRECOVERYSYMBOLSRESPONSE']._serialized_end=2129
-  _globals['_ATTESTINCONSISTENCYSTART']._serialized_start=2131
-  _globals['_ATTESTINCONSISTENCYSTART']._serialized_end=2246
-  _globals['_ATTESTINCONSISTENCYREQUEST']._serialized_start=2248
-  _globals['_ATTESTINCONSISTENCYREQUEST']._serialized_end=2363
-  _globals['_ATTESTINCONSISTENCYRESPONSE']._serialized_start=2365
-  _globals['_ATTESTINCONSISTENCYRESPONSE']._serialized_end=2430
-  _globals['_BLOBSTATUSREQUEST']._serialized_start=2432
-  _globals['_BLOBSTATUSREQUEST']._serialized_end=2468
-  _globals['_BLOBSTATUSRESPONSE']._serialized_start=2470
-  _globals['_BLOBSTATUSRESPONSE']._serialized_end=2522
-  _globals['_LISTINCOMPLETEREQUEST']._serialized_start=2524
-  _globals['_LISTINCOMPLETEREQUEST']._serialized_end=2592
-  _globals['_INCOMPLETEBLOB']._serialized_start=2594
-  _globals['_INCOMPLETEBLOB']._serialized_end=2676
-  _globals['_LISTINCOMPLETERESPONSE']._serialized_start=2679
-  _globals['_LISTINCOMPLETERESPONSE']._serialized_end=2807
-  _globals['_HEALTHREQUEST']._serialized_start=2809
-  _globals['_HEALTHREQUEST']._serialized_end=2824
-  _globals['_HEALTHRESPONSE']._serialized_start=2827
-  _globals['_HEALTHRESPONSE']._serialized_end=3154
-  _globals['_STORAGENODE']._serialized_start=3309
-  _globals['_STORAGENODE']._serialized_end=4451
+  _globals['_WHOLESLIVER']._serialized_start=1297
+  _globals['_WHOLESLIVER']._serialized_end=1381
+  _globals['_STOREANDCONFIRMREQUEST']._serialized_start=1384
+  _globals['_STOREANDCONFIRMREQUEST']._serialized_end=1560
+  _globals['_STOREANDCONFIRMRESPONSE']._serialized_start=1562
+  _globals['_STOREANDCONFIRMRESPONSE']._serialized_end=1623
+  _globals['_READMETADATAREQUEST']._serialized_start=1625
+  _globals['_READMETADATAREQUEST']._serialized_end=1678
+  _globals['_READMETADATARESPONSE']._serialized_start=1680
+  _globals['_READMETADATARESPONSE']._serialized_end=1728
+  _globals['_READSLIVERSREQUEST']._serialized_start=1731
+  _globals['_READSLIVERSREQUEST']._serialized_end=1895
+  _globals['_READSLIVERSRESPONSE']._serialized_start=1897
+  _globals['_READSLIVERSRESPONSE']._serialized_end=1962
+  _globals['_SIGNEDREQUEST']._serialized_start=1964
+  _globals['_SIGNEDREQUEST']._serialized_end=2015
+  _globals['_SYNCSHARDSREQUEST']._serialized_start=2017
+  _globals['_SYNCSHARDSREQUEST']._serialized_end=2106
+  _globals['_SYNCPART']._serialized_start=2108
+  _globals['_SYNCPART']._serialized_end=2195
+  _globals['_SYNCSHARDSRESPONSE']._serialized_start=2197
+  _globals['_SYNCSHARDSRESPONSE']._serialized_end=2259
+  _globals['_READRECOVERYSYMBOLSREQUEST']._serialized_start=2262
+  _globals['_READRECOVERYSYMBOLSREQUEST']._serialized_end=2409
+  _globals['_READRECOVERYSYMBOLSRESPONSE']._serialized_start=2411
+  _globals['_READRECOVERYSYMBOLSRESPONSE']._serialized_end=2457
+  _globals['_ATTESTINCONSISTENCYSTART']._serialized_start=2459
+  _globals['_ATTESTINCONSISTENCYSTART']._serialized_end=2574
+  _globals['_ATTESTINCONSISTENCYREQUEST']._serialized_start=2576
+  _globals['_ATTESTINCONSISTENCYREQUEST']._serialized_end=2691
+  _globals['_ATTESTINCONSISTENCYRESPONSE']._serialized_start=2693
+  _globals['_ATTESTINCONSISTENCYRESPONSE']._serialized_end=2758
+  _globals['_BLOBSTATUSREQUEST']._serialized_start=2760
+  _globals['_BLOBSTATUSREQUEST']._serialized_end=2796
+  _globals['_BLOBSTATUSRESPONSE']._serialized_start=2798
+  _globals['_BLOBSTATUSRESPONSE']._serialized_end=2850
+  _globals['_LISTINCOMPLETEREQUEST']._serialized_start=2852
+  _globals['_LISTINCOMPLETEREQUEST']._serialized_end=2920
+  _globals['_INCOMPLETEBLOB']._serialized_start=2922
+  _globals['_INCOMPLETEBLOB']._serialized_end=3004
+  _globals['_LISTINCOMPLETERESPONSE']._serialized_start=3007
+  _globals['_LISTINCOMPLETERESPONSE']._serialized_end=3135
+  _globals['_HEALTHREQUEST']._serialized_start=3137
+  _globals['_HEALTHREQUEST']._serialized_end=3152
+  _globals['_HEALTHRESPONSE']._serialized_start=3155
+  _globals['_HEALTHRESPONSE']._serialized_end=3482
+  _globals['_STORAGENODE']._serialized_start=3637
+  _globals['_STORAGENODE']._serialized_end=4881
 # @@protoc_insertion_point(module_scope)

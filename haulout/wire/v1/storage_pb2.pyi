@@ -470,6 +470,104 @@ class ConfirmBlobResponse(_message.Message):
 Global___ConfirmBlobResponse: _TypeAlias = ConfirmBlobResponse  # noqa: Y015
 
 @_typing.final
+class WholeSliver(_message.Message):
+    """A sliver that travels as a whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIR_INDEX_FIELD_NUMBER: _builtins.int
+    AXIS_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    pair_index: _builtins.int
+    """Sliver pair, below the number of shards."""
+    axis: Global___Axis.ValueType
+    """Which sliver of the pair."""
+    data: _builtins.bytes
+    """The sliver (BCS, known axis)."""
+    def __init__(
+        self,
+        *,
+        pair_index: _builtins.int = ...,
+        axis: Global___Axis.ValueType = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "data", b"data", "pair_index", b"pair_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WholeSliver: _TypeAlias = WholeSliver  # noqa: Y015
+
+@_typing.final
+class StoreAndConfirmRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BLOB_ID_FIELD_NUMBER: _builtins.int
+    OBJECT_ID_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    SLIVERS_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Epoch the request is made for."""
+    blob_id: _builtins.bytes
+    """Blob id, 32 bytes."""
+    object_id: _builtins.bytes
+    """Object id of a deletable blob, 32 bytes; absent for a permanent one."""
+    wait_ms: _builtins.int
+    """How long to wait for the registration to arrive; the node has a cap of its own."""
+    metadata: _builtins.bytes
+    """Blob metadata without id (BCS)."""
+    @_builtins.property
+    def slivers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WholeSliver]:
+        """Both slivers of every shard of the node."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        blob_id: _builtins.bytes = ...,
+        object_id: _builtins.bytes | None = ...,
+        wait_ms: _builtins.int = ...,
+        metadata: _builtins.bytes = ...,
+        slivers: _abc.Iterable[Global___WholeSliver] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_object_id", b"_object_id", "object_id", b"object_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_object_id", b"_object_id", "blob_id", b"blob_id", "epoch", b"epoch", "metadata", b"metadata", "object_id", b"object_id", "slivers", b"slivers", "wait_ms", b"wait_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__object_id: _TypeAlias = _typing.Literal["object_id"]  # noqa: Y015
+    _WhichOneofArgType__object_id: _TypeAlias = _typing.Literal["_object_id", b"_object_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__object_id) -> _WhichOneofReturnType__object_id | None: ...
+
+Global___StoreAndConfirmRequest: _TypeAlias = StoreAndConfirmRequest  # noqa: Y015
+
+@_typing.final
+class StoreAndConfirmResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    message: _builtins.bytes
+    """Exactly the bytes that were signed (BCS of the storage confirmation)."""
+    signature: _builtins.bytes
+    """BLS12-381 signature, 96 bytes."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreAndConfirmResponse: _TypeAlias = StoreAndConfirmResponse  # noqa: Y015
+
+@_typing.final
 class ReadMetadataRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

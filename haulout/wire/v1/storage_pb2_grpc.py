@@ -55,6 +55,11 @@ class StorageNodeStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ConfirmBlobRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ConfirmBlobResponse.FromString,
                 _registered_method=True)
+        self.StoreAndConfirm = channel.unary_unary(
+                '/haulout.wire.v1.StorageNode/StoreAndConfirm',
+                request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.StoreAndConfirmRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.StoreAndConfirmResponse.FromString,
+                _registered_method=True)
         self.ReadMetadata = channel.unary_unary(
                 '/haulout.wire.v1.StorageNode/ReadMetadata',
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ReadMetadataRequest.SerializeToString,
@@ -125,6 +130,14 @@ class StorageNodeServicer:
 
     def ConfirmBlob(self, request, context):
         """Sign that all slivers of all shards of the node are durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StoreAndConfirm(self, request, context):
+        """Keep all that the node is to have of a small blob and sign for it: StoreMetadata, StoreSlivers and ConfirmBlob in
+        one. When anything in it is refused, nothing of it is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,6 +221,11 @@ def add_StorageNodeServicer_to_server(servicer, server):
                     servicer.ConfirmBlob,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ConfirmBlobRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.ConfirmBlobResponse.SerializeToString,
+            ),
+            'StoreAndConfirm': grpc.unary_unary_rpc_method_handler(
+                    servicer.StoreAndConfirm,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.StoreAndConfirmRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.StoreAndConfirmResponse.SerializeToString,
             ),
             'ReadMetadata': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadMetadata,
@@ -359,6 +377,33 @@ class StorageNode:
             '/haulout.wire.v1.StorageNode/ConfirmBlob',
             haulout_dot_wire_dot_v1_dot_storage__pb2.ConfirmBlobRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_storage__pb2.ConfirmBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StoreAndConfirm(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.StorageNode/StoreAndConfirm',
+            haulout_dot_wire_dot_v1_dot_storage__pb2.StoreAndConfirmRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_storage__pb2.StoreAndConfirmResponse.FromString,
             options,
             channel_credentials,
             insecure,

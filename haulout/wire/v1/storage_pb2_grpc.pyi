@@ -51,6 +51,10 @@ class StorageNodeStub:
     """What the node has and lacks of a blob: where an upload resumes."""
     ConfirmBlob: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ConfirmBlobRequest, _storage_pb2.ConfirmBlobResponse]
     """Sign that all slivers of all shards of the node are durable."""
+    StoreAndConfirm: _grpc.UnaryUnaryMultiCallable[_storage_pb2.StoreAndConfirmRequest, _storage_pb2.StoreAndConfirmResponse]
+    """Keep all that the node is to have of a small blob and sign for it: StoreMetadata, StoreSlivers and ConfirmBlob in
+    one. When anything in it is refused, nothing of it is kept.
+    """
     ReadMetadata: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ReadMetadataRequest, _storage_pb2.ReadMetadataResponse]
     """Metadata with id."""
     ReadSlivers: _grpc.UnaryStreamMultiCallable[_storage_pb2.ReadSliversRequest, _storage_pb2.ReadSliversResponse]
@@ -83,6 +87,10 @@ class StorageNodeAsyncStub(StorageNodeStub):
     """What the node has and lacks of a blob: where an upload resumes."""
     ConfirmBlob: _aio.UnaryUnaryMultiCallable[_storage_pb2.ConfirmBlobRequest, _storage_pb2.ConfirmBlobResponse]  # type: ignore[assignment]
     """Sign that all slivers of all shards of the node are durable."""
+    StoreAndConfirm: _aio.UnaryUnaryMultiCallable[_storage_pb2.StoreAndConfirmRequest, _storage_pb2.StoreAndConfirmResponse]  # type: ignore[assignment]
+    """Keep all that the node is to have of a small blob and sign for it: StoreMetadata, StoreSlivers and ConfirmBlob in
+    one. When anything in it is refused, nothing of it is kept.
+    """
     ReadMetadata: _aio.UnaryUnaryMultiCallable[_storage_pb2.ReadMetadataRequest, _storage_pb2.ReadMetadataResponse]  # type: ignore[assignment]
     """Metadata with id."""
     ReadSlivers: _aio.UnaryStreamMultiCallable[_storage_pb2.ReadSliversRequest, _storage_pb2.ReadSliversResponse]  # type: ignore[assignment]
@@ -136,6 +144,16 @@ class StorageNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.ConfirmBlobResponse, _abc.Awaitable[_storage_pb2.ConfirmBlobResponse]]:
         """Sign that all slivers of all shards of the node are durable."""
+
+    @_abc_1.abstractmethod
+    def StoreAndConfirm(
+        self,
+        request: _storage_pb2.StoreAndConfirmRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.StoreAndConfirmResponse, _abc.Awaitable[_storage_pb2.StoreAndConfirmResponse]]:
+        """Keep all that the node is to have of a small blob and sign for it: StoreMetadata, StoreSlivers and ConfirmBlob in
+        one. When anything in it is refused, nothing of it is kept.
+        """
 
     @_abc_1.abstractmethod
     def ReadMetadata(

@@ -127,6 +127,7 @@ class FakeNode:
         self.forges = False
         self.refuses_slivers: HauloutError | None = None
         self.dies_after_slivers: int | None = None
+        self.fails_at_once: HauloutError | None = None
 
     @property
     def shards(self) -> tuple[int, ...]:
@@ -146,6 +147,9 @@ class FakeNode:
 
     async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
         await self._enter("store_metadata", epoch)
+        return self._keep_metadata(blob_id, metadata)
+
+    def _keep_metadata(self, blob_id: BlobId, metadata: bytes) -> Outcome:
         decoded = bcs.decode(BlobMetadata, metadata)
         codec.verify_metadata(decoded, blob_id, N_SHARDS)
         self.metadata[blob_id] = bcs.encode(BlobMetadataWithId(blob_id, decoded))
@@ -155,27 +159,28 @@ class FakeNode:
         self, *, epoch: int, blob_id: BlobId, slivers: AsyncIterable[SliverUpload]
     ) -> Sequence[Outcome]:
         await self._enter("store_slivers", epoch)
-        outcomes = []
-        async for upload in slivers:
-            self.sent += 1
-            if self.dies_after_slivers is not None:
-                if self.dies_after_slivers == 0:
-                    self.is_dead = True
-                    raise Unreachable(peer=self.name, problem="it died")
-                self.dies_after_slivers -= 1
-            if self.refuses_slivers is not None:
-                continue
-            assert (upload.pair_index, upload.axis) in self._targets(blob_id)
-            if upload.first_stripe is None:
-                self.slivers[blob_id, upload.pair_index, upload.axis] = bytes(upload.bcs)
-            else:
-                pieces = self.pieces.setdefault((blob_id, upload.pair_index, upload.axis), {})
-                assert upload.first_stripe not in pieces, "a piece came twice"
-                pieces[upload.first_stripe] = bytes(upload.bcs)
-            outcomes.append(Outcome.STORED)
+        outcomes = [self._keep_sliver(blob_id, upload) async for upload in slivers]
         if self.refuses_slivers is not None:
             raise self.refuses_slivers
         return outcomes
+
+    def _keep_sliver(self, blob_id: BlobId, upload: SliverUpload) -> Outcome:
+        self.sent += 1
+        if self.dies_after_slivers is not None:
+            if self.dies_after_slivers == 0:
+                self.is_dead = True
+                raise Unreachable(peer=self.name, problem="it died")
+            self.dies_after_slivers -= 1
+        if self.refuses_slivers is not None:
+            return Outcome.ALREADY_STORED
+        assert (upload.pair_index, upload.axis) in self._targets(blob_id)
+        if upload.first_stripe is None:
+            self.slivers[blob_id, upload.pair_index, upload.axis] = bytes(upload.bcs)
+        else:
+            pieces = self.pieces.setdefault((blob_id, upload.pair_index, upload.axis), {})
+            assert upload.first_stripe not in pieces, "a piece came twice"
+            pieces[upload.first_stripe] = bytes(upload.bcs)
+        return Outcome.STORED
 
     async def holdings(self, *, epoch: int, blob_id: BlobId) -> BlobHoldings:
         await self._enter("holdings", epoch)
@@ -205,8 +210,31 @@ class FakeNode:
         self, *, epoch: int, blob_id: BlobId, object_id: ObjectId | None, wait_ms: int
     ) -> SignedMessage:
         await self._enter("confirm_blob", epoch)
+        return self._sign(epoch, blob_id, object_id)
+
+    def _sign(self, epoch: int, blob_id: BlobId, object_id: ObjectId | None) -> SignedMessage:
         message = storage_confirmation(epoch, blob_id, object_id)
         return SignedMessage(message, SCHEME.sign(self.secrets.bls_secret, b"something else" * self.forges + message))
+
+    async def store_and_confirm(
+        self,
+        *,
+        epoch: int,
+        blob_id: BlobId,
+        object_id: ObjectId | None,
+        metadata: bytes,
+        slivers: Sequence[SliverUpload],
+        wait_ms: int,
+    ) -> SignedMessage:
+        await self._enter("store_and_confirm", epoch)
+        if self.fails_at_once is not None:
+            raise self.fails_at_once
+        self._keep_metadata(blob_id, metadata)
+        for upload in slivers:
+            self._keep_sliver(blob_id, upload)
+        if self.refuses_slivers is not None:
+            raise self.refuses_slivers
+        return self._sign(epoch, blob_id, object_id)
 
     async def read_metadata(self, *, epoch: int, blob_id: BlobId) -> bytes:
         await self._enter("read_metadata", epoch)

@@ -104,7 +104,7 @@ async def test_a_giver_that_is_gone_costs_a_read_nothing_but_its_shards(world, m
 
 
 async def test_a_store_in_the_middle_of_which_the_epoch_changes_ends_in_the_new_one(world, make_data) -> None:
-    inner, is_first = world.nodes[2].confirm_blob, [True]
+    inner, is_first = world.nodes[2].store_and_confirm, [True]
 
     async def confirm(**asked: Any):
         if is_first:
@@ -116,7 +116,7 @@ async def test_a_store_in_the_middle_of_which_the_epoch_changes_ends_in_the_new_
                 node.epoch = epoch + 1
         return await inner(**asked)
 
-    world.nodes[2].confirm_blob = confirm
+    world.nodes[2].store_and_confirm = confirm
     for node in world.nodes:
         node.delay_ms = 50 if node is not world.nodes[2] else 1
     stored = await world.store(make_data(5_000))

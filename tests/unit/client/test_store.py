@@ -130,6 +130,42 @@ async def test_owned_storage_is_used_with_leave_to(world, make_data) -> None:
     assert (result.operation, result.cost_frost, before - world.balance()) == ("reuseStorage", price, price)
 
 
+# --- in one request, or step by step ------------------------------------------------------------------------
+
+STEPS = ["holdings", "store_metadata", "store_slivers", "confirm_blob"]
+
+
+async def test_a_small_blob_costs_every_node_one_request(world, make_data) -> None:
+    await world.store(make_data(1_000))
+    assert [node.calls for node in world.nodes] == [["store_and_confirm"]] * 5
+
+
+@pytest.mark.parametrize("limit", ["AT_ONCE_BYTES", "SMALL_BLOB_BYTES"])
+async def test_a_larger_one_goes_step_by_step(world, make_data, monkeypatch, limit) -> None:
+    monkeypatch.setattr(f"haulout.client.upload.{limit}", 1_000)
+    await world.store(make_data(1_000))
+    assert [node.calls for node in world.nodes] == [STEPS] * 5
+
+
+async def test_what_was_paid_for_before_goes_step_by_step(world, make_data) -> None:
+    world.only(0, 1, 2)
+    with pytest.raises(InsufficientConfirmations):
+        await world.store(make_data(1_000))
+    world.only(0, 1, 2, 3, 4)
+    for node in world.nodes:
+        node.calls.clear()
+    await world.store(make_data(1_000))
+    assert [node.calls for node in world.nodes] == [["holdings", "confirm_blob"]] * 3 + [STEPS] * 2
+
+
+async def test_a_request_that_fails_is_taken_up_again_step_by_step(world, make_data) -> None:
+    world.nodes[0].is_dead = True
+    world.nodes[1].fails_at_once = DiskFull(path="/data")
+    await world.store(make_data(1_000))
+    assert world.nodes[1].calls == ["store_and_confirm", *STEPS]
+    assert world.counter("node_failures", node="node-1") == 1
+
+
 # --- refusals -----------------------------------------------------------------------------------------------
 
 
@@ -237,7 +273,7 @@ async def test_forged_confirmations_do_not_count_and_are_counted(world, make_dat
     world.nodes[2].forges = True
     result = await world.store(make_data(1_000))
     assert world.counter("bad_confirmations", node="node-2") == 1
-    assert world.nodes[2].calls.count("confirm_blob") == 1, "a liar was asked again"
+    assert world.nodes[2].calls == ["store_and_confirm"], "a liar was asked again"
     assert result.blob.certified_epoch == 1
 
 

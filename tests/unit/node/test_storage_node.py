@@ -39,6 +39,32 @@ async def read_all(world, blob, node) -> list[SliverUpload]:
     return [upload async for upload in found]
 
 
+def store_and_confirm(world, blob, *, node: int = 0, **changed):
+    """All of a blob in one request, or something else instead of a part of it."""
+    request = {
+        "epoch": EPOCH,
+        "blob_id": blob.blob_id,
+        "object_id": None,
+        "metadata": blob.metadata.to_bcs(),
+        "slivers": world.uploads(blob, world.nodes[node]),
+        "wait_ms": 0,
+    }
+    return world.nodes[node].api.store_and_confirm(**{**request, **changed})
+
+
+def count_commits(store) -> list[bool]:
+    """Whether each commit from now on is durable."""
+    found: list[bool] = []
+    commit = store.commit
+
+    async def counted(writes, *, durable: bool = True) -> None:
+        found.append(durable)
+        await commit(writes, durable=durable)
+
+    store.commit = counted
+    return found
+
+
 @pytest.mark.parametrize("data", [b"", SMALL, MEDIUM, LARGE], ids=["empty", "small", "medium", "large"])
 async def test_stores_confirms_and_serves_a_blob_also_after_a_restart(world, data: bytes) -> None:
     node = world.nodes[0]
@@ -62,6 +88,39 @@ async def test_stores_confirms_and_serves_a_blob_also_after_a_restart(world, dat
         assert health.stored_bytes == sum(len(upload.bcs) for upload in uploads)
         await node.kill()
         await node.start()
+
+
+@pytest.mark.parametrize("data", [b"", SMALL, MEDIUM, LARGE], ids=["empty", "small", "medium", "large"])
+async def test_all_in_one_request_is_stored_confirmed_and_served_also_after_a_restart(world, data: bytes) -> None:
+    node = world.nodes[0]
+    blob = world.encode(data)
+    await world.register(blob)
+    commits = count_commits(node.store)
+    confirmation = await store_and_confirm(world, blob)
+    assert commits == [True], "more than one commit, or one that is not durable"
+    assert confirmation.message == bytes([1, 0, 3]) + EPOCH.to_bytes(4, "little") + blob.blob_id + b"\x00"
+    assert world.scheme.verify(node.api.identity.public_key, confirmation.message, confirmation.signature)
+    assert await store_and_confirm(world, blob) == confirmation
+    assert (await world.confirm(blob.blob_id, None, 0))[0] == confirmation
+    assert commits == [True], "asking again costs a commit"
+    counted = [node.counter(f"{name}_total") for name in ("metadata_stored", "storage_confirmations_issued")]
+    assert counted == [1, 3]
+    assert [node.counter("slivers_stored_total", axis=axis.name.lower()) for axis in Axis] == [2, 2]
+    await node.kill()
+    await node.start()
+    assert await node.api.read_metadata(epoch=EPOCH, blob_id=blob.blob_id) == blob.blob_id + blob.metadata.to_bcs()
+    assert await read_all(world, blob, node) == world.uploads(blob, node)
+
+
+async def test_one_request_completes_what_came_before(world) -> None:
+    blob = world.encode(MEDIUM)
+    node = world.nodes[0]
+    await world.register(blob)
+    await node.api.store_metadata(epoch=EPOCH, blob_id=blob.blob_id, metadata=blob.metadata.to_bcs())
+    uploads = world.uploads(blob, node)
+    await node.api.store_slivers(epoch=EPOCH, blob_id=blob.blob_id, slivers=world.stream(uploads[:2]))
+    await store_and_confirm(world, blob, metadata=b"not looked at, it is known")
+    assert await read_all(world, blob, node) == uploads
 
 
 async def test_a_blob_costs_one_durable_commit_and_one_sync_of_its_files(world) -> None:
@@ -121,6 +180,42 @@ async def test_unconfirmed_bytes_do_not_survive_a_kill_but_a_stop(world) -> None
     assert (await node.api.holdings(epoch=EPOCH, blob_id=blob.blob_id)).missing == ()
 
 
+SPOILT_METADATA = pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda raw: raw[:-1], InvalidMetadata),
+        (lambda raw: raw + b"\x00", InvalidMetadata),
+        (lambda raw: raw[:2] + bytes([raw[2] ^ 1]) + raw[3:], InvalidMetadata),
+        (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), InvalidMetadata),
+        (lambda raw: b"", InvalidMetadata),
+        (lambda raw: raw[:1] + b"\x00" + raw[2:], UnsupportedEncodingType),
+        (lambda raw: raw[:1] + b"\x08" + raw[2:], InvalidMetadata),
+    ],
+    ids=["truncated", "trailing", "other length", "other hash", "empty", "raptor", "other encoding"],
+)
+SPOILT_SLIVERS = pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (
+            lambda u: SliverUpload(u.pair_index, u.axis, u.bcs[:5] + bytes([u.bcs[5] ^ 1]) + u.bcs[6:]),
+            InvalidSliver,
+        ),
+        (lambda u: SliverUpload(u.pair_index, u.axis, b"\x05" + u.bcs[1:]), InvalidSliver),
+        (lambda u: SliverUpload(u.pair_index, u.axis, b""), InvalidSliver),
+        (lambda u: SliverUpload(10, u.axis, u.bcs), SliverIndexOutOfRange),
+        (lambda u: SliverUpload((u.pair_index + 1) % 10, u.axis, u.bcs), SliverIndexMismatch),
+        (lambda u: SliverUpload(u.pair_index, u.axis, bytes(7 * 65_534 + 129)), SliverTooLarge),
+    ],
+    ids=["flipped bit", "wrong length", "empty", "index out of range", "other pair", "too large"],
+)
+
+
+async def holdings(world, blob) -> tuple[bool, int]:
+    """Whether the first node has the metadata, and how many slivers it lacks."""
+    found = await world.nodes[0].api.holdings(epoch=EPOCH, blob_id=blob.blob_id)
+    return found.has_metadata, len(found.missing)
+
+
 class TestRefusals:
     async def test_every_request_must_name_this_epoch(self, world) -> None:
         blob, _ = await world.store(SMALL)
@@ -165,19 +260,7 @@ class TestRefusals:
         assert await api.blob_status(blob_id=blob.blob_id) is None
         assert world.nodes[0].disk.files == {}
 
-    @pytest.mark.parametrize(
-        ("spoil", "error"),
-        [
-            (lambda raw: raw[:-1], InvalidMetadata),
-            (lambda raw: raw + b"\x00", InvalidMetadata),
-            (lambda raw: raw[:2] + bytes([raw[2] ^ 1]) + raw[3:], InvalidMetadata),
-            (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), InvalidMetadata),
-            (lambda raw: b"", InvalidMetadata),
-            (lambda raw: raw[:1] + b"\x00" + raw[2:], UnsupportedEncodingType),
-            (lambda raw: raw[:1] + b"\x08" + raw[2:], InvalidMetadata),
-        ],
-        ids=["truncated", "trailing", "other length", "other hash", "empty", "raptor", "other encoding"],
-    )
+    @SPOILT_METADATA
     async def test_refuses_metadata_that_is_not_the_blobs(self, world, spoil, error) -> None:
         blob = world.encode(SMALL)
         await world.register(blob)
@@ -186,21 +269,43 @@ class TestRefusals:
             await api.store_metadata(epoch=EPOCH, blob_id=blob.blob_id, metadata=spoil(blob.metadata.to_bcs()))
         assert not (await api.holdings(epoch=EPOCH, blob_id=blob.blob_id)).has_metadata
 
-    @pytest.mark.parametrize(
-        ("spoil", "error"),
-        [
-            (
-                lambda u: SliverUpload(u.pair_index, u.axis, u.bcs[:5] + bytes([u.bcs[5] ^ 1]) + u.bcs[6:]),
-                InvalidSliver,
-            ),
-            (lambda u: SliverUpload(u.pair_index, u.axis, b"\x05" + u.bcs[1:]), InvalidSliver),
-            (lambda u: SliverUpload(u.pair_index, u.axis, b""), InvalidSliver),
-            (lambda u: SliverUpload(10, u.axis, u.bcs), SliverIndexOutOfRange),
-            (lambda u: SliverUpload((u.pair_index + 1) % 10, u.axis, u.bcs), SliverIndexMismatch),
-            (lambda u: SliverUpload(u.pair_index, u.axis, bytes(7 * 65_534 + 129)), SliverTooLarge),
-        ],
-        ids=["flipped bit", "wrong length", "empty", "index out of range", "other pair", "too large"],
-    )
+    @SPOILT_METADATA
+    async def test_one_request_with_metadata_that_is_not_the_blobs_leaves_nothing(self, world, spoil, error) -> None:
+        blob = world.encode(SMALL)
+        await world.register(blob)
+        with pytest.raises(error):
+            await store_and_confirm(world, blob, metadata=spoil(blob.metadata.to_bcs()))
+        assert await holdings(world, blob) == (False, 4)
+
+    @SPOILT_SLIVERS
+    async def test_one_request_with_a_bad_sliver_leaves_nothing(self, world, spoil, error) -> None:
+        blob = world.encode(SMALL)
+        await world.register(blob)
+        uploads = world.uploads(blob, world.nodes[0])
+        with pytest.raises(error):
+            await store_and_confirm(world, blob, slivers=[*uploads[:2], spoil(uploads[2]), uploads[3]])
+        assert await holdings(world, blob) == (False, 4)
+
+    async def test_one_request_without_all_slivers_is_not_confirmed_and_can_be_resumed(self, world) -> None:
+        blob = world.encode(SMALL)
+        await world.register(blob)
+        with pytest.raises(MissingSlivers) as refusal:
+            await store_and_confirm(world, blob, slivers=world.uploads(blob, world.nodes[0])[1:])
+        assert refusal.value.missing == 1
+        assert await holdings(world, blob) == (True, 1)
+
+    async def test_one_request_of_another_epoch_or_for_others_shards_leaves_nothing(self, world) -> None:
+        blob = world.encode(SMALL)
+        await world.register(blob)
+        with pytest.raises(WrongEpoch):
+            await store_and_confirm(world, blob, epoch=2)
+        with pytest.raises(ShardNotAssigned):
+            await store_and_confirm(world, blob, slivers=world.uploads(blob, world.nodes[1]))
+        with pytest.raises(NotRegistered):
+            await store_and_confirm(world, blob, object_id=ObjectId(bytes(32)))
+        assert await holdings(world, blob) == (False, 4)
+
+    @SPOILT_SLIVERS
     async def test_the_first_bad_sliver_ends_the_upload_and_those_before_are_kept(self, world, spoil, error) -> None:
         blob = world.encode(SMALL)
         await world.register(blob)
@@ -263,6 +368,23 @@ class TestWaiting:
         with pytest.raises(NotRegistered):
             await asking
 
+    async def test_one_request_waits_for_the_registration_and_is_then_confirmed(self, world) -> None:
+        blob = world.encode(SMALL)
+        asking = asyncio.ensure_future(store_and_confirm(world, blob, wait_ms=1_000))
+        await world.settle()
+        assert not asking.done()
+        await world.register(blob)
+        assert (await asking).message.endswith(blob.blob_id + b"\x00")
+
+    async def test_one_request_gives_up_after_its_time_and_leaves_nothing(self, world) -> None:
+        blob = world.encode(SMALL)
+        asking = asyncio.ensure_future(store_and_confirm(world, blob, wait_ms=1_000))
+        await world.settle()
+        await world.clock.advance(1_000)
+        with pytest.raises(NotRegistered):
+            await asking
+        assert await holdings(world, blob) == (False, 4)
+
 
 class TestTrouble:
     async def test_a_diverged_node_signs_nothing_and_goes_on_serving(self, world) -> None:
@@ -313,6 +435,28 @@ class TestTrouble:
                 await world.confirm(blob.blob_id, None, 0)
         assert (await node.api.health()).status == "StorageFailed"
         assert node.api.unready_reason() == "STORAGE_FAILED"
+
+    async def test_a_failed_sync_leaves_one_request_without_a_signature(self, world) -> None:
+        blob = world.encode(MEDIUM)
+        await world.register(blob)
+
+        async def fail(writes, *, durable: bool = True) -> None:
+            raise StorageFailed(path="rows", operation="commit", problem="I/O error")
+
+        world.nodes[0].store.commit = fail
+        for _ in range(2):
+            with pytest.raises(StorageFailed):
+                await store_and_confirm(world, blob)
+
+    async def test_a_full_disk_refuses_one_request_and_recovers(self, world) -> None:
+        blob = world.encode(LARGE)
+        await world.register(blob)
+        world.nodes[0].disk.free = 2_000  # above the reserve, but too little for a sliver
+        with pytest.raises(DiskFull):
+            await store_and_confirm(world, blob)
+        world.nodes[0].disk.free = 1 << 30
+        await world.clock.advance(1_000)
+        await store_and_confirm(world, blob)
 
     async def test_a_damaged_sliver_is_not_served_is_counted_and_listed(self, world) -> None:
         blob, _ = await world.store(LARGE)

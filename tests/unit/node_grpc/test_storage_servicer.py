@@ -63,6 +63,11 @@ class Node:
         await self._step(("confirm_blob", object_id, wait_ms))
         return SignedMessage(b"m", b"s" * 96)
 
+    async def store_and_confirm(self, *, slivers: Sequence[SliverUpload], **request: Any) -> SignedMessage:
+        self.slivers += slivers
+        await self._step(("store_and_confirm", request))
+        return SignedMessage(b"m", b"s" * 96)
+
     async def read_slivers(
         self, *, epoch: int, blob_id: bytes, targets: Sequence[Any], stripes: Any = None
     ) -> AsyncIterator[SliverUpload]:
@@ -117,6 +122,14 @@ def whole(size_bytes: int, pair: int = 0, axis: Any = pb.AXIS_PRIMARY) -> pb.Sli
     return pb.SliverPart(header=header, data=bytes(size_bytes))
 
 
+def at_once(*slivers: pb.WholeSliver, blob_id: bytes = ID, metadata: bytes = b"m") -> pb.StoreAndConfirmRequest:
+    return pb.StoreAndConfirmRequest(epoch=1, blob_id=blob_id, metadata=metadata, slivers=slivers)
+
+
+def sliver_of(size_bytes: int, pair: int = 0, axis: Any = pb.AXIS_PRIMARY) -> pb.WholeSliver:
+    return pb.WholeSliver(pair_index=pair, axis=axis, data=bytes(size_bytes))
+
+
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -127,6 +140,12 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
         ("StoreMetadata", pb.StoreMetadataRequest(metadata=b"m"), "blob_id"),
         ("StoreMetadata", pb.StoreMetadataRequest(blob_id=ID), "metadata"),
         ("StoreMetadata", pb.StoreMetadataRequest(blob_id=ID, metadata=bytes((1 << 20) + 1)), "metadata"),
+        ("StoreAndConfirm", at_once(blob_id=b""), "blob_id"),
+        ("StoreAndConfirm", at_once(metadata=b""), "metadata"),
+        ("StoreAndConfirm", at_once(metadata=bytes((1 << 20) + 1)), "metadata"),
+        ("StoreAndConfirm", at_once(sliver_of(3, pair=70_000)), "pair_index"),
+        ("StoreAndConfirm", at_once(sliver_of(3, axis=0)), "axis"),
+        ("StoreAndConfirm", pb.StoreAndConfirmRequest(blob_id=ID, metadata=b"m", object_id=b"x"), "object_id"),
         ("Holdings", pb.HoldingsRequest(blob_id=ID + b"x"), "blob_id"),
         ("ConfirmBlob", pb.ConfirmBlobRequest(blob_id=ID, object_id=b""), "object_id"),
         ("ReadMetadata", pb.ReadMetadataRequest(), "blob_id"),
@@ -317,6 +336,23 @@ async def test_memory_for_uploads_is_bounded_and_given_back(serve: Any, node: No
         cut = start(pb.SliverPart(header=pb.SliverHeader(pair_index=1, axis=1, size_bytes=400_000)))
         await refused(stub.StoreSlivers(messages([cut])))
         await stub.StoreSlivers(messages([start(whole(450_000))]))  # everything has been given back
+
+
+async def test_memory_for_requests_that_carry_everything_is_bounded_and_given_back(serve: Any, node: Node) -> None:
+    node.hold = asyncio.Event()
+    servicer = StorageServicer(node, n_shards=N_SHARDS, upload_budget_bytes=500_000)
+    async with serve(add_StorageNodeServicer_to_server, servicer) as (channel, _):
+        stub = StorageNodeStub(channel)
+        first = asyncio.ensure_future(stub.StoreAndConfirm(at_once(sliver_of(300_000))))
+        await node.until_active(1)
+        code, reason, _fields = await refused(stub.StoreAndConfirm(at_once(sliver_of(100_000), sliver_of(150_000))))
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED")
+        node.hold.set()
+        await first
+        assert (await stub.StoreAndConfirm(at_once(sliver_of(450_000)))).message == b"m"
+        too_many = at_once(*(sliver_of(1, pair=i) for i in range(21)))
+        assert (await refused(stub.StoreAndConfirm(too_many)))[:2] == (INVALID, "SLIVER_COUNT_EXCEEDS_LIMIT")
+    assert [len(sliver.bcs) for sliver in node.slivers] == [300_000, 450_000]
 
 
 async def test_a_client_that_falls_silent_is_given_up(serve: Any, node: Node) -> None:

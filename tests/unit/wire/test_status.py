@@ -15,7 +15,7 @@ from haulout import errors
 from haulout.codec.errors import SliverSizeMismatch
 from haulout.errors import HauloutError
 from haulout.node.errors import InvalidSliver
-from haulout.wire.errors import MalformedAnswer, PlaintextRefused, TooManyCalls
+from haulout.wire.errors import MalformedAnswer, PlaintextRefused, TooManyCalls, UnknownCall
 from haulout.wire.status import DETAILS_KEY, from_status, to_status
 
 HEADER_LIMIT_BYTES = 8 << 10
@@ -79,7 +79,7 @@ def test_a_code_nobody_knows_keeps_its_class_code_message_and_fields(kind: type[
         (grpc.StatusCode.UNAVAILABLE, errors.Unreachable),
         (grpc.StatusCode.CANCELLED, errors.Unreachable),
         (grpc.StatusCode.INTERNAL, errors.Unreachable),
-        (grpc.StatusCode.UNIMPLEMENTED, errors.Unreachable),
+        (grpc.StatusCode.UNIMPLEMENTED, UnknownCall),
         (grpc.StatusCode.NOT_FOUND, errors.Unreachable),  # not ours, so it says nothing about a blob
         (grpc.StatusCode.DEADLINE_EXCEEDED, errors.DeadlineExceeded),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, MalformedAnswer),
