@@ -126,6 +126,17 @@ class BlobTooLarge(InvalidInput):
 
 
 @dataclass(eq=False)
+class BlobTooLargeForEncoding(BlobTooLarge):
+    """The encoding that was asked for cannot hold the blob; another one could."""
+
+    template = (
+        "the blob has {size_bytes} bytes, the largest of encoding {encoding} on {n_shards} shards is {limit_bytes}"
+    )
+    hint = "name no encoding, so that one is chosen that fits, or split it"
+    encoding: str
+
+
+@dataclass(eq=False)
 class WrongEpoch(Rejected):
     """The request names an epoch that is not the responder's."""
 
@@ -174,6 +185,7 @@ class Unreachable(Unavailable):
 
     code = "UNREACHABLE"
     template = "{peer} cannot be reached: {problem}"
+    hint = "try again in a moment, and see whether it runs if that goes on"
     peer: str
     problem: str
 

@@ -53,6 +53,7 @@ from node_grpc.process import (
     add_switch,
     cancel_all,
     follow_ledger,
+    log_troubles,
     read_json_file,
     reasons_of,
     run_until,
@@ -86,6 +87,11 @@ class Readiness:
         if other is not None and not any(reason.startswith(f"{other}:") for reason in known):
             known.append(other)
         return known
+
+    def troubles(self) -> list[str]:
+        """What people should hear of: why it is not ready, and a full disk, with which it serves but takes nothing."""
+        is_full = self.node is not None and self.node.vault.space.is_full
+        return self.reasons() + (["DISK_FULL: no uploads are taken until space is free"] if is_full else [])
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -224,6 +230,7 @@ async def serve(options: argparse.Namespace) -> None:
             follow_ledger(replica, clock),
             node.run(),
             warm_up_kernels(kernels, workers, clock, readiness.reasons),
+            log_troubles(readiness.troubles, clock),
         )
         tasks = [asyncio.create_task(one) for one in running]
         stack.push_async_callback(cancel_all, tasks)

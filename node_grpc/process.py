@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from haulout.errors import DiskFull, HauloutError, InvalidField
+from haulout.observability.health_server import Reasons
+from haulout.observability.logs import get_logger
 from haulout.ports import Clock
 from haulout.replica.replica import Replica
 
 DISK_FULL_PAUSE_MS = 1_000
+LOOK_INTERVAL_MS = 1_000
+
+log = get_logger("process")
 
 
 def add_option(
@@ -72,6 +77,19 @@ async def follow_ledger(replica: Replica, clock: Clock) -> None:
             await clock.sleep_ms(DISK_FULL_PAUSE_MS)
         else:
             return
+
+
+async def log_troubles(troubles: Reasons, clock: Clock) -> None:
+    """A line in the log when something begins to be wrong, and one when it is over; forever."""
+    known: dict[str, str] = {}
+    while True:
+        now = {reason.partition(":")[0]: reason for reason in troubles()}
+        for code in now.keys() - known.keys():
+            log.warning("trouble", code=code, problem=now[code])
+        for code in known.keys() - now.keys():
+            log.info("trouble is over", code=code)
+        known = now
+        await clock.sleep_ms(LOOK_INTERVAL_MS)
 
 
 async def run_until(stop: asyncio.Event, tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -30,7 +30,7 @@ from haulout.client.striped_blob import StripedBlob, prepare_striped
 from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
-from haulout.errors import BlobTooLarge, HauloutError, Rejected
+from haulout.errors import HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob, Params
 from haulout.ports import Buffer
@@ -119,7 +119,7 @@ async def store_blob(
     encoding = sizes.choose_encoding(size_bytes, n_shards, request.encoding)
     limit_bytes = min(params.max_blob_bytes, sizes.max_blob_size_bytes(n_shards, encoding))
     if size_bytes > limit_bytes:
-        raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit_bytes, n_shards=n_shards)
+        raise sizes.too_large(size_bytes, n_shards, request.encoding, network_limit_bytes=params.max_blob_bytes)
     if encoding is EncodingType.RS8:
         return await _store_striped(network, wallet, data, n_shards, request, on_progress, on_node)
     with contextlib.ExitStack() as stack:

@@ -13,7 +13,7 @@ s up to 16384, the same in all of them. Source: `spec/encoding.md` 2; `spec/rs8.
 from __future__ import annotations
 
 from haulout.codec.errors import ShardCountOutOfRange
-from haulout.errors import BlobTooLarge, InvalidField
+from haulout.errors import BlobTooLarge, BlobTooLargeForEncoding, InvalidField
 from haulout.primitives import U64_MAX, Axis, EncodingType, min_correct, min_decodable
 
 RS2_SYMBOL_BYTES_MAX = 65534
@@ -110,6 +110,17 @@ def max_network_blob_bytes(n_shards: int, limit_bytes: int) -> int:
     return min(limit_bytes, max(max_blob_size_bytes(n_shards, encoding) for encoding in encodings_of(n_shards)))
 
 
+def too_large(
+    size_bytes: int, n_shards: int, named: EncodingType | None = None, *, network_limit_bytes: int = U64_MAX
+) -> BlobTooLarge:
+    """Why a blob cannot be stored: because of the network, or of the encoding that was named for it."""
+    limit = max_network_blob_bytes(n_shards, network_limit_bytes)
+    if named is None or size_bytes > limit:
+        return BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards)
+    limit = max_blob_size_bytes(n_shards, named)
+    return BlobTooLargeForEncoding(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards, encoding=named.name)
+
+
 def symbol_size_bytes(size_bytes: int, n_shards: int, encoding: EncodingType = EncodingType.RS2) -> int:
     """Bytes of a symbol, even, at least 2: the smallest with which the blob fits its matrices.
 
@@ -120,8 +131,7 @@ def symbol_size_bytes(size_bytes: int, n_shards: int, encoding: EncodingType = E
     n_symbols = n_stripes(size_bytes, n_shards, encoding) * n_matrix_symbols(n_shards)
     aligned = _ceil_div(_ceil_div(max(size_bytes, 1), n_symbols), SYMBOL_ALIGNMENT) * SYMBOL_ALIGNMENT
     if encoding is EncodingType.RS2 and aligned > RS2_SYMBOL_BYTES_MAX:
-        limit = max_blob_size_bytes(n_shards, encoding)
-        raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards)
+        raise too_large(size_bytes, n_shards, encoding)
     return aligned
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,8 +17,8 @@ from haulout.client.confirmations import OnNode
 from haulout.client.documents import max_blob_bytes, store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
 from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult, check_request, store_blob
-from haulout.codec.sizes import max_blob_size_bytes
-from haulout.errors import BlobTooLarge, HauloutError
+from haulout.codec.sizes import max_blob_size_bytes, too_large
+from haulout.errors import HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
 from haulout.gateway.flags import parse_flag
 from haulout.gateway.metrics import GatewayMetrics
@@ -121,25 +121,30 @@ class Publisher:
         limit = max_blob_bytes(params)
         if store_request.encoding is not None:
             limit = min(limit, max_blob_size_bytes(params.n_shards, store_request.encoding))
-        async with self._body(request, limit, params.n_shards) as data:
+
+        def check(size_bytes: int) -> None:
+            if size_bytes > limit:
+                named, most = store_request.encoding, params.max_blob_bytes
+                raise too_large(size_bytes, params.n_shards, named, network_limit_bytes=most)
+
+        async with self._body(request, check) as data:
             return await store_blob(
                 self._network, self._wallet, data, store_request, on_progress=on_progress, on_node=on_node
             )
 
     @contextlib.asynccontextmanager
-    async def _body(self, request: Request, limit: int, n_shards: int) -> AsyncIterator[Buffer | BlobFile]:
-        """The request's body, in memory while small, else in a file without a name."""
+    async def _body(self, request: Request, check: Callable[[int], None]) -> AsyncIterator[Buffer | BlobFile]:
+        """The request's body, in memory while small, else in a file without a name; `check` refuses a size."""
         declared = request.headers.get("content-length", "0")
-        if declared.isascii() and declared.isdigit() and int(declared) > limit:
-            raise BlobTooLarge(size_bytes=int(declared), limit_bytes=limit, n_shards=n_shards)
+        if declared.isascii() and declared.isdigit():
+            check(int(declared))
         self._spill.mkdir(parents=True, exist_ok=True)
         size = taken = 0
         with tempfile.SpooledTemporaryFile(max_size=SPILL_THRESHOLD_BYTES, dir=str(self._spill)) as file:
             try:
                 async for chunk in _chunks(request):
                     size += len(chunk)
-                    if size > limit:
-                        raise BlobTooLarge(size_bytes=size, limit_bytes=limit, n_shards=n_shards)
+                    check(size)
                     self._metrics.inflight_bytes.inc(len(chunk))
                     taken = size
                     with disk_full_is_ours(self._spill):

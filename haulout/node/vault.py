@@ -78,7 +78,7 @@ class Vault:
         self.corrupt_found = 0
         self.work_arrived = asyncio.Event()  # something was put on a list
         self._node_id = node_id
-        self._space = space
+        self.space = space
         self._clock = clock
         self._parsed: OrderedDict[BlobId, BlobMetadata] = OrderedDict()
         self._holders: dict[int, Mapping[ObjectId, tuple[int, ...]]] = {}  # by the epoch of first certification
@@ -178,11 +178,11 @@ class Vault:
         """Raises StorageFailed or DiskFull while nothing may be written."""
         if self.slivers.failed is not None:
             raise self.slivers.failed
-        await self._space.check()
+        await self.space.check()
 
     async def is_full(self) -> bool:
         """Whether so little space is left that nothing is taken in."""
-        return await self._space.look()
+        return await self.space.look()
 
     async def put_metadata(self, blob_id: BlobId, metadata: bytes, check: Callable[[], None]) -> None:
         """Keep verified metadata, unless `check` has something against it by now; durable with the next sync."""
@@ -284,7 +284,7 @@ class Vault:
             try:
                 await self.tables.remove_incomplete(blob_id, lambda: self._may_be_unlisted(blob_id))
             except DiskFull:
-                self._space.note_full()  # the next look at the list finds it complete
+                self.space.note_full()  # the next look at the list finds it complete
 
     def _may_be_unlisted(self, blob_id: BlobId) -> bool:
         duty = self.duty()
@@ -296,7 +296,7 @@ class Vault:
         try:
             return await self.locks.exclusively(blob_id, action)
         except DiskFull:
-            self._space.note_full()
+            self.space.note_full()
             raise
 
     async def _forget_damaged(self, blob_id: BlobId, discard: Callable[[], Awaitable[None]]) -> None:
@@ -307,4 +307,4 @@ class Vault:
             await self.locks.exclusively(blob_id, discard)
             await self.list_incomplete(blob_id)
         except DiskFull:
-            self._space.note_full()  # it is found again when it is read again
+            self.space.note_full()  # it is found again when it is read again

@@ -167,8 +167,12 @@ async def test_the_largest_blob_is_stored_and_one_byte_more_is_not(gateway, make
 
 
 async def test_a_named_encoding_has_its_own_maximum(gateway, reason_of) -> None:
-    refused = await gateway.put(bytes(codec.sizes.max_blob_size_bytes(10) + 1), "epochs=5&encoding_type=RS2")
+    most = codec.sizes.max_blob_size_bytes(10)
+    refused = await gateway.put(bytes(most + 1), "epochs=5&encoding_type=RS2")
     assert (refused.status_code, reason_of(refused)) == (413, "BLOB_TOO_LARGE")
+    message = refused.json()["error"]["message"]
+    assert f"the largest of encoding RS2 on 10 shards is {most}" in message
+    assert "name no encoding" in message
 
 
 async def test_a_stream_over_the_maximum_is_cut_off(gateway, reason_of) -> None:
