@@ -180,6 +180,14 @@ class SignedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProofUpload:
+    """A proof of a wrong encoding on its way: its bytes in chunks, of a blob in stripes more than fit into memory."""
+
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class IncompleteBlob:
     """A certified blob of which a node lacks something."""
 
@@ -217,6 +225,8 @@ class NodeHealth:
     attested_height: int = 0  # of the last certified checkpoint that the node has verified
     gaining: tuple[int, ...] = ()  # shards on their way here
     giving: tuple[int, ...] = ()  # shards kept until their new owners have everything
+    moving_bytes: int = 0  # of slivers on the shards on their way here, when their sync began
+    moved_bytes: int = 0  # of these, what has arrived
 
 
 class StorageNodeApi(Protocol):
@@ -291,9 +301,11 @@ class StorageNodeApi(Protocol):
         """All symbols of a target sliver that the node can make: general recovery symbols (BCS) with proofs, decoding
         symbols (BCS, either axis) without."""
 
-    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
-        """Sign that a blob is encoded wrongly, if the proof shows it: an `InconsistencyProof` (BCS) of a sliver of
-        `axis`."""
+    async def attest_inconsistency(
+        self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: ProofUpload
+    ) -> SignedMessage:
+        """Sign that a blob is encoded wrongly, if the proof about a sliver of `axis` shows it: an `InconsistencyProof`
+        (BCS), or that of `codec.striped_inconsistency` for a blob in stripes."""
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""
@@ -345,6 +357,7 @@ class LedgerStatus:
     pending_transactions: int
     metrics: Mapping[str, int] = field(default_factory=dict)
     finality: Finality | None = None
+    oldest_height: int = 0  # of the blocks that are kept; state and history are there whatever it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,10 +405,14 @@ class Ledger(Protocol):
         """Rows in key order, without proofs: for indexes whose hits are then read with `read`."""
 
     def blocks(self, from_height: int) -> AsyncIterator[Block]:
-        """All blocks from a height on, then each new one as it is made; ends only with an error."""
+        """All blocks from a height on, then each new one as it is made; ends only with an error.
+
+        Raises:
+            BlockNotKept: the first one was pruned (`LedgerStatus.oldest_height`).
+        """
 
     def events(self, from_sequence: int) -> AsyncIterator[Event]:
-        """All events from a sequence number on, then each new one."""
+        """All events from a sequence number on, then each new one. Raises `EventNotKept`, as `blocks` does."""
 
     def snapshot(self) -> AsyncIterator[bytes]:
         """The whole state at the head in chunks, deterministic; verified by its root on import."""
@@ -415,6 +432,10 @@ class Ledger(Protocol):
 
     async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
         """The last certified checkpoint of an epoch: of a past one, it names the committee that followed."""
+
+    async def epoch_committee(self, epoch: int) -> bytes | None:
+        """The committee of an epoch (BCS of `ledger.state.Committee`), also of past ones that the state forgot; not
+        proven by itself, but named by the checkpoint that closed the epoch before."""
 
 
 # --- whoever runs the processes -----------------------------------------------------------------------------

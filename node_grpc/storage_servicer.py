@@ -11,7 +11,7 @@ from haulout.crypto.schemes import PUBLIC_KEY_BYTES
 from haulout.errors import InvalidField
 from haulout.node import rules
 from haulout.node.errors import TooManyTargets
-from haulout.ports import SignedMessage, SliverUpload, StorageNodeApi
+from haulout.ports import ProofUpload, SignedMessage, SliverUpload, StorageNodeApi
 from haulout.primitives import BlobId
 from haulout.wire import convert
 from haulout.wire.calls import MAX_ANSWER_BYTES
@@ -206,33 +206,16 @@ class StorageServicer(StorageNodeServicer):
     async def AttestInconsistency(
         self, request_iterator: AsyncIterator[pb.AttestInconsistencyRequest], context: Context
     ) -> pb.AttestInconsistencyResponse:
-        """Put a proof together and have it checked."""
+        """Have a proof checked as it comes."""
         first = await anext(request_iterator, None)
         if first is None or not first.HasField("start"):
             raise InvalidField(field="start", problem="missing in the first message")
         start = first.start
         blob_id, axis = convert.read_blob_id(start.blob_id), convert.read_axis(start.axis)
-        proof = await self._read_proof(first, request_iterator)
-        signed = await self._node.attest_inconsistency(epoch=start.epoch, blob_id=blob_id, axis=axis, proof=proof)
+        async with closing(_read_proof(first, request_iterator)) as chunks:
+            proof = ProofUpload(start.size_bytes, chunks)
+            signed = await self._node.attest_inconsistency(epoch=start.epoch, blob_id=blob_id, axis=axis, proof=proof)
         return convert.write_attestation(signed)
-
-    async def _read_proof(
-        self, first: pb.AttestInconsistencyRequest, rest: AsyncIterator[pb.AttestInconsistencyRequest]
-    ) -> bytes:
-        """As many bytes as were announced, within the budget of everything that arrives."""
-        size_bytes = first.start.size_bytes
-        rules.check_proof_size(size_bytes, self._n_shards)
-        with self._reserved(size_bytes):
-            proof = bytearray(first.data)
-            async for message in rest:
-                if message.HasField("start"):
-                    raise InvalidField(field="start", problem="only the first message carries it")
-                proof += message.data
-                if len(proof) > size_bytes:
-                    break
-        if len(proof) != size_bytes:
-            raise InvalidField(field="data", problem=f"not the {size_bytes} bytes that were announced")
-        return bytes(proof)
 
     async def BlobStatus(self, request: pb.BlobStatusRequest, context: Context) -> pb.BlobStatusResponse:
         """The node's own record of a blob."""
@@ -253,6 +236,24 @@ class StorageServicer(StorageNodeServicer):
 def _check_metadata_size(metadata: bytes) -> None:
     if not 0 < len(metadata) <= MAX_METADATA_BYTES:
         raise InvalidField(field="metadata", problem=f"{len(metadata)} bytes, must be 1 to {MAX_METADATA_BYTES}")
+
+
+async def _read_proof(
+    first: pb.AttestInconsistencyRequest, rest: AsyncIterator[pb.AttestInconsistencyRequest]
+) -> AsyncIterator[bytes]:
+    """The bytes of a proof as they arrive, exactly as many as were announced."""
+    left = first.start.size_bytes
+    message: pb.AttestInconsistencyRequest | None = first
+    while message is not None:
+        left -= len(message.data)
+        if left < 0:
+            break
+        yield message.data
+        message = await anext(rest, None)
+        if message is not None and message.HasField("start"):
+            raise InvalidField(field="start", problem="only the first message carries it")
+    if left:
+        raise InvalidField(field="data", problem=f"not the {first.start.size_bytes} bytes that were announced")
 
 
 assert MAX_PAGE * 64 < MAX_ANSWER_BYTES, "a full page fits into one message"

@@ -45,6 +45,9 @@ def up(
     monitoring: bool = typer.Option(
         False, "--monitoring", help="Run Prometheus with our alerts beside it, and write dashboards for a Grafana."
     ),
+    scrub_rate: int | None = typer.Option(
+        None, min=0, help="Bytes per second that each node reads again to find damage; 0 for none."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Run a network on this machine until Ctrl-C."""
@@ -58,7 +61,9 @@ def up(
     folder = find_folder(directory)
     duration_ms = None if epoch_duration is None else parse_duration_ms(epoch_duration, field="epoch_duration")
     if detach:
-        given = _given(nodes=nodes, shards=shards, port_base=port_base, epoch_duration=epoch_duration)
+        given = _given(
+            nodes=nodes, shards=shards, port_base=port_base, epoch_duration=epoch_duration, scrub_rate=scrub_rate
+        )
         flags = [f"--{'' if restart else 'no-'}restart", *(["--monitoring"] if monitoring else [])]
         _detach(folder, [*flags, *given])
         status(directory, as_json)
@@ -75,6 +80,7 @@ def up(
         restart=restart,
         epoch_duration_ms=duration_ms,
         monitoring=monitoring,
+        scrub_rate=scrub_rate,
     )
 
     async def announce(running: Running) -> None:
@@ -286,6 +292,8 @@ def _document(report: ProcessReport) -> dict[str, object]:
             "attestedHeight": health.attested_height,
             "gainingShards": len(health.gaining),
             "givingShards": len(health.giving),
+            "movingBytes": health.moving_bytes,
+            "movedBytes": health.moved_bytes,
         }
     return document
 

@@ -15,7 +15,8 @@ imports no numpy. Everything is pure: values in, values out, safe to call from a
 
 There are two encodings. RS2 is Walrus's, one matrix over GF(2^16); it is what all calls mean by default. RS8 is ours,
 in stripes over GF(2^8), for what RS2 cannot hold; blobs larger than memory go through it stripe by stripe (`rs8`,
-`stripes`, `streams`). Single symbols (`symbols`, `inconsistency`) are of RS2, those of RS8 are in `stripes`.
+`stripes`, `streams`). Single symbols (`symbols`, `inconsistency`) are of RS2, those of RS8 are in `stripes` and
+`striped_inconsistency`.
 
 The names below are loaded when they are first used, so that who needs `codec.sizes` only, like the ledger and the
 command line, does not pay for numpy.
@@ -30,6 +31,7 @@ from haulout.codec import sizes
 
 if TYPE_CHECKING:
     from haulout.codec import rs8 as rs8
+    from haulout.codec import striped_inconsistency as striped_inconsistency
     from haulout.codec import stripes as stripes
     from haulout.codec import verify as verify
     from haulout.codec import words as words
@@ -91,7 +93,8 @@ _HOMES = {
     "verify_sliver": "encodings",
     "verify_slivers": "encodings",
 }
-_MODULES = frozenset(("rs8", "stripes", "verify", "words"))  # for those who must not load numpy when they start
+# For those who must not load numpy when they start.
+_MODULES = frozenset(("rs8", "striped_inconsistency", "stripes", "verify", "words"))
 
 
 def __getattr__(name: str) -> Any:

@@ -157,7 +157,13 @@ def cut_stripes(
 
 
 def decode_stripes(
-    metadata: BlobMetadata, pieces: Iterable[SliverStripes], axis: Axis, stripes: range, out: Symbols | None = None
+    metadata: BlobMetadata,
+    pieces: Iterable[SliverStripes],
+    axis: Axis,
+    stripes: range,
+    out: Symbols | None = None,
+    *,
+    keep_padding: bool = False,
 ) -> Symbols:
     """Consecutive stripes of the blob, from the same stripes of enough slivers of one axis.
 
@@ -166,9 +172,11 @@ def decode_stripes(
         pieces: of at least k1 primary or k2 secondary slivers. Those of other stripes or sizes and duplicates are
             dropped.
         out: where to decode to, (at least len(stripes), k1, k2, s).
+        keep_padding: leave what is behind the end of the blob as the slivers have it, so that others can be made as the
+            metadata commits to them, even if their writer put something there.
 
     Returns:
-        (stripes, k1, k2, s); what is behind the end of the blob is zero.
+        (stripes, k1, k2, s); what is behind the end of the blob is zero, unless it is kept.
 
     Raises:
         NotEnoughSlivers: with `got` and `needed`; nothing was written.
@@ -194,7 +202,8 @@ def decode_stripes(
             if piece.index < len(lines):
                 lines[piece.index] = part[i]
         decoder.decode_symbols([part[i] for part in parts], [lines[index] for index in decoder.missing])
-    matrices.reshape(-1)[len(striping.bytes_of(stripes)) :] = 0
+    if not keep_padding:
+        matrices.reshape(-1)[len(striping.bytes_of(stripes)) :] = 0
     return matrices
 
 

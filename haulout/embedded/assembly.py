@@ -52,6 +52,7 @@ class UpOptions:
     restart: bool
     epoch_duration_ms: int | None = None
     monitoring: bool = False
+    scrub_rate: int | None = None  # bytes per second of each node
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,14 @@ async def run_network(options: UpOptions, *, on_start: Watcher, on_ready: Watche
         if options.monitoring:
             write_monitoring(options.folder, layout)
         transport = GrpcNodeTransport()
-        supervisor = Supervisor(options.folder, layout, restart=options.restart, clock=clock, transport=transport)
+        supervisor = Supervisor(
+            options.folder,
+            layout,
+            restart=options.restart,
+            clock=clock,
+            transport=transport,
+            node_arguments=() if options.scrub_rate is None else ("--scrub-rate", str(options.scrub_rate)),
+        )
         running = Running(supervisor, layout, shape, wanted, EpochWatch())
         desk = LedgerDesk(options.folder, layout, chain_id=shape.chain_id, clock=clock, rng=SystemRng())
         membership = Membership(options.folder, supervisor, desk)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from haulout.embedded.child import Child, ChildState
@@ -63,8 +63,16 @@ class Supervisor:
     """Keeps the processes of one network running until it is told to stop."""
 
     def __init__(
-        self, folder: NetworkFolder, layout: Layout, *, restart: bool, clock: Clock, transport: NodeTransport
+        self,
+        folder: NetworkFolder,
+        layout: Layout,
+        *,
+        restart: bool,
+        clock: Clock,
+        transport: NodeTransport,
+        node_arguments: Sequence[str] = (),
     ) -> None:
+        """Make a supervisor; nothing runs yet. `node_arguments` stand on the command line of every node."""
         self._folder = folder
         self._layout = layout
         self._clock = clock
@@ -75,13 +83,15 @@ class Supervisor:
         self.addresses_announced = False
         self.shutdown_requested = asyncio.Event()
         self._restart = restart
+        self._node_arguments = tuple(node_arguments)
         self.children = {name: self._make_child(name) for name in layout.names}
         self.companions: dict[str, Child] = {}  # run beside the network and are no part of it
 
     def _make_child(self, name: str) -> Child:
+        arguments = self._node_arguments if role_of(name) == "node" else ()
         return Child(
             name=name,
-            command=command_of(name, self._folder, self._layout),
+            command=[*command_of(name, self._folder, self._layout), *arguments],
             environment=environment_of(name),
             log=self._folder.log_of(name),
             restart=self._restart,

@@ -14,13 +14,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
+from haulout import bcs
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import DiskFull, HauloutError
 from haulout.node import rules
 from haulout.node.blob_locks import BlobLocks
 from haulout.node.errors import InvalidSliver, RepairFailed
 from haulout.node.identity import NodeSettings
-from haulout.node.inconsistency import InconsistencyProver
+from haulout.node.inconsistency import InconsistencyProver, whole_proof
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
 from haulout.node.pieces import PieceKeeper, is_in_stripes
@@ -75,7 +76,7 @@ class BlobSync:
         self._metrics = metrics
         self._settings = settings
         self._pieces = PieceKeeper(vault, workers, metrics, settings)
-        self._striped = StripedRepair(vault=vault, peers=peers, workers=workers, metrics=metrics)
+        self._striped = StripedRepair(vault=vault, peers=peers, prover=prover, workers=workers, metrics=metrics)
         self._sliver_slots = asyncio.Semaphore(settings.repair_slivers_at_once)
         self._fetching = BlobLocks()  # metadata, wanted by several pulls at once
         self._large_decode_slot = asyncio.Semaphore(1)  # so the memory allowed for a decoded blob is allowed once
@@ -357,7 +358,7 @@ class BlobSync:
         if proof is None:
             await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
             return
-        await self._prover.report(blob_id, metadata, Axis.SECONDARY, proof)
+        await self._prover.report(blob_id, metadata, Axis.SECONDARY, whole_proof(bcs.encode(proof)))
         raise RepairFailed(blob_id=blob_id_text(blob_id), problem="its own slivers prove that it is encoded wrongly")
 
     async def _read_primaries(

@@ -15,6 +15,7 @@ from haulout.crypto.certificate import InvalidBitmap, NotEnoughStake, SignatureI
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull, HauloutError, Unavailable
 from haulout.ledger import queries
+from haulout.ledger.genesis import FIRST_EPOCH
 from haulout.ledger.state import Phase
 from haulout.node.errors import CorruptRecord
 from haulout.node.identity import NodeIdentity
@@ -123,7 +124,21 @@ class CheckpointSigner:
             await self._replica.store.keep_checkpoint(certified, durable=False)
             self.attested_height = height
             self._metrics.attested_height.set(height)
+            await self._learn_closing(certified.checkpoint.epoch - 1)
         return known
+
+    async def _learn_closing(self, epoch: int) -> None:
+        """Keep the checkpoint that closed an epoch, which later ones overtake: whoever begins with a snapshot of ours
+        needs it to follow the committees."""
+        store = self._replica.store
+        kept = store.checkpoint(epoch)
+        if epoch < FIRST_EPOCH or (kept is not None and kept.checkpoint.next_committee is not None):
+            return
+        closing = await self._ledger.epoch_checkpoint(epoch)
+        if closing is None or closing.checkpoint.next_committee is None or closing.checkpoint.epoch != epoch:
+            return
+        if await self._workers.run(verify_checkpoint, store, self._scheme, closing):
+            await store.keep_checkpoint(closing, durable=False)
 
     # --- signing --------------------------------------------------------------------------------------------
 

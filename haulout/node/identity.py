@@ -45,6 +45,7 @@ class NodeSettings:
     repair_backoff_ms: int = 1_000
     repair_backoff_ms_max: int = 30_000
     peer_timeout_ms: int = 20_000
+    peer_bytes_per_s_min: int = 512 * 1024  # of what is sent to one, on top of that time
     peer_backoff_ms: int = 500
     peer_backoff_ms_max: int = 30_000
     sync_slivers: int = 1_000  # of each shard and axis in one request

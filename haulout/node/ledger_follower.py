@@ -1,7 +1,8 @@
 """The ledger's events become work, in order, each at least once.
 
 An event is looked at against the state of now, not of then: following it twice, or long after, gives the same work
-or less. Rows and cursor are committed together per block, so a restart resumes exactly behind the last one.
+or less. Rows and cursor are committed together per block, so a restart resumes exactly behind the last one. When the
+blocks behind the cursor are not kept any more, all blobs are looked at once instead.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from haulout.node import rules
 from haulout.node.identity import NodeSettings
 from haulout.node.vault import Vault
 from haulout.ports import Clock
-from haulout.primitives import BlobId
+from haulout.primitives import U32_MAX, BlobId
 from haulout.replica.errors import LedgerDiverged
 from haulout.replica.ledger_store import AppliedBlock
 from haulout.replica.replica import close_stream
 
 DISK_FULL_PAUSE_MS = 1_000
 QUIET_BLOCKS = 64  # without work for us, between two commits of the cursor
+STATE_PAGE = 256
 
 
 class LedgerFollower:
@@ -36,6 +38,9 @@ class LedgerFollower:
 
     async def run(self) -> None:
         """Follow until cancelled; returns when the replica may not go on."""
+        if self.height + 1 < self._vault.replica.store.oldest_height:
+            while not await self._begin_with_state():
+                await self._clock.sleep_ms(DISK_FULL_PAUSE_MS)
         blocks = self._vault.replica.subscribe(self.height + 1)
         try:
             async for block in blocks:
@@ -46,6 +51,30 @@ class LedgerFollower:
             return  # the node goes on serving what it has
         finally:
             await close_stream(blocks)
+
+    async def _begin_with_state(self) -> bool:
+        """The next blocks are not kept here, as after a snapshot: what they would have led to is read off the state.
+        False when there was no space for it."""
+        vault = self._vault
+        height, epoch = vault.height, vault.duty().epoch
+        batch: list[BlobId] = []
+        try:
+            for number, blob_id in enumerate(queries.blob_ids_by_end(vault.view, epoch + 1, U32_MAX)):
+                if self._lacks(blob_id, vault.duty()) and rules.is_wanted(vault.view, blob_id, epoch):
+                    batch.append(blob_id)
+                if len(batch) >= STATE_PAGE:
+                    await vault.tables.add_all_incomplete(batch)
+                    batch = []
+                if number % STATE_PAGE == 0:
+                    await asyncio.sleep(0)
+            await vault.tables.add_all_incomplete(batch)
+            await vault.tables.forget_sweep()  # deletions were among them: look at everything that is stored
+            await vault.tables.advance(height=height, incomplete={}, complete=(), garbage={})
+        except DiskFull:
+            return False
+        vault.work_arrived.set()
+        self.height = height
+        return True
 
     async def _follow(self, block: AppliedBlock) -> bool:
         """Turn one block's events into rows; False when there was no space for them."""

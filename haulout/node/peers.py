@@ -84,14 +84,17 @@ class Peers:
         """The way to a peer."""
         return self._transport.connect(peer.address)
 
-    async def ask(self, peer: Peer, answer: Awaitable[T]) -> T:
+    async def ask(self, peer: Peer, answer: Awaitable[T], *, sent_bytes: int = 0) -> T:
         """Await a peer's answer within the time that one may take, and keep its standing.
+
+        Args:
+            sent_bytes: what the question carries, if that takes time of its own.
 
         Raises:
             Unavailable: it did not answer; it is left alone for a while.
             HauloutError: what it answered.
         """
-        timeout_ms = self._settings.peer_timeout_ms
+        timeout_ms = self._settings.peer_timeout_ms + 1000 * sent_bytes // self._settings.peer_bytes_per_s_min
         asking = asyncio.ensure_future(answer)
         timer = asyncio.ensure_future(self._clock.sleep_ms(timeout_ms))
         try:

@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 from haulout.account.wallet import Wallet
+from haulout.codec import sizes
 from haulout.codec.metadata import BlobMetadata
 from haulout.crypto.messages import sync_shard_request
 from haulout.crypto.schemes import SignatureScheme
@@ -29,10 +30,11 @@ from haulout.node.errors import RepairFailed
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
+from haulout.node.records import names_in
 from haulout.node.vault import CheckedSliver, Vault
 from haulout.node.verify import check_slivers
 from haulout.ports import Clock, SignedMessage, SliverUpload, SyncedSliver, Workers
-from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, ShardIndex, shard_of_pair
+from haulout.primitives import U32_MAX, Axis, BlobId, EncodingType, ObjectId, ShardIndex, shard_of_pair
 from haulout.replica.replica import close_stream
 from haulout.world.errors import StorageFailed
 
@@ -123,12 +125,26 @@ class ShardSync:
     async def _enrol(self, duty: rules.Duty) -> None:
         """List what is lacking. Rows are not synced one by one: a power cut makes this run again."""
         batch: list[BlobId] = []
+        lacking_bytes = 0
         async for blob_id in self._lacking(duty):
             batch.append(blob_id)
+            lacking_bytes += self._lacking_bytes(blob_id, duty)
             if len(batch) == ENROL_PAGE:
                 await self._vault.tables.add_all_incomplete(batch)
                 batch = []
         await self._vault.tables.add_all_incomplete(batch)
+        self._vault.progress.begin(duty.gaining, lacking_bytes)
+
+    def _lacking_bytes(self, blob_id: BlobId, duty: rules.Duty) -> int:
+        """Of slivers of one blob on the gained shards."""
+        record = queries.blob_record(self._vault.view, blob_id)
+        if record is None:
+            return 0
+        encoding = EncodingType(record.encoding_type)
+        missing = rules.mask_of(duty.gaining) & ~self._vault.held(blob_id)
+        return sum(
+            sizes.sliver_size_bytes(axis, record.size_bytes, duty.n_shards, encoding) for _, axis in names_in(missing)
+        )
 
     async def _lacking(self, duty: rules.Duty) -> AsyncIterator[BlobId]:
         """Blobs certified before this epoch of which something durable is missing on the gained shards."""

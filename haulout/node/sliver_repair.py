@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 
+from haulout import bcs
 from haulout.codec.metadata import BlobMetadata
 from haulout.errors import HauloutError
 from haulout.node import rules
 from haulout.node.errors import RepairFailed, SymbolNotPresent
-from haulout.node.inconsistency import InconsistencyProver
+from haulout.node.inconsistency import InconsistencyProver, whole_proof
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
 from haulout.node.rebuild import (
@@ -71,7 +72,7 @@ class SliverRepair:
             symbols = [symbol for _, symbol in proven.values()]
             proof = await self._workers.run(build_proof, metadata, axis, target, symbols)
             if proof is not None:
-                await self._prover.report(blob_id, metadata, axis, proof)
+                await self._prover.report(blob_id, metadata, axis, whole_proof(bcs.encode(proof)))
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem="its symbols prove that it is encoded wrongly")
         # The right sliver crosses every sliver it was rebuilt from: it says which of the first symbols were wrong.
         wrong = await self._workers.run(wrong_sources, metadata, axis, sliver, _bytes_of(said))

@@ -37,6 +37,7 @@ from haulout.ports import (
     IncompletePage,
     NodeHealth,
     Outcome,
+    ProofUpload,
     SignedMessage,
     SliverUpload,
     SyncedSliver,
@@ -210,18 +211,19 @@ class StorageNode:
         self._metrics.symbols_read.inc(len(symbols))
         return symbols
 
-    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+    async def attest_inconsistency(
+        self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: ProofUpload
+    ) -> SignedMessage:
         """Sign that a blob is encoded wrongly, if the proof shows it; the metadata is fetched if it is not here.
 
         Raises:
             LedgerDiverged, StorageFailed: the node attests nothing.
-            WrongEpoch, InvalidField: too long a proof, and as `InconsistencyProver.attest`.
+            WrongEpoch, and as `InconsistencyProver.attest`.
             RepairFailed: its metadata cannot be had now.
         """
         self._intake.check_may_write()
         duty = self.vault.duty()
         rules.check_epoch(duty, epoch)
-        rules.check_proof_size(len(proof), duty.n_shards)
         rules.check_may_attest(self.vault.view, blob_id, duty=duty, height=self.vault.height)
         metadata = await self.blob_sync.require_metadata(blob_id)
         return await self._prover.attest(blob_id, metadata, axis, proof)
@@ -275,6 +277,8 @@ class StorageNode:
             attested_height=self.signer.attested_height,
             gaining=duty.gaining,
             giving=duty.giving,
+            moving_bytes=self.vault.progress.moving_bytes if duty.gaining else 0,
+            moved_bytes=self.vault.progress.moved_bytes if duty.gaining else 0,
         )
 
     def status(self, duty: rules.Duty | None = None) -> str:

@@ -10,33 +10,24 @@ If it stops half-way, unproven pieces are forgotten, and the blob is still on th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from haulout import bcs, codec
+from haulout import codec
 from haulout.codec.metadata import BlobMetadata, SliverStripes
 from haulout.crypto.merkle import compute_root
 from haulout.crypto.merkle_range import build_range_proof
-from haulout.errors import Corrupt, HauloutError
 from haulout.node import rules
 from haulout.node.errors import RepairFailed
+from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.metrics import NodeMetrics
-from haulout.node.peers import Peer, Peers
+from haulout.node.peers import Peers
 from haulout.node.pieces import DIGEST_BYTES
+from haulout.node.striped_proof import StripedProver
+from haulout.node.striped_rows import StripedRows
 from haulout.node.vault import CheckedPiece, Vault
-from haulout.ports import SliverUpload, Workers
-from haulout.primitives import (
-    Axis,
-    BlobId,
-    ShardIndex,
-    SliverPairIndex,
-    blob_id_text,
-    min_decodable,
-    pair_of_shard,
-    shard_of_pair,
-    sliver_index_of_pair,
-)
+from haulout.ports import Workers
+from haulout.primitives import Axis, BlobId, SliverPairIndex, blob_id_text, shard_of_pair, sliver_index_of_pair
 
 if TYPE_CHECKING:
     from haulout.codec.rs8 import Striping
@@ -47,9 +38,12 @@ SliverPlace = tuple[Axis, int]  # axis, sliver index
 class StripedRepair:
     """Completes blobs whose slivers are in stripes."""
 
-    def __init__(self, *, vault: Vault, peers: Peers, workers: Workers, metrics: NodeMetrics) -> None:
+    def __init__(
+        self, *, vault: Vault, peers: Peers, prover: InconsistencyProver, workers: Workers, metrics: NodeMetrics
+    ) -> None:
         self._vault = vault
-        self._peers = peers
+        self._rows = StripedRows(vault=vault, peers=peers, workers=workers, metrics=metrics)
+        self._prover = StripedProver(rows=self._rows, prover=prover, workers=workers)
         self._workers = workers
         self._metrics = metrics
 
@@ -67,15 +61,20 @@ class StripedRepair:
             check: raises when the blob is not wanted any more.
 
         Raises:
-            RepairFailed: the others do not give enough, or the blob is encoded wrongly.
+            RepairFailed: the others do not give enough, or the blob is encoded wrongly, which is then proven to them.
             DiskFull, StorageFailed.
         """
         try:
             await self._rebuild_segments(blob_id, metadata, missing, duty, check)
-            await self._prove(blob_id, metadata, missing, duty)
+            is_right = await self._prove(blob_id, metadata, missing, duty)
         except BaseException:
             await self._vault.drop_unproven_pieces(blob_id)
             raise
+        if not is_right:
+            await self._vault.drop_unproven_pieces(blob_id)
+            await self._prover.report(blob_id, metadata, duty)
+            problem = "its own slivers prove that it is encoded wrongly"
+            raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
         for _, axis in missing:
             self._metrics.rebuilt_slivers.labels(axis.name.lower()).inc()
 
@@ -95,7 +94,7 @@ class StripedRepair:
             if not lacking:
                 continue
             stripes = striping.segment(segment)
-            pieces = await self._gather(blob_id, metadata, striping, segment, duty)
+            pieces = await self._rows.read(blob_id, metadata, striping, segment, duty)
             places = [(axis, int(sliver_index_of_pair(pair, axis, duty.n_shards))) for _, axis, pair in lacking]
             parts = await self._workers.run(rebuild_segment, metadata, striping, pieces, stripes, places)
             new = [
@@ -104,79 +103,15 @@ class StripedRepair:
             ]
             await self._vault.put_pieces(blob_id, new, striping.n_segments, check)
 
-    async def _gather(
-        self, blob_id: BlobId, metadata: BlobMetadata, striping: Striping, segment: int, duty: rules.Duty
-    ) -> list[SliverStripes]:
-        """One segment of enough primary slivers, verified."""
-        needed = min_decodable(duty.n_shards)
-        stripes = striping.segment(segment)
-        found: dict[int, SliverStripes] = {}
-        for shard_index in sorted({*duty.wanted_shards, *duty.giving}):
-            if len(found) == needed:
-                break
-            stored = await self._vault.piece(blob_id, (int(shard_index), Axis.PRIMARY, segment))
-            if stored is not None:
-                index = sliver_index_of_pair(
-                    pair_of_shard(shard_index, blob_id, duty.n_shards), Axis.PRIMARY, duty.n_shards
-                )
-                found[index] = SliverStripes(
-                    stored.data, striping.symbol_size_bytes, index, stripes.start, stored.proof
-                )
-        waiting = self._peers.available(self._vault.view, self._vault.holders(blob_id))
-        while len(found) < needed and waiting:
-            wave: list[tuple[Peer, list[SliverPairIndex]]] = []
-            expected = len(found)
-            while waiting and expected < needed:
-                peer = waiting.pop()
-                pairs = [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards]
-                pairs = pairs[: needed - expected]
-                wave.append((peer, pairs))
-                expected += len(pairs)
-            answers = await asyncio.gather(
-                *(self._read(blob_id, metadata, stripes, peer, pairs, duty) for peer, pairs in wave)
-            )
-            for answer in answers:
-                found.update((piece.index, piece) for piece in answer)
-        if len(found) < needed:
-            problem = f"{len(found)} of {needed} primary slivers can be had in stripe {stripes.start}"
-            raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
-        return [found[index] for index in sorted(found)[:needed]]
-
-    async def _read(
-        self,
-        blob_id: BlobId,
-        metadata: BlobMetadata,
-        stripes: range,
-        peer: Peer,
-        pairs: Sequence[SliverPairIndex],
-        duty: rules.Duty,
-    ) -> list[SliverStripes]:
-        """Stripes of primary slivers of a peer that verify."""
-        targets = [(pair_index, Axis.PRIMARY) for pair_index in pairs]
-
-        async def read() -> list[SliverUpload]:
-            api = self._peers.connect(peer)
-            stream = api.read_slivers(epoch=duty.epoch, blob_id=blob_id, targets=targets, stripes=stripes)
-            return [upload async for upload in stream]
-
-        try:
-            uploads = await self._peers.ask(peer, read())
-        except HauloutError:
-            return []
-        self._metrics.repair_bytes.inc(sum(len(upload.bcs) for upload in uploads))
-        good, all_good = await self._workers.run(check_pieces, metadata, uploads, frozenset(pairs), stripes)
-        if not all_good:
-            self._peers.report_lie(peer)
-        return good
-
     async def _prove(
         self,
         blob_id: BlobId,
         metadata: BlobMetadata,
         missing: Sequence[tuple[SliverPairIndex, Axis]],
         duty: rules.Duty,
-    ) -> None:
-        """Compare the rebuilt slivers with the metadata and give their pieces their proofs."""
+    ) -> bool:
+        """Compare the rebuilt slivers with the metadata and give their pieces their proofs; says whether all are right,
+        and else gives none."""
         striping = codec.rs8.striping_of_blob(metadata)
         proofs = {}
         for pair, axis in missing:
@@ -190,33 +125,10 @@ class StripedRepair:
             sliver_hash = metadata.sliver_hash(axis, sliver_index_of_pair(pair, axis, duty.n_shards))
             of_sliver = await self._workers.run(prove_segments, striping, leaves, sliver_hash)
             if of_sliver is None:
-                self._metrics.inconsistent_blobs.inc()
-                raise RepairFailed(
-                    blob_id=blob_id_text(blob_id), problem="its own slivers prove that it is encoded wrongly"
-                )
+                return False
             proofs.update({(shard, axis, segment): proof for segment, proof in enumerate(of_sliver)})
         await self._vault.prove_pieces(blob_id, proofs)
-
-
-def check_pieces(
-    metadata: BlobMetadata, uploads: Sequence[SliverUpload], pairs: frozenset[SliverPairIndex], stripes: range
-) -> tuple[list[SliverStripes], bool]:
-    """The pieces of primary slivers that are what was asked for, and whether all are."""
-    good: dict[int, SliverStripes] = {}
-    all_good = True
-    striping = codec.rs8.striping_of_blob(metadata)
-    for upload in uploads:
-        try:
-            piece: SliverStripes = bcs.decode(SliverStripes, upload.bcs)
-            is_asked = upload.axis is Axis.PRIMARY and upload.pair_index in pairs and piece.index == upload.pair_index
-            if not is_asked or codec.stripes.stripes_of(striping, Axis.PRIMARY, piece) != stripes:
-                raise Corrupt("a piece came that was not asked for")
-            codec.stripes.verify_stripes(metadata, Axis.PRIMARY, piece)
-        except HauloutError:
-            all_good = False
-            continue
-        good[piece.index] = piece
-    return list(good.values()), all_good
+        return True
 
 
 def rebuild_segment(
@@ -229,7 +141,7 @@ def rebuild_segment(
     """The bytes and the leaf hashes of some slivers in consecutive stripes, from verified primary pieces."""
     import numpy as np
 
-    matrices = codec.stripes.decode_stripes(metadata, pieces, Axis.PRIMARY, stripes)
+    matrices = codec.stripes.decode_stripes(metadata, pieces, Axis.PRIMARY, stripes, keep_padding=True)
     n, k1, k2, size = striping.n_shards, striping.n_rows, striping.n_columns, striping.symbol_size_bytes
     primary = np.empty((n - k1, k2, size), np.uint8)
     secondary = np.empty((n - k2, k1, size), np.uint8)

@@ -26,6 +26,7 @@ from haulout.node.piece_store import PieceName, StoredPiece
 from haulout.node.records import Promise, bit_of
 from haulout.node.sliver_store import SliverStore
 from haulout.node.space import SpaceGuard
+from haulout.node.sync_progress import SyncProgress
 from haulout.node.work_tables import WorkTables
 from haulout.ports import Buffer, Clock
 from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex
@@ -76,6 +77,7 @@ class Vault:
         self.metrics = metrics
         self.locks = BlobLocks()
         self.corrupt_found = 0
+        self.progress = SyncProgress()
         self.work_arrived = asyncio.Event()  # something was put on a list
         self._node_id = node_id
         self.space = space
@@ -200,6 +202,7 @@ class Vault:
             check()
             for sliver in slivers:
                 await self.slivers.put_sliver(blob_id, sliver.shard_index, sliver.axis, sliver.bcs)
+                self.progress.note(sliver.shard_index, len(sliver.bcs))
 
         await self._write(blob_id, put)
 
@@ -212,6 +215,8 @@ class Vault:
             check()
             given = [(piece.name, piece.data, piece.leaves, piece.proof) for piece in pieces]
             await self.slivers.pieces.put(blob_id, given, n_segments)
+            for piece in pieces:
+                self.progress.note(piece.name[0], len(piece.data))
 
         await self._write(blob_id, put)
 

@@ -159,6 +159,10 @@ class WorkTables:
         except CorruptRecord:
             return None
 
+    async def forget_sweep(self) -> None:
+        """The sweep begins anew, also within this epoch."""
+        await self._store.commit({SWEEP_KEY: None}, durable=False)
+
     async def set_sweep(self, *, epoch: int, after: BlobId, done: bool) -> None:
         row = SweepRow(ROW_VERSION, epoch, after, done)
         await self._store.commit({SWEEP_KEY: seal_row(SWEEP_KEY, row)}, durable=False)

@@ -9,6 +9,7 @@ from haulout.ports import (
     IncompletePage,
     NodeHealth,
     Outcome,
+    ProofUpload,
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
@@ -137,11 +138,18 @@ class SimNodeApi:
             ),
         )
 
-    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
-        return await self._port.call(
+    async def attest_inconsistency(
+        self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: ProofUpload
+    ) -> SignedMessage:
+        size_bytes = proof.size_bytes
+        return await self._port.upload(
             self._address,
             "attest_inconsistency",
-            lambda node: node.attest_inconsistency(epoch=epoch, blob_id=blob_id, axis=axis, proof=proof),
+            proof.chunks,
+            bytes,
+            lambda node, received: node.attest_inconsistency(
+                epoch=epoch, blob_id=blob_id, axis=axis, proof=ProofUpload(size_bytes, received)
+            ),
         )
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:

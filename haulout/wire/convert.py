@@ -238,6 +238,8 @@ def write_health(health: NodeHealth) -> pb.HealthResponse:
         stored_bytes=health.stored_bytes,
         attested_height=health.attested_height,
         gaining=health.gaining,
+        moving_bytes=health.moving_bytes,
+        moved_bytes=health.moved_bytes,
         giving=health.giving,
     )
 
@@ -260,6 +262,8 @@ def read_health(message: pb.HealthResponse) -> NodeHealth:
         stored_bytes=message.stored_bytes,
         attested_height=message.attested_height,
         gaining=tuple(read_index(shard, "gaining") for shard in message.gaining),
+        moving_bytes=message.moving_bytes,
+        moved_bytes=message.moved_bytes,
         giving=tuple(read_index(shard, "giving") for shard in message.giving),
     )
 

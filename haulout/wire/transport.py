@@ -18,6 +18,7 @@ from haulout.ports import (
     IncompletePage,
     NodeHealth,
     Outcome,
+    ProofUpload,
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
@@ -308,20 +309,23 @@ class GrpcStorageNode:
                         raise InvalidField(field="symbols", problem=f"more than {MAX_SYMBOLS}")
         return symbols
 
-    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+    async def attest_inconsistency(
+        self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: ProofUpload
+    ) -> SignedMessage:
         """The node's signature that a blob is encoded wrongly; not verified here."""
         operation = "AttestInconsistency"
         call = self._stub().AttestInconsistency(timeout=self._peer.timeouts.stream_ms / 1000)
         ending = CallEnding(call)
         start: pb.AttestInconsistencyStart | None = pb.AttestInconsistencyStart(
-            epoch=epoch, blob_id=blob_id, axis=convert.write_axis(axis), size_bytes=len(proof)
+            epoch=epoch, blob_id=blob_id, axis=convert.write_axis(axis), size_bytes=proof.size_bytes
         )
         try:
-            for at in range(0, max(1, len(proof)), MESSAGE_BYTES):
-                request = pb.AttestInconsistencyRequest(start=start, data=proof[at : at + MESSAGE_BYTES])
-                if not await self._peer.write(operation, call, request, ending):
-                    break
-                start = None
+            async with closing(_cut(proof.chunks)) as parts:
+                async for part in parts:
+                    request = pb.AttestInconsistencyRequest(start=start, data=part)
+                    if not await self._peer.write(operation, call, request, ending):
+                        break
+                    start = None
             await self._peer.progress(operation, call.done_writing())
             answer = await self._peer.progress(operation, call)
         finally:
@@ -351,3 +355,12 @@ class GrpcStorageNode:
 async def _one_by_one(slivers: Sequence[SliverUpload]) -> AsyncIterator[SliverUpload]:
     for sliver in slivers:
         yield sliver
+
+
+async def _cut(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Chunks in parts that fit into a message; an empty one first, which announces what comes."""
+    yield b""
+    async with closing(chunks) as source:
+        async for chunk in source:
+            for at in range(0, len(chunk), MESSAGE_BYTES):
+                yield chunk[at : at + MESSAGE_BYTES]

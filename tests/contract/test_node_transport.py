@@ -30,6 +30,7 @@ from haulout.ports import (
     NodeHealth,
     Outcome,
     PartialSliver,
+    ProofUpload,
     SignedMessage,
     SliverUpload,
     StorageNodeApi,
@@ -56,6 +57,10 @@ HEALTH = NodeHealth(
     corrupt_slivers=1,
     stored_slivers=400,
     stored_bytes=1 << 40,
+    gaining=(7, 8),
+    giving=(9,),
+    moving_bytes=1 << 41,
+    moved_bytes=1 << 33,
 )
 
 
@@ -212,9 +217,13 @@ class MemoryNode:
         self.asked.append((target, target_axis, with_proofs))
         return [bytes([i]) * 60_000 for i in range(100)]
 
-    async def attest_inconsistency(self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: bytes) -> SignedMessage:
+    async def attest_inconsistency(
+        self, *, epoch: int, blob_id: BlobId, axis: Axis, proof: ProofUpload
+    ) -> SignedMessage:
         self._check(epoch)
-        self.asked.append((axis, proof))
+        raw = b"".join([chunk async for chunk in proof.chunks])
+        assert len(raw) == proof.size_bytes
+        self.asked.append((axis, raw))
         return SignedMessage(message=b"it is wrong" + blob_id, signature=b"s" * 96)
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
@@ -237,6 +246,11 @@ class MemoryNode:
 async def stream(*slivers: SliverUpload) -> AsyncIterator[SliverUpload]:
     for sliver in slivers:
         yield sliver
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 def sliver(pair: int, axis: Axis, size_bytes: int) -> SliverUpload:
@@ -480,7 +494,8 @@ def test_six_megabytes_of_recovery_symbols_arrive(scene: Scene, node: MemoryNode
 def test_a_proof_of_a_wrong_encoding_is_attested(scene: Scene, node: MemoryNode, size_bytes: int) -> None:
     async def story(api: StorageNodeApi, _: object) -> None:
         proof = bytes(i % 251 for i in range(size_bytes))
-        signed = await api.attest_inconsistency(epoch=EPOCH, blob_id=BLOB, axis=Axis.SECONDARY, proof=proof)
+        upload = ProofUpload(size_bytes, chunks(proof[:1000], proof[1000:]))
+        signed = await api.attest_inconsistency(epoch=EPOCH, blob_id=BLOB, axis=Axis.SECONDARY, proof=upload)
         assert signed == SignedMessage(message=b"it is wrong" + BLOB, signature=b"s" * 96)
         assert node.asked == [(Axis.SECONDARY, proof)]
 
@@ -578,7 +593,7 @@ def test_every_request_carries_its_epoch(scene: Scene) -> None:
             api.read_recovery_symbols(
                 epoch=6, blob_id=BLOB, target=SliverIndex(0), target_axis=Axis.PRIMARY, with_proofs=False
             ),
-            api.attest_inconsistency(epoch=6, blob_id=BLOB, axis=Axis.PRIMARY, proof=b"p"),
+            api.attest_inconsistency(epoch=6, blob_id=BLOB, axis=Axis.PRIMARY, proof=ProofUpload(1, chunks(b"p"))),
         ):
             with pytest.raises(errors.WrongEpoch) as caught:
                 await call

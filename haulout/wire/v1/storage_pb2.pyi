@@ -874,7 +874,9 @@ class AttestInconsistencyRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """The next bytes of the proof (BCS of InconsistencyProof)."""
+    """The next bytes of the proof: BCS of InconsistencyProof, or of a blob in stripes what
+    haulout.codec.striped_inconsistency describes.
+    """
     @_builtins.property
     def start(self) -> Global___AttestInconsistencyStart:
         """Set on the first message of the stream and on no other."""
@@ -1084,6 +1086,8 @@ class HealthResponse(_message.Message):
     ATTESTED_HEIGHT_FIELD_NUMBER: _builtins.int
     GAINING_FIELD_NUMBER: _builtins.int
     GIVING_FIELD_NUMBER: _builtins.int
+    MOVING_BYTES_FIELD_NUMBER: _builtins.int
+    MOVED_BYTES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     """Node id on the ledger, 32 bytes."""
     name: _builtins.str
@@ -1110,6 +1114,10 @@ class HealthResponse(_message.Message):
     """Their bytes."""
     attested_height: _builtins.int
     """Height of the last certified checkpoint that the node has verified."""
+    moving_bytes: _builtins.int
+    """Bytes of slivers on the shards on their way to the node, when their sync began."""
+    moved_bytes: _builtins.int
+    """Of these, what has arrived."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shards the node owns."""
@@ -1141,10 +1149,12 @@ class HealthResponse(_message.Message):
         attested_height: _builtins.int = ...,
         gaining: _abc.Iterable[_builtins.int] | None = ...,
         giving: _abc.Iterable[_builtins.int] | None = ...,
+        moving_bytes: _builtins.int = ...,
+        moved_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "moved_bytes", b"moved_bytes", "moving_bytes", b"moving_bytes", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

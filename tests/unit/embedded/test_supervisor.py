@@ -60,3 +60,12 @@ def test_it_says_what_it_waits_for_and_counts_its_children(supervisor) -> None:
 async def test_a_process_that_there_is_not_is_named(supervisor) -> None:
     with pytest.raises(InvalidField, match="'node-9' is not one of ledger"):
         await supervisor.stop_node("node-9")
+
+
+def test_what_is_said_to_nodes_is_said_to_nodes_alone(tmp_path) -> None:
+    arguments = ("--scrub-rate", "5")
+    folder = NetworkFolder(tmp_path / "net")
+    common = {"restart": True, "clock": SystemClock(), "transport": None}
+    children = Supervisor(folder, Layout(31415, 2), node_arguments=arguments, **common).children
+    with_them = [name for name, child in children.items() if tuple(child.command[-2:]) == arguments]
+    assert with_them == ["node-0", "node-1"]

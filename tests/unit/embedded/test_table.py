@@ -21,6 +21,8 @@ class Health:
     incomplete_blobs: int = 3
     gaining: tuple[int, ...] = (18, 19)
     giving: tuple[int, ...] = (20,)
+    moving_bytes: int = 4 << 20
+    moved_bytes: int = 1 << 20
 
 
 def shown(*reports: ProcessReport) -> str:
@@ -46,6 +48,11 @@ def test_a_node_shows_what_it_holds_and_lacks() -> None:
         "20",
         "+2",
         "-1",
+        "1.0",
+        "MiB",
+        "of",
+        "4.0",
+        "MiB",
         "1234",
         "5.0",
         "MiB",

@@ -14,8 +14,9 @@ from haulout.crypto.messages import InvalidBlobId, parse
 from haulout.errors import InvalidField, UndecodableBytes, WrongEpoch
 from haulout.ledger import queries
 from haulout.node.errors import InvalidBlob, NotRegistered
+from haulout.node.inconsistency import whole_proof
 from haulout.node.repair_plan import Way
-from haulout.ports import SignedMessage
+from haulout.ports import ProofUpload, SignedMessage
 from haulout.primitives import Axis
 from haulout.sim.writers import contradict
 
@@ -166,7 +167,7 @@ class TestAttesting:
         await store_as_it_is(world, blob, *range(5))
         node = world.nodes[2]
         signed = await node.api.attest_inconsistency(
-            epoch=EPOCH, blob_id=blob.blob_id, axis=axis, proof=bcs.encode(proof_of(blob, 4, axis))
+            epoch=EPOCH, blob_id=blob.blob_id, axis=axis, proof=whole_proof(bcs.encode(proof_of(blob, 4, axis)))()
         )
         assert parse(signed.message).body == InvalidBlobId(blob.blob_id)
         public_key = world.scheme.public_key(node.secrets.bls_secret)
@@ -179,16 +180,19 @@ class TestAttesting:
         proof = proof_of(right, 4, Axis.PRIMARY)
         asked = {"epoch": EPOCH, "blob_id": right.blob_id, "axis": Axis.PRIMARY}
         with pytest.raises(NotInconsistent):
-            await node.attest_inconsistency(**asked, proof=bcs.encode(proof))
+            await node.attest_inconsistency(**asked, proof=whole_proof(bcs.encode(proof))())
         with pytest.raises(WrongSymbolCount):
-            await node.attest_inconsistency(**asked, proof=bcs.encode(replace(proof, symbols=proof.symbols[1:])))
+            short = replace(proof, symbols=proof.symbols[1:])
+            await node.attest_inconsistency(**asked, proof=whole_proof(bcs.encode(short))())
         with pytest.raises(UndecodableBytes):
-            await node.attest_inconsistency(**asked, proof=b"\x01")
+            await node.attest_inconsistency(**asked, proof=whole_proof(b"\x01")())
+        with pytest.raises(InvalidField, match="announced"):
+            await node.attest_inconsistency(**asked, proof=ProofUpload(9, whole_proof(b"only 8 b")().chunks))
         with pytest.raises(InvalidField, match="at most"):
-            await node.attest_inconsistency(**asked, proof=bytes(1 << 20))
+            await node.attest_inconsistency(**asked, proof=whole_proof(bytes(1 << 20))())
         with pytest.raises(WrongEpoch):
-            await node.attest_inconsistency(**{**asked, "epoch": EPOCH + 1}, proof=bcs.encode(proof))
+            await node.attest_inconsistency(**{**asked, "epoch": EPOCH + 1}, proof=whole_proof(bcs.encode(proof))())
         with pytest.raises(NotRegistered):
             await node.attest_inconsistency(
-                **{**asked, "blob_id": wrong.blob_id}, proof=bcs.encode(proof_of(wrong, 4, Axis.PRIMARY))
+                **{**asked, "blob_id": wrong.blob_id}, proof=whole_proof(bcs.encode(proof_of(wrong, 4, Axis.PRIMARY)))()
             )

@@ -73,6 +73,9 @@ async def test_a_gainer_pulls_reports_and_the_epoch_is_done(moved) -> None:
     assert gainer.counter("shard_sync_slivers_total") == 2 * len(world.moves) * len(world.blobs)
     assert gainer.counter("repair_received_bytes_total") == 0
     assert gainer.api.vault.tables.n_incomplete == 0
+    progress = gainer.api.vault.progress
+    expected = sum(blob.metadata.sliver_size_bytes(axis) for blob in world.blobs for axis in Axis) * len(world.moves)
+    assert progress.moved_bytes == progress.moving_bytes == expected
 
 
 async def test_a_giver_serves_what_it_gave_until_the_hand_over_is_attested_and_then_lets_go(moved) -> None:
