@@ -23,7 +23,7 @@ from graphql_api.limits import DEFAULT_BOUNDS
 from graphql_api.network_metrics import NetworkCollector
 from graphql_api.operation_keeper import OperationKeeper
 from graphql_api.rates import POINTS_PER_HOUR, Rates
-from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database
+from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database, ReadModelGap
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
@@ -35,7 +35,9 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.ledger import queries
 from haulout.ledger.genesis import Genesis
 from haulout.ports import Clock, ClusterControl, Ledger, NodeTransport, Rng, Store, Workers
+from haulout.replica.errors import FellBehind
 from haulout.replica.metrics import ReplicaCollector
+from haulout.replica.pruning import Pruner
 from haulout.replica.readiness import Readiness
 from haulout.replica.replica import Replica
 
@@ -100,6 +102,8 @@ async def run_service(
 
     Raises:
         ForeignReadModel, ReadModelOfOtherChain, ForeignRecords, RecordsOfOtherChain, WrongGenesis: nothing was changed.
+        ReadModelGap: blocks that it lacks are not kept any more; the same ends the replica's task when it is the ledger
+            that does not have them.
     """
     async with contextlib.AsyncExitStack() as stack:
         replica = await Replica.open(
@@ -111,6 +115,9 @@ async def run_service(
         progress = await writers.run(
             database.open, chain_id=params.chain_id, fresh_key=rng.random_bytes(CURSOR_KEY_BYTES), rebuild=rebuild
         )
+        if progress.height + 1 < replica.store.oldest_height:
+            oldest = replica.store.oldest_height
+            raise ReadModelGap(height=progress.height + 1, oldest=oldest, keeper="the replica beside it")
         projector = Projector(params.n_shards, scheme)
         follower = Follower(
             database, progress, projector, replica.store, clock=clock, workers=writers, registry=registry
@@ -160,8 +167,10 @@ async def run_service(
             rates=Rates(clock, registry, points_per_hour=points_per_hour),
         )
         app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)
+        pruner = Pruner(replica.store, clock, is_source=False, needed_from=lambda: follower.progress.height + 1)
         tasks = (
-            asyncio.create_task(replica.run(), name="replica"),
+            asyncio.create_task(_follow_ledger(replica), name="replica"),
+            asyncio.create_task(pruner.run(), name="pruning"),
             asyncio.create_task(follower.run(), name="follower"),
             asyncio.create_task(watch.run(), name="ledger watch"),
             asyncio.create_task(holdings.run(), name="holdings"),
@@ -169,6 +178,13 @@ async def run_service(
         )
         stack.push_async_callback(_end, tasks)
         yield Service(app, replica, follower, Readiness(replica), tasks)
+
+
+async def _follow_ledger(replica: Replica) -> None:
+    try:
+        await replica.run()
+    except FellBehind as e:
+        raise ReadModelGap(height=e.height + 1, oldest=e.oldest, keeper="the ledger") from e
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

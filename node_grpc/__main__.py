@@ -23,7 +23,7 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError, InvalidField
 from haulout.ledger.genesis import Genesis
 from haulout.node.build import build_storage_node
-from haulout.node.identity import NodeIdentity
+from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.storage_node import StorageNode
 from haulout.observability.health_server import serve_health
 from haulout.observability.kernels import show_kernels, warm_up_kernels
@@ -31,7 +31,9 @@ from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry, show_disk
 from haulout.primitives import ObjectId, parse_object_id
+from haulout.replica.bootstrap import open_replica
 from haulout.replica.metrics import ReplicaCollector
+from haulout.replica.pruning import KEEP_EPOCHS, Pruner
 from haulout.replica.replica import Replica
 from haulout.replica.serving import ReplicaLedger
 from haulout.wire.ledger import GrpcLedger
@@ -54,6 +56,7 @@ from node_grpc.process import (
     cancel_all,
     follow_ledger,
     log_troubles,
+    parse_count,
     read_json_file,
     reasons_of,
     run_until,
@@ -108,6 +111,18 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--node-id",
         "id under which the ledger knows the node; not needed when genesis or --keys has it",
         default="",
+    )
+    add_option(
+        parser,
+        "--scrub-rate",
+        "bytes per second that are read again to find damage; 0 for none",
+        default=str(NodeSettings().scrub_bytes_per_s),
+    )
+    add_option(
+        parser,
+        "--keep-epochs",
+        "epochs of which the ledger's blocks are kept, the present one among them; 0 for all",
+        default=str(KEEP_EPOCHS),
     )
     add_option(parser, "--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     add_option(parser, "--log-level", "least important level that is logged", default="info", choices=LEVELS)
@@ -203,14 +218,8 @@ async def serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(store.close)
         disk = FileDisk(folder / "data")
         stack.callback(disk.close)
-        replica = await Replica.open(
-            store=SqliteStore(folder / "replica.sqlite"),
-            ledger=ledger,
-            genesis=genesis,
-            scheme=scheme,
-            clock=clock,
-            workers=workers,
-        )
+        rows = SqliteStore(folder / "replica.sqlite")
+        replica = await open_replica(rows, ledger, genesis=genesis, scheme=scheme, clock=clock, workers=workers)
         stack.push_async_callback(replica.close)
         ReplicaCollector(replica, registry)
         node = await build_storage_node(
@@ -225,10 +234,18 @@ async def serve(options: argparse.Namespace) -> None:
             rng=rng,
             workers=workers,
             registry=registry,
+            settings=NodeSettings(scrub_bytes_per_s=parse_count("scrub-rate", options.scrub_rate)),
+        )
+        pruner = Pruner(
+            replica.store,
+            clock,
+            keep_epochs=parse_count("keep-epochs", options.keep_epochs),
+            needed_from=lambda: node.vault.tables.followed_height() + 1,
         )
         running = (
             follow_ledger(replica, clock),
             node.run(),
+            pruner.run(),
             warm_up_kernels(kernels, workers, clock, readiness.reasons),
             log_troubles(readiness.troubles, clock),
         )

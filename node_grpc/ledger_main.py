@@ -19,6 +19,7 @@ from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import build_registry, show_disk
 from haulout.ports import Clock, LedgerStatus, Store
+from haulout.replica.pruning import Pruner
 from haulout.sequencer.errors import LedgerStopping
 from haulout.sequencer.sequencer import Sequencer
 from haulout.wire.v1.ledger_pb2 import DESCRIPTOR
@@ -52,6 +53,7 @@ class LedgerSettings:
     metrics: str
     engine: str = "sqlite"
     allow_plaintext: bool = False
+    keep_epochs: int = 0  # whose blocks are kept; 0 for all, so that read models can be filled again from genesis
 
 
 class LedgerCollector(Collector):
@@ -107,7 +109,9 @@ async def run_ledger(settings: LedgerSettings) -> None:
         stack.push_async_callback(sequencer.close)
         making = asyncio.create_task(sequencer.run())
         counting = asyncio.create_task(_follow_status(sequencer, collector, clock))
-        stack.push_async_callback(cancel_all, [making, counting])
+        pruner = Pruner(sequencer.store, clock, keep_epochs=settings.keep_epochs)
+        pruning = asyncio.create_task(pruner.run())
+        stack.push_async_callback(cancel_all, [making, counting, pruning])
         async with serve_service(
             functools.partial(add_LedgerServicer_to_server, LedgerServicer(sequencer)),
             SERVICE,
@@ -122,7 +126,7 @@ async def run_ledger(settings: LedgerSettings) -> None:
             reasons.clear()
             log.info("serving", address=address, engine=settings.engine, height=sequencer.head.height)
             try:
-                await run_until(stop, [making, counting])
+                await run_until(stop, [making, counting, pruning])
             finally:
                 reasons.append("SHUTTING_DOWN: the process was told to stop")
                 log.info("stopping")

@@ -53,6 +53,7 @@ class LedgerServicer(Servicer):
             pending_transactions=status.pending_transactions,
             metrics=status.metrics,
             finality=_write_finality(status.finality),
+            oldest_height=status.oldest_height,
         )
 
     async def Read(self, request: pb.ReadRequest, context: Context) -> pb.ReadResponse:
@@ -139,6 +140,10 @@ class LedgerServicer(Servicer):
         """The last certified checkpoint of an epoch."""
         found = await self._ledger.epoch_checkpoint(request.epoch)
         return pb.EpochCheckpointResponse(checkpoint=None if found is None else bcs.encode(found))
+
+    async def EpochCommittee(self, request: pb.EpochCommitteeRequest, context: Context) -> pb.EpochCommitteeResponse:
+        """The committee of an epoch."""
+        return pb.EpochCommitteeResponse(committee=await self._ledger.epoch_committee(request.epoch))
 
 
 def block_size_bytes(block: Block) -> int:

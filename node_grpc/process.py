@@ -41,6 +41,17 @@ def add_switch(parser: argparse.ArgumentParser, flag: str, text: str) -> None:
     parser.add_argument(flag, help=text, action="store_true", default=known)
 
 
+def parse_count(field: str, text: str) -> int:
+    """A number that is not negative.
+
+    Raises:
+        InvalidField: it is none.
+    """
+    if not text.isascii() or not text.isdigit():
+        raise InvalidField(field=field, problem=f"{text!r} is not a number from 0 on")
+    return int(text)
+
+
 def read_json_file(field: str, path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
@@ -67,6 +78,7 @@ async def follow_ledger(replica: Replica, clock: Clock) -> None:
     """Keep a replica going; a full disk is waited for. Returns when the replica may not go on.
 
     Raises:
+        FellBehind: the next start begins with a snapshot.
         StorageFailed: the process has to stop.
     """
     while True:

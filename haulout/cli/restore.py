@@ -11,7 +11,6 @@ from haulout.embedded.folder import find_folder
 from haulout.embedded.layout import Layout
 from haulout.errors import HauloutError
 from haulout.ports import Ledger
-from haulout.replica.ledger_store import LedgerStore
 from haulout.replica.restore import Restored, restore_ledger
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
@@ -52,14 +51,15 @@ async def restore_from_nodes(options: RestoreOptions) -> Restored:
     async with contextlib.AsyncExitStack() as stack:
         workers = ThreadWorkers(THREADS)
         stack.callback(workers.close)
-        store = await LedgerStore.open(SqliteStore(data / "ledger.sqlite"), read_genesis(genesis_file), scheme)
-        stack.push_async_callback(store.close)
+        rows = SqliteStore(data / "ledger.sqlite")
+        stack.push_async_callback(rows.close)
         sources: dict[str, Ledger] = {}
         for address, name in await _names(addresses, options.allow_plaintext):
             source = GrpcLedger(address, allow_plaintext=options.allow_plaintext)
             stack.push_async_callback(source.close)
             sources[name] = source
-        restored = await restore_ledger(store, sources, scheme=scheme, workers=workers)
+        genesis = read_genesis(genesis_file)
+        restored = await restore_ledger(rows, sources, genesis=genesis, scheme=scheme, workers=workers)
     (data / RESTORED_FILE).touch()
     return restored
 

@@ -46,6 +46,12 @@ def ledger(
         None, envvar="HAULOUT_METRICS", help="HOST:PORT for /metrics, /healthz and /readyz."
     ),
     engine: str = typer.Option("sqlite", envvar="HAULOUT_ENGINE", help="sqlite or memory."),
+    keep_epochs: int = typer.Option(
+        0,
+        min=0,
+        envvar="HAULOUT_LEDGER_KEEP_EPOCHS",
+        help="Epochs whose blocks are kept. 0 keeps all: read models can be filled again from genesis.",
+    ),
     allow_plaintext: bool = PLAINTEXT_OPTION,
     log_format: str = LOG_FORMAT_OPTION,
     log_level: str = LOG_LEVEL_OPTION,
@@ -57,7 +63,7 @@ def ledger(
         raise typer.BadParameter("--dir, --genesis, --listen and --metrics are needed to run the ledger")
     from node_grpc.ledger_main import LedgerSettings, run_ledger
 
-    settings = LedgerSettings(data, genesis, listen, metrics, engine, allow_plaintext)
+    settings = LedgerSettings(data, genesis, listen, metrics, engine, allow_plaintext, keep_epochs)
     _serve("ledger", run_ledger(settings), log_format, log_level)
 
 

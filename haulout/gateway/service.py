@@ -24,7 +24,9 @@ from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import build_registry, show_disk
+from haulout.replica.bootstrap import open_replica
 from haulout.replica.metrics import ReplicaCollector
+from haulout.replica.pruning import Pruner
 from haulout.replica.readiness import Readiness
 from haulout.replica.replica import Replica
 from haulout.wire.ledger import GrpcLedger
@@ -72,18 +74,14 @@ async def run_gateway(settings: GatewaySettings) -> None:
         stack.push_async_callback(ledger.close)
         transport = GrpcNodeTransport(allow_plaintext=settings.allow_plaintext)
         stack.push_async_callback(transport.close)
-        replica = await Replica.open(
-            store=SqliteStore(settings.data_dir / "replica.sqlite"),
-            ledger=ledger,
-            genesis=genesis,
-            scheme=scheme,
-            clock=clock,
-            workers=workers,
-        )
+        rows = SqliteStore(settings.data_dir / "replica.sqlite")
+        replica = await open_replica(rows, ledger, genesis=genesis, scheme=scheme, clock=clock, workers=workers)
         stack.push_async_callback(replica.close)
         ReplicaCollector(replica, registry)
         following = asyncio.create_task(replica.run(), name="replica")
         stack.push_async_callback(_end, following)
+        pruning = asyncio.create_task(Pruner(replica.store, clock, is_source=False).run(), name="pruning")
+        stack.push_async_callback(_end, pruning)
         network = Network(
             view=LedgerView(ReplicaSource(replica)),
             transport=transport,

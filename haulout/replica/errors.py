@@ -78,6 +78,27 @@ class EventNotKept(NotFound):
 
 
 @dataclass(eq=False)
+class FellBehind(Unavailable):
+    """The ledger has pruned the blocks that come next here: no following leads to its head any more."""
+
+    code = "FELL_BEHIND"
+    template = "the ledger keeps blocks from {oldest} on, and this replica ends at block {height}"
+    hint = "start it again: a node and a gateway then begin with a snapshot"
+    height: int
+    oldest: int
+
+
+@dataclass(eq=False)
+class NotProven(Unavailable):
+    """A snapshot whose block nobody attests, as far as can be told from the committee that is known here."""
+
+    code = "SNAPSHOT_NOT_PROVEN"
+    template = "the ledger's snapshot cannot be believed: {problem}"
+    hint = "wait until the nodes have signed a checkpoint, or name another ledger"
+    problem: str
+
+
+@dataclass(eq=False)
 class ReadOnlyLedger(Rejected):
     """A replica orders nothing and gathers nothing."""
 

@@ -10,6 +10,7 @@ tree, history) keep their own prefixes below `FIRST_OWN`; above it:
     e4 epoch       height of the block that began it
     e5 epoch       the last certified checkpoint of that epoch
     e6 node id     the last checkpoint signature of that node (the sequencer keeps it)
+    e7 epoch       the committee of that epoch, which the state forgets two epochs later
     e8 name        singletons: format, head, oldest kept block, divergence
 
 Nothing of this is held in memory but the header of the head and a few last blocks, which those who follow closely are
@@ -30,7 +31,7 @@ from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
-from haulout.ledger import queries
+from haulout.ledger import keys, queries
 from haulout.ledger.apply import BlockOut
 from haulout.ledger.events import EpochStarted, Event
 from haulout.ledger.genesis import Genesis, build_genesis
@@ -43,6 +44,7 @@ from haulout.world.errors import StoreCorrupt
 FORMAT_VERSION = 1
 FIRST_OWN = b"\xe0"
 EVENT_PAGE = 256
+WIPE_ROWS = 10_000
 RECENT_BLOCKS, RECENT_TRANSACTIONS = 16, 1_000  # held in memory, the last block in any case
 
 _BLOCK = b"\xe0"
@@ -52,6 +54,7 @@ _EVENT = b"\xe3"
 _EPOCH = b"\xe4"
 _CHECKPOINT = b"\xe5"
 _SIGNATURE = b"\xe6"
+_COMMITTEE = b"\xe7"
 _FORMAT = b"\xe8format"
 _HEAD = b"\xe8head"
 _OLDEST = b"\xe8oldest"
@@ -118,12 +121,12 @@ class LedgerStore:
             WrongGenesis: the store belongs to another network.
             StoreCorrupt: its format is unknown, or a row that must be there is not.
         """
-        if store.get(_IMPORTING) is not None:
+        if is_half_imported(store):
             raise StoreCorrupt(path="ledger store", problem="the import of a snapshot was cut short; import it again")
         kept_format = store.get(_FORMAT)
         if kept_format is None:
             founded = build_genesis(genesis, scheme)
-            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(founded, 0)})
+            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(founded, 0, store)})
         elif kept_format != bytes([FORMAT_VERSION]):
             problem = f"ledger format {kept_format.hex()}, this build knows {FORMAT_VERSION}"
             raise StoreCorrupt(path="ledger store", problem=problem)
@@ -158,6 +161,11 @@ class LedgerStore:
             BlockNotKept: not made yet, or pruned.
         """
         return self._row(height).header
+
+    def find_header(self, height: int) -> BlockHeader | None:
+        """The header of a kept block, or of the one that an import began with; None for others."""
+        row = _read_block_row(self._store, height)
+        return None if row is None else row.header
 
     def block(self, height: int) -> Block:
         """A kept block with its transactions. Raises as `header`."""
@@ -213,6 +221,22 @@ class LedgerStore:
         for _, raw in self._store.scan(_CHECKPOINT, _SIGNATURE, reverse=True, limit=1):
             return bcs.decode(CertifiedCheckpoint, raw)
         return None
+
+    def committee(self, epoch: int) -> bytes | None:
+        """The committee of an epoch (BCS), also of a past one: who follows the checkpoints from epoch to epoch needs
+        it."""
+        return self._store.get(_COMMITTEE + epoch.to_bytes(4, "big")) or self._store.get(keys.committee(epoch))
+
+    async def keep_closed(self, closing: CertifiedCheckpoint, next_committee: bytes) -> None:
+        """Keep the checkpoint that closed an epoch, and the committee it names; the caller has checked both."""
+        epoch = closing.checkpoint.epoch
+        await self._store.commit(
+            {
+                _CHECKPOINT + epoch.to_bytes(4, "big"): bcs.encode(closing),
+                _COMMITTEE + (epoch + 1).to_bytes(4, "big"): next_committee,
+            },
+            durable=False,
+        )
 
     async def keep_checkpoint(self, certified: CertifiedCheckpoint, *, durable: bool) -> None:
         """Keep a certified checkpoint, if it is the highest of its epoch; the caller has checked it."""
@@ -298,7 +322,7 @@ class LedgerStore:
         await asyncio.shield(self._committing)
 
     async def _commit(self, out: BlockOut, *, durable: bool) -> None:
-        await self._store.commit(_rows_of(out, self._next_sequence(out)), durable=durable)
+        await self._store.commit(_rows_of(out, self._next_sequence(out), self._store), durable=durable)
         self._head = out.header
         self._remember(AppliedBlock(out.header, out.transactions, out.results, out.events))
         advanced, self._advanced = self._advanced, asyncio.Event()
@@ -332,11 +356,7 @@ class LedgerStore:
 
     def divergence(self) -> LedgerDiverged | None:
         """The divergence that was remembered, if any."""
-        raw = self._store.get(_DIVERGENCE)
-        if raw is None:
-            return None
-        kept: Divergence = bcs.decode(Divergence, raw)
-        return LedgerDiverged(height=kept.height, problem=kept.problem)
+        return read_divergence(self._store)
 
     async def remember_divergence(self, diverged: LedgerDiverged) -> None:
         """Keep it over restarts."""
@@ -402,9 +422,31 @@ def read_head(view: View) -> BlockHeader | None:
     return None if row is None else row.header
 
 
+def read_divergence(view: View) -> LedgerDiverged | None:
+    """The divergence that is remembered in a store, if any."""
+    raw = view.get(_DIVERGENCE)
+    if raw is None:
+        return None
+    kept: Divergence = bcs.decode(Divergence, raw)
+    return LedgerDiverged(height=kept.height, problem=kept.problem)
+
+
+def is_half_imported(view: View) -> bool:
+    """An import of a snapshot was cut short: what is there is no ledger."""
+    return view.get(_IMPORTING) is not None
+
+
 async def begin_import(store: Store) -> None:
-    """Mark a store as half imported: it cannot be opened until `finish_import`."""
+    """Mark a store as half imported: it cannot be opened until `finish_import`. Then remove whatever was in it."""
     await store.commit({_IMPORTING: b"1"})
+    while keys_left := [key for key, _ in store.scan(b"", b"\xff" * 40, limit=WIPE_ROWS) if key != _IMPORTING]:
+        await store.commit(dict.fromkeys(keys_left), durable=False)
+
+
+async def discard_import(store: Store) -> None:
+    """Make a store empty again."""
+    await begin_import(store)
+    await store.commit({_IMPORTING: None})
 
 
 async def finish_import(store: Store, head: Block, rows: Mapping[bytes, bytes]) -> None:
@@ -429,8 +471,8 @@ def _read_block_row(view: View, height: int) -> BlockRow | None:
     return None if raw is None else bcs.decode(BlockRow, raw)
 
 
-def _rows_of(out: BlockOut, first_sequence: int) -> dict[bytes, bytes | None]:
-    """Everything that one block adds to the store."""
+def _rows_of(out: BlockOut, first_sequence: int, before: View) -> dict[bytes, bytes | None]:
+    """Everything that one block adds to the store, whose state before it is given."""
     rows: dict[bytes, bytes | None] = dict(out.writes)
     height = bcs.u64_be(out.header.height)
     digests = tuple(result.digest for result in out.results)
@@ -441,6 +483,9 @@ def _rows_of(out: BlockOut, first_sequence: int) -> dict[bytes, bytes | None]:
     for event in out.events:
         rows[_EVENT + bcs.u64_be(event.sequence)] = bcs.encode(event)
         if isinstance(event.body, EpochStarted):
-            rows[_EPOCH + event.body.epoch.to_bytes(4, "big")] = height
+            epoch = event.body.epoch.to_bytes(4, "big")
+            committee_key = keys.committee(event.body.epoch)
+            rows[_EPOCH + epoch] = height
+            rows[_COMMITTEE + epoch] = out.writes.get(committee_key) or before.get(committee_key)
     rows[_HEAD] = height
     return rows

@@ -25,7 +25,7 @@ from haulout.ledger.genesis import Genesis
 from haulout.ledger.refusals import UpgradeRequired
 from haulout.ledger.state import View
 from haulout.ports import Clock, Ledger, Store, Workers
-from haulout.replica.errors import CheckpointConflict, LedgerDiverged, WrongLedger
+from haulout.replica.errors import CheckpointConflict, FellBehind, LedgerDiverged, WrongLedger
 from haulout.replica.ledger_store import AppliedBlock, LedgerStore
 
 MAX_BLOCKS_AHEAD = 8
@@ -113,6 +113,7 @@ class Replica:
         """Follow until cancelled; returns when it may not go on (`diverged`, `upgrade_required`).
 
         Raises:
+            FellBehind: the ledger does not have the next block any more; a snapshot leads on (`bootstrap`).
             DiskFull: nothing was lost; the caller decides when to run again.
             StorageFailed: the process has to stop.
         """
@@ -172,7 +173,7 @@ class Replica:
                 await fetching
 
     async def _check_ledger(self) -> None:
-        """Refuse a ledger of another chain, or one that has lost what is held here."""
+        """Refuse a ledger of another chain, or one that has lost what is held here, or pruned what comes next."""
         try:
             status = await self._ledger.status()
         except HauloutError as e:
@@ -182,6 +183,8 @@ class Replica:
         if status.head.height < self.head.height:
             problem = f"it ends at block {status.head.height}, {self.head.height} have been verified here"
             raise _LedgerAway(WrongLedger(problem=problem))
+        if status.oldest_height > self.head.height + 1:
+            raise FellBehind(height=self.head.height, oldest=status.oldest_height)
         self.heard_height = status.head.height
         self.problem = None  # a quiet ledger may not make a block for hours
 

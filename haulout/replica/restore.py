@@ -6,26 +6,34 @@ highest checkpoint that any node has verified. So nothing that was attested can 
 another history. Blocks beyond those that n - f shards hold are kept too when nobody contradicts them: they were durable
 and answered for.
 
-If it stops half-way the store holds a part of the chain; restoring again goes on from there.
+Nodes keep the blocks of some epochs only. When none has the first ones any more, the ledger begins with the snapshot of
+a node whose block n - f shards have executed too, by the committee that the chain of checkpoints leads to from genesis.
+
+If it stops half-way the store holds a part of the chain, or half a snapshot; restoring again goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from haulout.chain.checkpoint import CertifiedCheckpoint
+from haulout.chain.block import BlockHeader
+from haulout.chain.checkpoint import CertifiedCheckpoint, Checkpoint
+from haulout.chain.verify import check_block
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import Corrupt, HauloutError
 from haulout.ledger import queries
 from haulout.ledger.apply import apply_block
-from haulout.ledger.state import Node
-from haulout.ports import Ledger, LedgerStatus, Workers
-from haulout.primitives import is_quorum
+from haulout.ledger.genesis import Genesis
+from haulout.ledger.state import Committee, Node, View
+from haulout.ports import Ledger, LedgerStatus, Store, Workers
+from haulout.primitives import Digest, is_quorum
+from haulout.replica.bootstrap import ClosedEpoch, check_signed, committee_of_genesis, follow_committees
 from haulout.replica.checkpoints import verify_checkpoint
-from haulout.replica.errors import NotRestorable
-from haulout.replica.ledger_store import LedgerStore
+from haulout.replica.errors import NotProven, NotRestorable
+from haulout.replica.ledger_store import LedgerStore, begin_import, discard_import, is_half_imported, read_head
 from haulout.replica.replica import check_agrees, check_follows, check_version, close_stream
+from haulout.replica.snapshot import import_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +47,181 @@ class Restored:
 
 
 async def restore_ledger(
-    store: LedgerStore, sources: Mapping[str, Ledger], *, scheme: SignatureScheme, workers: Workers
+    rows: Store, sources: Mapping[str, Ledger], *, genesis: Genesis, scheme: SignatureScheme, workers: Workers
 ) -> Restored:
     """Fill a ledger's store from nodes, by their names.
 
     Args:
-        store: of the lost ledger: at genesis, or left over from a restore that was cut short.
+        rows: the store of the lost ledger: empty, or left over from a restore that was cut short.
         sources: what the nodes serve; those that do not answer are left out.
 
     Raises:
         NotRestorable: too few nodes stand on one chain, or it lacks what was attested.
+        BadSnapshot: a node gave a damaged one; restore again.
     """
-    statuses = await _statuses(store, sources)
+    statuses = await _statuses(genesis, sources)
+    await _begin_with_snapshot(rows, sources, statuses, genesis, scheme, workers)
+    store = await LedgerStore.open(rows, genesis, scheme)
     for name in sorted(statuses, key=lambda name: statuses[name].head.height, reverse=True):
         await _follow(store, sources[name], statuses[name].head.height, scheme, workers)
     weight, n_shards = await _count_weight(store, statuses)
     if not is_quorum(weight, n_shards):
         problem = f"nodes with {weight} of {n_shards} shards stand on the chain that ends at block {store.head.height}"
         raise NotRestorable(problem=problem)
-    attested_height = 0
     for checkpoint in await _checkpoints(sources, statuses):
+        if checkpoint.checkpoint.height < store.oldest_height:
+            continue  # below the snapshot, and looked at with it
         if not verify_checkpoint(store, scheme, checkpoint):
             raise NotRestorable(problem=f"block {checkpoint.checkpoint.height} was attested, and no node gives it")
         await store.keep_checkpoint(checkpoint, durable=True)
-        attested_height = max(attested_height, checkpoint.checkpoint.height)
-    return Restored(store.head.height, attested_height, weight, n_shards)
+    latest = store.checkpoint()
+    return Restored(store.head.height, 0 if latest is None else latest.checkpoint.height, weight, n_shards)
 
 
-async def _statuses(store: LedgerStore, sources: Mapping[str, Ledger]) -> dict[str, LedgerStatus]:
+async def _begin_with_snapshot(
+    rows: Store,
+    sources: Mapping[str, Ledger],
+    statuses: Mapping[str, LedgerStatus],
+    genesis: Genesis,
+    scheme: SignatureScheme,
+    workers: Workers,
+) -> None:
+    """Import the state of a node when no node has the next block any more."""
+    if is_half_imported(rows):
+        await discard_import(rows)
+    known = read_head(rows)
+    height = 0 if known is None else known.height
+    if not statuses or any(status.oldest_height <= height + 1 for status in statuses.values()):
+        return
+    trusted, closed = await _trusted_committees(sources, statuses, genesis, scheme, workers)
+    behind = {name: await _names_behind(status.head, sources, statuses) for name, status in statuses.items()}
+    for name in sorted(statuses, key=lambda name: (len(behind[name]), statuses[name].head.height), reverse=True):
+        head = statuses[name].head
+        if read_head(rows) is not None:
+            await begin_import(rows)
+        await import_snapshot(rows, sources[name].snapshot(), trusted_digest=Digest(head.digest()), workers=workers)
+        store = await LedgerStore.open(rows, genesis, scheme)
+        committee = trusted.get(queries.system(rows).epoch)
+        is_trusted = queries.committee(rows) == committee
+        if committee is None or not is_trusted or not _is_behind(rows, committee, behind[name]):
+            await discard_import(rows)
+            continue
+        for epoch in closed:
+            await store.keep_closed(epoch.closing, epoch.next_committee)
+        witnesses = [sources[witness] for witness in behind[name]]
+        await _keep_attested(store, await _checkpoints(sources, statuses), witnesses, trusted, scheme, workers)
+        return
+    raise NotRestorable(problem="the first blocks are pruned everywhere, and no block is held by enough of the nodes")
+
+
+async def _trusted_committees(
+    sources: Mapping[str, Ledger],
+    statuses: Mapping[str, LedgerStatus],
+    genesis: Genesis,
+    scheme: SignatureScheme,
+    workers: Workers,
+) -> tuple[dict[int, Committee], list[ClosedEpoch]]:
+    """The committees that checkpoints lead to from genesis, by epoch, as far as any node shows."""
+    first = await workers.run(committee_of_genesis, genesis, scheme)
+    trusted = {first.epoch: first}
+    longest: list[ClosedEpoch] = []
+    chain_id = Digest(genesis.chain_id)
+    for name in statuses:
+        try:
+            closed = await follow_committees(
+                sources[name], first, trusted, chain_id=chain_id, scheme=scheme, workers=workers
+            )
+        except HauloutError:
+            continue  # it lies, or went away; what it has shown until then is signed
+        longest = max(longest, closed, key=len)
+    return trusted, longest
+
+
+async def _keep_attested(
+    store: LedgerStore,
+    checkpoints: Sequence[CertifiedCheckpoint],
+    witnesses: Sequence[Ledger],
+    trusted: Mapping[int, Committee],
+    scheme: SignatureScheme,
+    workers: Workers,
+) -> None:
+    """Keep the highest checkpoint at or below the imported block, which has to come of it.
+
+    Raises:
+        NotRestorable: it does not, as far as these nodes show.
+    """
+    for certified in reversed(checkpoints):
+        if certified.checkpoint.height > store.head.height:
+            continue  # of a block that is still to be followed
+        try:
+            await check_signed(certified, trusted, Digest(store.head.chain_id), scheme, workers)
+        except NotProven:
+            continue  # whoever gave it lies
+        for witness in witnesses:
+            if await _leads_to(witness, certified.checkpoint, store.head):
+                await store.keep_checkpoint(certified, durable=True)
+                return
+        problem = f"block {certified.checkpoint.height} was attested, and block {store.head.height} does not come of it"
+        raise NotRestorable(problem=problem)
+
+
+async def _leads_to(source: Ledger, checkpoint: Checkpoint, head: BlockHeader) -> bool:
+    """By a node's blocks, one after the other, an attested block leads to another one."""
+    blocks = source.blocks(checkpoint.height)
+    parent: BlockHeader | None = None
+    try:
+        async for block in blocks:
+            if parent is not None:
+                check_block(parent, block)
+            elif block.header.digest() != checkpoint.block_digest:
+                return False
+            parent = block.header
+            if parent.height >= head.height:
+                return parent == head
+    except HauloutError:
+        return False
+    finally:
+        await close_stream(blocks)
+    return False
+
+
+async def _names_behind(
+    head: BlockHeader, sources: Mapping[str, Ledger], statuses: Mapping[str, LedgerStatus]
+) -> list[str]:
+    """The nodes that have executed a block."""
+    found = []
+    for name, status in statuses.items():
+        if status.head == head or (status.head.height > head.height and await _has_block(sources[name], head)):
+            found.append(name)
+    return found
+
+
+async def _has_block(source: Ledger, header: BlockHeader) -> bool:
+    blocks = source.blocks(header.height)
+    try:
+        block = await anext(blocks, None)
+    except HauloutError:
+        return False
+    finally:
+        await close_stream(blocks)
+    return block is not None and block.header == header
+
+
+def _is_behind(view: View, committee: Committee, names: Sequence[str]) -> bool:
+    """These nodes have n - f shards."""
+    weights = {member.node_id: member.weight for member in committee.members}
+    weight = sum(weights.get(queries.node_id_of_name(view, name) or b"", 0) for name in names)
+    return is_quorum(weight, committee.n_shards)
+
+
+async def _statuses(genesis: Genesis, sources: Mapping[str, Ledger]) -> dict[str, LedgerStatus]:
     found: dict[str, LedgerStatus] = {}
     for name, source in sources.items():
         try:
             status = await source.status()
         except HauloutError:
             continue  # it is away: the others are counted
-        if status.chain_id == store.head.chain_id:
+        if status.chain_id == genesis.chain_id:
             found[name] = status
     return found
 
@@ -109,7 +257,7 @@ async def _count_weight(store: LedgerStore, statuses: Mapping[str, LedgerStatus]
     agreeing = 0
     for name, status in statuses.items():
         height = status.head.height
-        if height <= store.head.height and store.header(height) == status.head:
+        if height <= store.head.height and store.find_header(height) == status.head:
             agreeing += weights.get(name, 0)
     return agreeing, committee.n_shards
 

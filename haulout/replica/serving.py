@@ -38,8 +38,8 @@ class ReplicaLedger:
         head, latest = self._replica.head, self._replica.store.checkpoint()
         attested = 0 if latest is None else latest.checkpoint.height
         finality = Finality(head.height, head.height, attested)
-        metrics = {"oldest_height": self._replica.store.oldest_height}
-        return LedgerStatus(Digest(head.chain_id), head, "replica", 0, metrics, finality)
+        oldest_height = self._replica.store.oldest_height
+        return LedgerStatus(Digest(head.chain_id), head, "replica", 0, finality=finality, oldest_height=oldest_height)
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:
         """Rows with proofs."""
@@ -74,3 +74,7 @@ class ReplicaLedger:
     async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
         """The last certified checkpoint of an epoch that was verified here."""
         return self._replica.store.checkpoint(epoch)
+
+    async def epoch_committee(self, epoch: int) -> bytes | None:
+        """The committee of an epoch, as far back as this replica knows."""
+        return self._replica.store.committee(epoch)

@@ -25,14 +25,20 @@ from haulout.ledger.state import FIRST_DERIVED
 from haulout.ports import Store, Workers
 from haulout.primitives import Digest
 from haulout.replica.errors import BadSnapshot, StoreNotEmpty
-from haulout.replica.ledger_store import LedgerStore, begin_import, finish_import, read_head
+from haulout.replica.ledger_store import (
+    LedgerStore,
+    begin_import,
+    discard_import,
+    finish_import,
+    is_half_imported,
+    read_head,
+)
 
 T = TypeVar("T")
 SNAPSHOT_VERSION = 1
 CHUNK_BYTES = 1 << 20
 MAX_CHUNK_BYTES = 4 * CHUNK_BYTES
 _ROWS_START, _ROWS_END = b"\x00", bytes((FIRST_DERIVED,))
-_WIPE_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +94,9 @@ async def import_snapshot(
         StoreNotEmpty: the store holds a ledger.
         BadSnapshot: damaged, another block's, or its rows do not have the root of its header.
     """
-    present = read_head(store)
+    present = None if is_half_imported(store) else read_head(store)
     if present is not None:
         raise StoreNotEmpty(height=present.height)
-    await _wipe(store)
     await begin_import(store)
     head: SnapshotHead | None = None
     last_key = b""
@@ -107,7 +112,7 @@ async def import_snapshot(
         raise BadSnapshot(problem="it is empty")
     root = tree.read_root(store)
     if root != head.header.state_root:
-        await _wipe(store)
+        await discard_import(store)
         raise BadSnapshot(problem=f"its rows have root {root.hex()}, its header says {head.header.state_root.hex()}")
     peaks = zip(complete_subtrees(head.header.height), head.history_peaks, strict=True)
     await finish_import(store, Block(head.header, ()), {history.node_key(*place): peak for place, peak in peaks})
@@ -119,6 +124,11 @@ def _read(row_type: type[T], value: bytes) -> T:
         return bcs.decode(row_type, value)
     except UndecodableBytes as e:
         raise BadSnapshot(problem=str(e)) from e
+
+
+def read_snapshot_header(chunk: bytes) -> BlockHeader:
+    """The header that a snapshot's first chunk claims to be of. Raises `BadSnapshot`."""
+    return _read(SnapshotHead, chunk).header
 
 
 def _read_snapshot_head(chunk: bytes, trusted_digest: Digest) -> SnapshotHead:
@@ -151,12 +161,3 @@ def _derive_indexes(rows: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         return {index: b"" for key, value in rows for index in derive_index_keys(key, value)}
     except UndecodableBytes as e:
         raise BadSnapshot(problem=str(e)) from e
-
-
-async def _wipe(store: Store) -> None:
-    """Remove everything, in bounded batches."""
-    while True:
-        keys_left = [key for key, _ in store.scan(b"", b"\xff" * 40, limit=_WIPE_ROWS)]
-        if not keys_left:
-            return
-        await store.commit(dict.fromkeys(keys_left), durable=False)

@@ -260,7 +260,15 @@ class Sequencer:
         """The head and how the ledger is."""
         metrics = {**self._counts, "pending_bytes": self._queue_bytes, "oldest_height": self.store.oldest_height}
         finality = Finality(self._sequenced_height, self.head.height, self._attestor.attested_height)
-        return LedgerStatus(Digest(self.head.chain_id), self.head, self._engine, len(self._waiting), metrics, finality)
+        return LedgerStatus(
+            Digest(self.head.chain_id),
+            self.head,
+            self._engine,
+            len(self._waiting),
+            metrics,
+            finality,
+            self.store.oldest_height,
+        )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:
         """Rows of committed tables with proofs against the head's state root; at most `MAX_READ_KEYS`.
@@ -309,6 +317,10 @@ class Sequencer:
     async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
         """The last certified checkpoint of an epoch."""
         return self.store.checkpoint(epoch)
+
+    async def epoch_committee(self, epoch: int) -> bytes | None:
+        """The committee of an epoch, also of past ones."""
+        return self.store.committee(epoch)
 
 
 async def _wait(done: asyncio.Future[TransactionResult], wait_ms: int) -> TransactionResult | None:

@@ -68,6 +68,9 @@ class SimLedger:
     async def epoch_checkpoint(self, epoch: int) -> CertifiedCheckpoint | None:
         return await self._port.call(self._address, "epoch_checkpoint", lambda ledger: ledger.epoch_checkpoint(epoch))
 
+    async def epoch_committee(self, epoch: int) -> bytes | None:
+        return await self._port.call(self._address, "epoch_committee", lambda ledger: ledger.epoch_committee(epoch))
+
     async def close(self) -> None:
         """End all calls; later ones are `Unreachable`."""
         self._port.close()

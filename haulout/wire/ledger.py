@@ -80,6 +80,7 @@ class GrpcLedger:
                 pending_transactions=answer.pending_transactions,
                 metrics=MappingProxyType(dict(answer.metrics)),
                 finality=_read_finality(answer),
+                oldest_height=answer.oldest_height,
             )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:
@@ -198,6 +199,12 @@ class GrpcLedger:
         answer = await self._peer.unary("EpochCheckpoint", self._stub().EpochCheckpoint, request)
         with self._peer.reading("EpochCheckpoint"):
             return bcs.decode(CertifiedCheckpoint, answer.checkpoint) if answer.HasField("checkpoint") else None
+
+    async def epoch_committee(self, epoch: int) -> bytes | None:
+        """The committee of an epoch (BCS), not verified here."""
+        request = pb.EpochCommitteeRequest(epoch=epoch)
+        answer = await self._peer.unary("EpochCommittee", self._stub().EpochCommittee, request)
+        return answer.committee if answer.HasField("committee") else None
 
     def _stub(self) -> LedgerAsyncStub:
         if self._is_closed:

@@ -158,6 +158,7 @@ class StatusResponse(_message.Message):
     PENDING_TRANSACTIONS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     FINALITY_FIELD_NUMBER: _builtins.int
+    OLDEST_HEIGHT_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     """Chain id, 32 bytes."""
     head: _builtins.bytes
@@ -166,6 +167,8 @@ class StatusResponse(_message.Message):
     """memory, sqlite, postgres or cometbft."""
     pending_transactions: _builtins.int
     """Admitted and in no block yet."""
+    oldest_height: _builtins.int
+    """Oldest block that is kept; those before it have been pruned."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Numbers for people; no names are promised."""
@@ -183,10 +186,11 @@ class StatusResponse(_message.Message):
         pending_transactions: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         finality: Global___Finality | None = ...,
+        oldest_height: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "finality", b"finality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "chain_id", b"chain_id", "engine", b"engine", "finality", b"finality", "head", b"head", "metrics", b"metrics", "pending_transactions", b"pending_transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "chain_id", b"chain_id", "engine", b"engine", "finality", b"finality", "head", b"head", "metrics", b"metrics", "oldest_height", b"oldest_height", "pending_transactions", b"pending_transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__finality: _TypeAlias = _typing.Literal["finality"]  # noqa: Y015
     _WhichOneofArgType__finality: _TypeAlias = _typing.Literal["_finality", b"_finality"]  # noqa: Y015
@@ -710,3 +714,45 @@ class EpochCheckpointResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__checkpoint) -> _WhichOneofReturnType__checkpoint | None: ...
 
 Global___EpochCheckpointResponse: _TypeAlias = EpochCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class EpochCommitteeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Which epoch."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochCommitteeRequest: _TypeAlias = EpochCommitteeRequest  # noqa: Y015
+
+@_typing.final
+class EpochCommitteeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMITTEE_FIELD_NUMBER: _builtins.int
+    committee: _builtins.bytes
+    """Committee (BCS); absent when it is not known."""
+    def __init__(
+        self,
+        *,
+        committee: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_committee", b"_committee", "committee", b"committee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committee", b"_committee", "committee", b"committee"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__committee: _TypeAlias = _typing.Literal["committee"]  # noqa: Y015
+    _WhichOneofArgType__committee: _TypeAlias = _typing.Literal["_committee", b"_committee"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__committee) -> _WhichOneofReturnType__committee | None: ...
+
+Global___EpochCommitteeResponse: _TypeAlias = EpochCommitteeResponse  # noqa: Y015

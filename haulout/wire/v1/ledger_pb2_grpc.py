@@ -90,6 +90,11 @@ class LedgerStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointResponse.FromString,
                 _registered_method=True)
+        self.EpochCommittee = channel.unary_unary(
+                '/haulout.wire.v1.Ledger/EpochCommittee',
+                request_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCommitteeRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCommitteeResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServicer:
@@ -174,6 +179,13 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EpochCommittee(self, request, context):
+        """The committee of an epoch, also of past ones that the state has forgotten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +243,11 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.EpochCheckpoint,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointResponse.SerializeToString,
+            ),
+            'EpochCommittee': grpc.unary_unary_rpc_method_handler(
+                    servicer.EpochCommittee,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCommitteeRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCommitteeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -531,6 +548,33 @@ class Ledger:
             '/haulout.wire.v1.Ledger/EpochCheckpoint',
             haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EpochCommittee(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.Ledger/EpochCommittee',
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCommitteeRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_ledger__pb2.EpochCommitteeResponse.FromString,
             options,
             channel_credentials,
             insecure,

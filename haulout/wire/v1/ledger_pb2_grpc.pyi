@@ -60,6 +60,8 @@ class LedgerStub:
     """A node's signature of a checkpoint."""
     EpochCheckpoint: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.EpochCheckpointRequest, _ledger_pb2.EpochCheckpointResponse]
     """The last certified checkpoint of an epoch."""
+    EpochCommittee: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.EpochCommitteeRequest, _ledger_pb2.EpochCommitteeResponse]
+    """The committee of an epoch, also of past ones that the state has forgotten."""
 
 @_typing.type_check_only
 class LedgerAsyncStub(LedgerStub):
@@ -90,6 +92,8 @@ class LedgerAsyncStub(LedgerStub):
     """A node's signature of a checkpoint."""
     EpochCheckpoint: _aio.UnaryUnaryMultiCallable[_ledger_pb2.EpochCheckpointRequest, _ledger_pb2.EpochCheckpointResponse]  # type: ignore[assignment]
     """The last certified checkpoint of an epoch."""
+    EpochCommittee: _aio.UnaryUnaryMultiCallable[_ledger_pb2.EpochCommitteeRequest, _ledger_pb2.EpochCommitteeResponse]  # type: ignore[assignment]
+    """The committee of an epoch, also of past ones that the state has forgotten."""
 
 class LedgerServicer(metaclass=_abc_1.ABCMeta):
     """The ledger."""
@@ -183,5 +187,13 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.EpochCheckpointResponse, _abc.Awaitable[_ledger_pb2.EpochCheckpointResponse]]:
         """The last certified checkpoint of an epoch."""
+
+    @_abc_1.abstractmethod
+    def EpochCommittee(
+        self,
+        request: _ledger_pb2.EpochCommitteeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.EpochCommitteeResponse, _abc.Awaitable[_ledger_pb2.EpochCommitteeResponse]]:
+        """The committee of an epoch, also of past ones that the state has forgotten."""
 
 def add_LedgerServicer_to_server(servicer: LedgerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -46,17 +46,19 @@ def sources_of(world, *indices: int):
     return {world.nodes[i].secrets.name: ReplicaLedger(world.nodes[i].replica) for i in indices}
 
 
-async def empty(world) -> LedgerStore:
-    return await LedgerStore.open(MemoryStore(), world.network.genesis, world.scheme)
+async def open_store(world, rows: MemoryStore) -> LedgerStore:
+    return await LedgerStore.open(rows, world.network.genesis, world.scheme)
 
 
-async def restore(world, store, sources):
-    return await restore_ledger(store, sources, scheme=world.scheme, workers=world.workers)
+async def restore(world, rows: MemoryStore, sources):
+    genesis = world.network.genesis
+    return await restore_ledger(rows, sources, genesis=genesis, scheme=world.scheme, workers=world.workers)
 
 
 async def test_the_whole_chain_comes_back_with_its_last_checkpoint(world) -> None:
-    store = await empty(world)
-    restored = await restore(world, store, sources_of(world, *range(5)))
+    rows = MemoryStore()
+    restored = await restore(world, rows, sources_of(world, *range(5)))
+    store = await open_store(world, rows)
     assert store.head == world.sequencer.head
     assert (restored.height, restored.attested_height, restored.weight, restored.n_shards) == (5, 5, 10, 10)
     assert store.checkpoint() == world.sequencer.store.checkpoint()
@@ -66,13 +68,12 @@ async def test_the_whole_chain_comes_back_with_its_last_checkpoint(world) -> Non
 async def test_too_few_nodes_prove_nothing(world) -> None:
     for indices in ((0, 1, 2), ()):
         with pytest.raises(NotRestorable):
-            await restore(world, await empty(world), sources_of(world, *indices))
+            await restore(world, MemoryStore(), sources_of(world, *indices))
 
 
 async def test_nodes_that_are_away_are_left_out(world) -> None:
-    store = await empty(world)
     sources = {**sources_of(world, 0, 1, 2, 3), "node-4": Away()}
-    assert (await restore(world, store, sources)).weight == 8
+    assert (await restore(world, MemoryStore(), sources)).weight == 8
 
 
 async def test_a_node_ahead_of_the_others_keeps_what_was_answered_for(world) -> None:
@@ -81,15 +82,13 @@ async def test_a_node_ahead_of_the_others_keeps_what_was_answered_for(world) -> 
         await asyncio.gather(node.tasks[0], return_exceptions=True)
     await world.submit(Transfer(BOB, 9))
     assert [node.replica.head.height for node in world.nodes] == [6, 5, 5, 5, 5]
-    store = await empty(world)
-    restored = await restore(world, store, sources_of(world, *range(5)))
+    restored = await restore(world, MemoryStore(), sources_of(world, *range(5)))
     assert (restored.height, restored.attested_height) == (6, 5)
 
 
 async def test_what_was_attested_is_never_left_out(world) -> None:
-    store = await empty(world)
     sources = sources_of(world, *range(5))
-    behind = await empty(world)
+    behind = await open_store(world, MemoryStore())
     for height in (1, 2, 3):
         block = world.sequencer.store.block(height)
         out = apply_block(behind.view, behind.head, block.header.time_ms, block.transactions, world.scheme)
@@ -100,17 +99,15 @@ async def test_what_was_attested_is_never_left_out(world) -> None:
         source._replica = view
         behind.checkpoint = checkpoint
     with pytest.raises(NotRestorable, match="was attested"):
-        await restore(world, store, sources)
+        await restore(world, MemoryStore(), sources)
 
 
 async def test_a_restore_that_was_cut_off_goes_on(world) -> None:
     rows = MemoryStore()
-    store = await LedgerStore.open(rows, world.network.genesis, world.scheme)
     with pytest.raises(NotRestorable):
-        await restore(world, store, sources_of(world, 0))
-    assert store.head.height == 5
-    again = await LedgerStore.open(rows, world.network.genesis, world.scheme)
-    assert (await restore(world, again, sources_of(world, *range(5)))).weight == 10
+        await restore(world, rows, sources_of(world, 0))
+    assert (await open_store(world, rows)).head.height == 5
+    assert (await restore(world, rows, sources_of(world, *range(5)))).weight == 10
 
 
 async def test_a_replica_orders_nothing(world) -> None:
