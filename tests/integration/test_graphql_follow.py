@@ -203,7 +203,7 @@ async def test_is_not_ready_before_it_has_seen_the_ledger_and_stays_ready_when_t
     town.sequencer = LostLedger()  # type: ignore[assignment]
     async with api(town, tmp_path / "1.sqlite") as (service, http, _registry):
         async with asyncio.timeout(5):
-            while not service.why_not_ready()[0].startswith("UNREACHABLE"):  # noqa: ASYNC110
+            while not service.why_not_ready()[0].startswith("LEDGER_UNREACHABLE"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         body = (await http.post("/graphql", json={"query": "{ system { nodesTotal } }"})).json()
         assert body["data"]["system"]["nodesTotal"] == 4
