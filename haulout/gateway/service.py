@@ -28,7 +28,6 @@ from haulout.replica.bootstrap import open_replica
 from haulout.replica.metrics import ReplicaCollector
 from haulout.replica.pruning import Pruner
 from haulout.replica.readiness import Readiness
-from haulout.replica.replica import Replica
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
