@@ -15,7 +15,7 @@ OWN_CODE := haulout node_grpc graphql_api operator
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs console lock image cluster cluster-down e2e e2e-full clean
+.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs console console-check lock image cluster cluster-down e2e e2e-full clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -63,8 +63,16 @@ gen: venv ## from .proto files, the operator's models and monitoring/: what is m
 	@$(BIN)/python -m haulout_operator.chart_readme helm/haulout
 	@$(BIN)/python -m monitoring
 
-console: ## the playground and the console, into graphql_api/console
-	@cd console && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npx vite build --logLevel error
+console/node_modules: console/package-lock.json
+	@cd console && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+console: console/node_modules ## the playground and the console, into graphql_api/console
+	@cd console && npx vite build --logLevel error
+
+console-check: console/node_modules ## the committed bundle is what console/ gives: built again, and compared
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; cd console && npx vite build --logLevel error --outDir "$$fresh" \
+		&& { diff -rq "$$fresh" ../graphql_api/console || { echo "run make console"; exit 1; }; }
 
 sim: venv ## the network in a virtual world (SEEDS=1000, or one again: SEED=7)
 	@$(BIN)/python -m haulout.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)

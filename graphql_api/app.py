@@ -105,7 +105,7 @@ def build_app(
             WebSocketRoute("/graphql", view),
             Route("/graphql/schema.graphql", document),
             Route("/status", status),
-            *page_routes(),
+            *page_routes(services.gateway),
         ],
         middleware=[Middleware(SecurityHeaders), cors],
         exception_handlers={HTTPException: refuse, 500: refuse},

@@ -24,6 +24,15 @@ class Gateway:
         if self._http is not None:
             await self._http.aclose()
 
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The client of its connections."""
+        import httpx
+
+        if self._http is None:
+            self._http = httpx.AsyncClient(trust_env=False)
+        return self._http
+
     async def ask(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
         """The document that a request is answered with.
 
@@ -33,10 +42,8 @@ class Gateway:
         """
         import httpx
 
-        if self._http is None:
-            self._http = httpx.AsyncClient(trust_env=False)
         try:
-            response = await self._http.request(method, self.url + path, params=parameters, timeout=TIMEOUT_S)
+            response = await self.http.request(method, self.url + path, params=parameters, timeout=TIMEOUT_S)
             document = response.json()
         except (httpx.HTTPError, ValueError) as e:
             raise Unreachable(peer="the gateway", problem=type(e).__name__) from e

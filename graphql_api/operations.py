@@ -9,6 +9,7 @@ from typing import Annotated
 
 import strawberry
 
+from graphql_api.blob_mutations import Encoding
 from graphql_api.blobs import Blob, load_blob
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
@@ -153,6 +154,9 @@ class CreateUploadInput:
     persistence: Persistence = strawberry.field(
         default=Persistence.DELETABLE, description="Whether it can be deleted before its end."
     )
+    encoding: Encoding | None = strawberry.field(
+        default=None, description="How it is encoded; as its size asks for if left out."
+    )
     client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
 
 
@@ -172,8 +176,10 @@ class OperationFilter:
 async def create_upload(info: Info, input: CreateUploadInput) -> CreateUploadPayload:
     """Announce an upload to the gateway."""
     services = info.context.services
-    kind = input.persistence.name.lower()
-    document = await services.gateway.ask("POST", "/v1/uploads", **{"epochs": str(input.epochs), kind: "true"})
+    options = {"epochs": str(input.epochs), input.persistence.name.lower(): "true"}
+    if input.encoding is not None:
+        options["encoding_type"] = input.encoding.name
+    document = await services.gateway.ask("POST", "/v1/uploads", **options)
     url = f"{services.public_gateway_url}/v1/uploads/{document['id']}"
     target = {"uploadId": document["id"]}
     operation = await services.operations.begin(UPLOAD, target, upload_standing(document))

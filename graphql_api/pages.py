@@ -16,6 +16,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from graphql_api.gateway import Gateway
+from graphql_api.relay import UploadRelay
+
 BUNDLE = Path(str(resources.files("graphql_api").joinpath("console")))
 
 # Scripts, workers and requests of our own only, and no eval. The editor writes its styles into the page, and its fonts
@@ -47,7 +50,7 @@ class Assets(StaticFiles):
         return response
 
 
-def page_routes() -> list[BaseRoute]:
+def page_routes(gateway: Gateway) -> list[BaseRoute]:
     """Routes of the console and of what both pages load."""
 
     async def console(_: object) -> Response:
@@ -61,6 +64,7 @@ def page_routes() -> list[BaseRoute]:
         Route("/console/", console),
         Route("/console/icon.svg", lambda _: FileResponse(BUNDLE / "icon.svg")),
         Mount("/console/assets", Assets(directory=BUNDLE / "assets")),
+        Route("/console/uploads/{upload_id}", UploadRelay(gateway).put, methods=["PUT"]),
     ]
 
 

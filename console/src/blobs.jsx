@@ -1,163 +1,87 @@
 import { useState } from "react";
-import { ask, useAnswer } from "./ask.js";
-import { Asked, bytes, Tile, toneOfMargin } from "./parts.jsx";
+import { ask } from "./ask.js";
+import { useLive } from "./live.js";
+import { bytes, Problem, Screen, Table } from "./parts.jsx";
 
-const LIST = `query Blobs { blobs(first: 50) { totalCount nodes { blobId state unencodedSize endEpoch } } }`;
-
-const ONE = `query Blob($blobId: BlobID!) {
-  blob(blobId: $blobId) {
-    blobId state unencodedSize encodedSize encodingType endEpoch contentUrl
-    durability { liveShards requiredShards marginShards toleratedNodeLosses }
-    certificate { epoch weight quorumThreshold verified signers }
-    slivers(first: 100, axis: PRIMARY) { totalCount nodes { pair shard stored node { name } } }
-  }
+const QUERY = `query Blobs {
+  blobs(first: 50) { totalCount nodes { blobId state unencodedSize encodingType endEpoch durability { marginShards toleratedNodeLosses } } }
 }`;
 
-const VERIFY = `query Verify($blobId: BlobID!) { verifyBlob(blobId: $blobId, strict: true) { valid checks { name passed detail } } }`;
+const WAKES = [
+  `subscription BlobsChange { events(filter: { types: ["BlobRegistered", "BlobCertified", "BlobDeleted"] }) { sequence } }`,
+  `subscription EpochChanges { epochTransition { id } }`,
+];
+
+const SEARCH = `query Search($text: String!) { search(text: $text) { ... on Blob { blobId } } }`;
+
+const HEADS = [["Blob"], ["State"], ["Margin", true], ["Size", true], ["Encoding"], ["Until epoch", true]];
 
 export function Blobs() {
-  const answer = useAnswer(LIST);
+  const answer = useLive(QUERY, {}, WAKES);
   return (
-    <>
-      <h1>Blobs</h1>
-      <Asked answer={answer}>
-        {({ blobs }) => (
-          <>
-            <p className="note">{blobs.totalCount} in all</p>
-            <div className="scroll" tabIndex={0} role="region" aria-label="Blobs">
-              <table>
-                <thead>
-                  <tr>
-                    <th>Blob</th>
-                    <th>State</th>
-                    <th className="number">Size</th>
-                    <th className="number">Until epoch</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {blobs.nodes.map((blob) => (
-                    <tr key={blob.blobId}>
-                      <td>
-                        <a href={`#/blobs/${blob.blobId}`}>
-                          <code>{blob.blobId}</code>
-                        </a>
-                      </td>
-                      <td>{blob.state}</td>
-                      <td className="number">{bytes(blob.unencodedSize)}</td>
-                      <td className="number">{blob.endEpoch}</td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          </>
-        )}
-      </Asked>
-    </>
-  );
-}
-
-export function BlobPage({ blobId }) {
-  const answer = useAnswer(ONE, { blobId });
-  return (
-    <>
-      <h1>
-        Blob <code>{blobId}</code>
-      </h1>
-      <Asked answer={answer}>
-        {({ blob }) => (blob ? <Known blob={blob} /> : <p className="problem">There is no such blob.</p>)}
-      </Asked>
-    </>
-  );
-}
-
-function Known({ blob }) {
-  const { durability, certificate, slivers } = blob;
-  return (
-    <>
-      <div className="tiles">
-        <Tile title="State" value={blob.state} about={blob.endEpoch && `until the start of epoch ${blob.endEpoch}`} />
-        <Tile title="Size" value={bytes(blob.unencodedSize)} about={`${bytes(blob.encodedSize)} over all shards, ${blob.encodingType}`} />
-        {durability && (
-          <Tile
-            title="Margin"
-            value={`${durability.marginShards} shards to lose`}
-            about={`${durability.liveShards} live, ${durability.requiredShards} needed · ${durability.toleratedNodeLosses} more nodes may go`}
-            tone={toneOfMargin(durability)}
-          />
-        )}
-        {certificate && (
-          <Tile
-            title="Certificate"
-            value={certificate.verified ? "verified" : "NOT VALID"}
-            about={`epoch ${certificate.epoch}: ${certificate.weight} shards signed, ${certificate.quorumThreshold} are a quorum`}
-            tone={certificate.verified ? "good" : "bad"}
-          />
-        )}
-      </div>
-      {slivers.nodes.length > 0 && (
+    <Screen title="Blobs" answer={answer}>
+      {({ blobs }) => (
         <>
-          <h2>Shards</h2>
-          <Grid slivers={slivers.nodes} />
-          {Number(slivers.totalCount) > slivers.nodes.length && (
-            <p className="note">the first {slivers.nodes.length} of {slivers.totalCount}</p>
+          <Find />
+          {blobs.nodes.length === 0 ? (
+            <p>
+              Nothing is stored yet. <a href="#/upload">Store a file</a>.
+            </p>
+          ) : (
+            <>
+              <p className="note">
+                {blobs.nodes.length < blobs.totalCount ? `the newest ${blobs.nodes.length} of ${blobs.totalCount}` : `${blobs.totalCount} in all, newest first`}
+              </p>
+              <Table label="Blobs" heads={HEADS}>
+                {blobs.nodes.map((blob) => (
+                  <tr key={blob.blobId}>
+                    <td>
+                      <a href={`#/blobs/${blob.blobId}`}>
+                        <code>{blob.blobId}</code>
+                      </a>
+                    </td>
+                    <td>{blob.state.toLowerCase()}</td>
+                    <td className="number">{blob.durability?.marginShards ?? "–"}</td>
+                    <td className="number">{bytes(blob.unencodedSize)}</td>
+                    <td>{blob.encodingType}</td>
+                    <td className="number">{blob.endEpoch ?? "–"}</td>
+                  </tr>
+                ))}
+              </Table>
+            </>
           )}
         </>
       )}
-      <h2>Proof</h2>
-      <Proof blobId={blob.blobId} />
-      <p>
-        <a href={blob.contentUrl}>its content</a> · <a href={`/graphql?tour=blob`}>ask more about it</a>
-      </p>
-    </>
+    </Screen>
   );
 }
 
-const SAYS = { true: "held", false: "lacking", null: "no answer" };
-
-function Grid({ slivers }) {
-  return (
-    <ol className="grid">
-      {slivers.map(({ pair, shard, stored, node }) => {
-        const text = `shard ${shard}, pair ${pair}: ${SAYS[stored]}${node ? ` at ${node.name}` : ""}`;
-        const tone = stored === true ? "good" : stored === false ? "bad" : "warn";
-        return (
-          <li key={pair} className={tone} title={text} aria-label={text}>
-            {shard}
-          </li>
-        );
-      })}
-    </ol>
-  );
-}
-
-function Proof({ blobId }) {
-  const [state, setState] = useState(null);
-  const verify = async () => {
-    setState("reading the blob and encoding it again …");
+/** A blob by its id, as text or as the number that other explorers show. */
+function Find() {
+  const [problem, setProblem] = useState(null);
+  const submit = async (event) => {
+    event.preventDefault();
+    const text = new FormData(event.currentTarget).get("text").trim();
+    setProblem(null);
     try {
-      setState((await ask(VERIFY, { blobId })).data.verifyBlob);
+      const { data } = await ask(SEARCH, { text });
+      const found = data.search.find((hit) => hit.blobId);
+      if (found) location.hash = `#/blobs/${found.blobId}`;
+      else setProblem({ code: "NOT_FOUND", message: "No blob of this network has that id." });
     } catch (error) {
-      setState(error.message);
+      setProblem(error);
     }
   };
   return (
     <>
-      <button type="button" onClick={verify}>
-        Read it and encode it again
-      </button>
-      <div aria-live="polite">
-        {typeof state === "string" && <p className="note">{state}</p>}
-        {state?.checks && (
-          <ul>
-            {state.checks.map((check) => (
-              <li key={check.name} className={check.passed ? "good-text" : "bad-text"}>
-                {check.passed ? "✓" : "✗"} {check.name}
-              </li>
-            ))}
-          </ul>
-        )}
-      </div>
+      <form onSubmit={submit} role="search">
+        <label>
+          Blob id, as text or as a number
+          <input name="text" required maxLength="128" size="46" spellCheck="false" autoComplete="off" />
+        </label>
+        <button type="submit">Find</button>
+      </form>
+      {problem && <Problem error={problem} scope="READ" />}
     </>
   );
 }

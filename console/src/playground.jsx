@@ -1,17 +1,32 @@
 import "graphiql/setup-workers/vite";
 import { GraphiQL } from "graphiql";
+import { Kind, OperationTypeNode, parse } from "graphql";
 import { useEffect, useState } from "react";
 import "graphiql/style.css";
-import { ask } from "./ask.js";
+import { ask, request } from "./ask.js";
+import { listen } from "./socket.js";
 import { IDS, TOUR, variablesOf } from "./tour.js";
 
-async function fetcher({ query, variables, operationName }) {
-  const response = await fetch("/graphql", {
-    method: "POST",
-    headers: { "content-type": "application/json", accept: "application/graphql-response+json" },
-    body: JSON.stringify({ query, variables, operationName }),
-  });
-  return response.json();
+/**
+ * Subscriptions go over the tab's socket, everything else by POST.
+ *
+ * The editor looks at a document a moment after it has changed; until then it names the operation of the one before. So
+ * only a document with several operations is sent with a name.
+ */
+function fetcher({ query, variables, operationName: named }) {
+  const operations = operationsIn(query);
+  const operationName = operations.length > 1 ? named : undefined;
+  const asked = operations.length > 1 ? operations.find(({ name }) => name?.value === named) : operations[0];
+  if (asked?.operation !== OperationTypeNode.SUBSCRIPTION) return request({ query, variables, operationName });
+  return { subscribe: (observer) => ({ unsubscribe: listen(query, variables, observer, operationName) }) };
+}
+
+function operationsIn(query) {
+  try {
+    return parse(query).definitions.filter(({ kind }) => kind === Kind.OPERATION_DEFINITION);
+  } catch {
+    return []; // the API says what is wrong with it
+  }
 }
 
 async function findIds() {
@@ -64,7 +79,13 @@ export default function Playground() {
         ))}
       </nav>
       <div className="graphiql">
-        <GraphiQL fetcher={fetcher} storage={storage} defaultTabs={tabs} defaultEditorToolsVisibility="variables">
+        <GraphiQL
+          fetcher={fetcher}
+          storage={storage}
+          defaultTabs={tabs}
+          initialVariables={tabs[0].variables}
+          defaultEditorToolsVisibility="variables"
+        >
           <GraphiQL.Logo>Haulout</GraphiQL.Logo>
         </GraphiQL>
       </div>

@@ -34,6 +34,8 @@ MALLOC_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(1 << 20),
     "MALLOC_ARENA_MAX": "2",
 }
+# Who reaches a network on this machine may store without a token, in the console too: its gateway asks for none either.
+GRAPHQL_ENVIRONMENT = {"HAULOUT_ANONYMOUS": "READ,WRITE_BLOB"}
 
 
 def check_shape(n_nodes: int, n_shards: int) -> None:
@@ -157,5 +159,6 @@ def command_of(name: str, folder: NetworkFolder, layout: Layout) -> list[str]:
 
 def environment_of(name: str) -> Mapping[str, str]:
     """What a process finds in its environment beside the supervisor's own."""
-    overridable = {key: os.environ.get(key, value) for key, value in MALLOC_ENVIRONMENT.items()}
+    defaults = {**MALLOC_ENVIRONMENT, **(GRAPHQL_ENVIRONMENT if name == "graphql" else {})}
+    overridable = {key: os.environ.get(key, value) for key, value in defaults.items()}
     return {**overridable, "HAULOUT_PROCESS": name, "PYTHONUNBUFFERED": "1"}

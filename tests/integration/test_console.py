@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,25 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 LiveNetwork = Any  # of conftest.py, which cannot be imported
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 PATIENCE_MS = 30_000
-EDITOR_PAUSE_MS = 1_500  # the editor looks at the document of another tab a moment after it was opened
+expect.set_options(timeout=PATIENCE_MS)
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 380, "height": 760}
-PAGES = {"network": "#/", "blobs": "#/blobs", "nodes": "#/nodes", "epoch": "#/epoch", "stake": "#/stake"}
+PAGES = {
+    "network": "#/",
+    "upload": "#/upload",
+    "blobs": "#/blobs",
+    "nodes": "#/nodes",
+    "epoch": "#/epoch",
+    "stake": "#/stake",
+    "blob": "#/blobs/{}",
+    "proofs": "#/proofs/{}",
+}
+WORST = "12 shards to lose"  # 20 shards on 4 nodes: 8 are needed
+SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}  # bytes per second
 
 
 class Watched:
@@ -59,7 +72,7 @@ class Watched:
             self.page.screenshot(path=PICTURES / f"{name}.png")
 
 
-def beside(work: Callable[[str], None], name: str) -> None:
+def beside(work: Callable[[str], object], name: str) -> None:
     """In another thread: the browser's driver has an event loop in this one."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(work, name).result()
@@ -100,14 +113,12 @@ def watch(network: LiveNetwork, browser: Browser) -> Iterator[Callable[..., Watc
 def test_the_tour_runs_from_top_to_bottom(watch: Callable[..., Watched], network: LiveNetwork) -> None:
     desk = watch(viewport=DESK)
     page = desk.open("/graphql")
-    page.locator(".graphiql-tab").first.wait_for()
-    assert page.locator(".graphiql-tab").count() == 10
-    page.locator(".graphiql-container .view-line").first.wait_for()
+    expect(page.locator(".graphiql-tab")).to_have_count(10)
     for number in range(10):
         tab = page.locator(".graphiql-tab-button").nth(number)
         tab.click()
         name = tab.inner_text()
-        page.wait_for_timeout(EDITOR_PAUSE_MS)
+        expect(page.locator(".graphiql-query-editor")).to_contain_text(f"query {name}")
 
         def is_answer(response: Any, document: str = f"query {name}") -> bool:
             return document in (response.request.post_data or "")
@@ -117,9 +128,30 @@ def test_the_tour_runs_from_top_to_bottom(watch: Callable[..., Watched], network
         answer = asked.value.json()
         assert "errors" not in answer, answer
         assert all(value is not None for value in answer["data"].values()), answer
+        expect(page.locator(".graphiql-response")).to_contain_text('"data"')
         if name == "Blob":
-            expect(page.locator(".graphiql-response")).to_contain_text("CERTIFIED", timeout=PATIENCE_MS)
+            expect(page.locator(".graphiql-response")).to_contain_text("CERTIFIED")
             desk.picture("playground")
+
+
+def test_the_playground_listens_and_fits_on_a_phone(watch: Callable[..., Watched]) -> None:
+    phone = watch(viewport=PHONE, color_scheme="dark")
+    page = phone.open("/graphql?tour=blob")
+    expect(page.locator(".graphiql-query-editor")).to_contain_text("query Blob")
+    page.get_by_role("button", name="Execute query").click()
+    expect(page.locator(".graphiql-response")).to_contain_text("CERTIFIED")
+    check_width(page, PHONE)
+    for part in (".graphiql-query-editor", ".graphiql-response"):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert (box["width"] > 300, box["height"] > 120) == (True, True), (part, box)
+    phone.picture("playground-phone-dark")
+    page.locator(".graphiql-query-editor").click()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.insert_text("subscription Now { epochTransition { number phase } }")
+    expect(page.locator(".graphiql-query-editor")).to_contain_text("subscription Now")
+    page.get_by_role("button", name="Execute query").click()
+    expect(page.locator(".graphiql-response")).to_contain_text("DONE")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -128,39 +160,181 @@ def test_each_page_shows_the_network(
     watch: Callable[..., Watched], network: LiveNetwork, scheme: Any, size: Any, suffix: str
 ) -> None:
     one = watch(viewport=size, color_scheme=scheme)
-    for name, path in {**PAGES, "blob": f"#/blobs/{network.blob_id}"}.items():
-        page = one.open(f"/console/{path}")
+    for name, path in PAGES.items():
+        page = one.open(f"/console/{path.format(network.blob_id)}")
         page.get_by_text("as of block").wait_for()
+        expect(page.locator(".age")).to_have_text("live")
         assert page.locator(".problem").count() == 0
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], "wider than the window"
+        check_width(page, size)
         one.picture(f"{name}{suffix}{'-dark' if scheme == 'dark' else ''}")
 
 
-def test_the_blob_page_shows_each_shard_and_verifies(watch: Callable[..., Watched], network: LiveNetwork) -> None:
+def check_width(page: Page, size: Mapping[str, int]) -> None:
+    """Nothing of a page is out of sight to the right."""
+    wide = page.evaluate("[document.documentElement, document.querySelector('main')].map((one) => one.scrollWidth)")
+    assert max(wide) <= size["width"]
+
+
+def test_a_file_is_uploaded_and_its_phases_are_watched(watch: Callable[..., Watched], tmp_path: Path) -> None:
+    desk = watch(viewport=DESK)
+    page = desk.open("/console/#/upload")
+    file = tmp_path / "walrus.bin"
+    file.write_bytes(bytes(i * i % 251 for i in range(400_000)))
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.get_by_text("390.6 KiB")).to_be_visible()
+    expect(page.get_by_text("over all shards as RS2, for about")).to_be_visible()
+    desk.picture("upload-chosen")
+    throttle = page.context.new_cdp_session(page)
+    throttle.send("Network.enable")
+    throttle.send("Network.emulateNetworkConditions", SLOW)
+    page.get_by_role("button", name="Store it").click()
+    sending = page.locator("li[aria-current=step]")
+    expect(sending).to_contain_text("Sent to the gateway")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(sending).not_to_contain_text("0 B of")
+    desk.picture("upload-sending")
+    expect(page.get_by_text("a quorum holds it")).to_be_visible()
+    expect(page.locator("ol.steps li.done")).to_have_count(5)
+    expect(page.get_by_text("has signed that it holds")).not_to_have_count(0)
+    check_width(page, DESK)
+    desk.picture("upload-done")
+    page.get_by_role("link", name="See where it is").click()
+    expect(page.locator(".cell.good[title]")).to_have_count(20)
+
+
+def test_an_upload_is_cancelled_and_the_next_one_is_refused_in_words(
+    watch: Callable[..., Watched], tmp_path: Path
+) -> None:
+    phone = watch(viewport=PHONE)
+    page = phone.open("/console/#/upload")
+    file = tmp_path / "walrus.bin"
+    file.write_bytes(bytes(3_000_000))
+    page.locator("input[type=file]").set_input_files(file)
+    throttle = page.context.new_cdp_session(page)
+    throttle.send("Network.enable")
+    throttle.send("Network.emulateNetworkConditions", SLOW)
+    page.get_by_role("button", name="Store it").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("nothing was paid")).to_be_visible()
+    page.get_by_role("button", name="Back").click()
+    page.locator("input[type=file]").set_input_files(file)
+    epochs = page.get_by_label("Epochs to keep it")
+    epochs.evaluate("(field) => field.removeAttribute('max')")
+    epochs.fill("100000")
+    page.get_by_role("button", name="Store it").click()
+    expect(page.get_by_role("alert")).to_contain_text("INVALID_EPOCHS")
+    check_width(page, PHONE)
+    phone.picture("upload-refused-phone")
+
+
+def test_the_blob_page_verifies_what_it_shows(watch: Callable[..., Watched], network: LiveNetwork) -> None:
     page = watch(viewport=DESK).open(f"/console/#/blobs/{network.blob_id}")
-    expect(page.locator(".grid li.good")).to_have_count(20)
+    expect(page.locator(".cell.good[title]")).to_have_count(20)
     page.get_by_role("button", name="Read it and encode it again").click()
-    page.locator("li.good-text").first.wait_for()
-    assert page.locator("li.bad-text").count() == 0
+    expect(page.locator(".checks .good-text")).not_to_have_count(0)
+    expect(page.locator(".checks .bad-text")).to_have_count(0)
+
+
+def test_proofs_are_checked_in_the_browser(watch: Callable[..., Watched], network: LiveNetwork) -> None:
+    desk = watch(viewport=DESK)
+    page = desk.open(f"/console/#/proofs/{network.blob_id}")
+    page.get_by_role("button", name="Check it", exact=True).click()
+    page.get_by_label("Sliver pair").fill("7")
+    page.get_by_role("button", name="Get and check it").click()
+    page.get_by_role("button", name="Get and check them").click()
+    expect(page.locator("pre.content")).to_contain_text("a walrus on the ice a walrus")
+    expect(page.get_by_text("make the blob id")).to_have_count(2)
+    expect(page.locator(".checks .bad-text")).to_have_count(0)
+    with page.expect_download() as downloaded:
+        page.get_by_role("button", name="Download the proof").last.click()
+    proof = json.loads(Path(downloaded.value.path()).read_text())
+    assert proof["slivers"][0]["blobId"] == network.blob_id
+    check_width(page, DESK)
+    desk.picture("proofs-checked")
 
 
 def test_the_margin_falls_when_a_node_goes_and_recovers(watch: Callable[..., Watched], network: LiveNetwork) -> None:
-    page = watch(viewport=DESK).open("/console/")
-    expect(page.locator(".tile").first).to_contain_text("12 shards to lose")
-    beside(network.stop, "node-3")
-    expect(page.locator(".tile").first).to_contain_text("7 shards to lose", timeout=PATIENCE_MS)
+    home, desk = watch(viewport=DESK), watch(viewport=DESK, color_scheme="dark")
+    worst = home.open("/console/").locator(".tile").first
+    page = desk.open(f"/console/#/blobs/{network.blob_id}")
+    margin = page.locator(".tile").first
+    for tile in (worst, margin):
+        expect(tile).to_contain_text(WORST)
+    beside(lambda name: (network.kill(name), network.stop(name)), "node-3")
+    for tile in (worst, margin):
+        expect(tile).to_contain_text("7 shards to lose")
+    expect(page.locator(".cell.warn[title]")).to_have_count(5)
+    desk.picture("blob-node-lost-dark")
+    home.picture("network-node-lost")
     beside(network.start, "node-3")
-    expect(page.locator(".tile").first).to_contain_text("12 shards to lose", timeout=PATIENCE_MS)
+    for tile in (worst, margin):
+        expect(tile).to_contain_text(WORST)
+    expect(page.get_by_text("margin: 12 at")).to_contain_text("7 at")
+    expect(page.locator(".cell.good[title]")).to_have_count(20)
 
 
-def test_what_if_is_reached_and_answered_by_keyboard(watch: Callable[..., Watched]) -> None:
+def test_an_epoch_change_is_watched(watch: Callable[..., Watched], network: LiveNetwork) -> None:
+    desk = watch(viewport=DESK)
+    page = desk.open("/console/#/epoch")
+    page.get_by_role("heading", name="Epoch 1").wait_for()
+    node_id = network.json("info")["committeeInfo"]["currentStorageNodes"][0]["nodeId"]
+    beside(lambda amount: network.run("stake", "--node-id", node_id, "--amount", amount), "3000WAL")
+    page.get_by_role("button", name="Begin epoch 2").click()
+    expect(page.get_by_role("alert")).to_contain_text("UNAUTHENTICATED")
+    secret = network.json("token", "create", "console", "--scope", "OPERATE")["secret"]
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Use it").click()
+    arrived = page.locator(".tile").nth(1)
+    for epoch in (2, 3):  # stake may count from one epoch later
+        page.get_by_role("button", name=f"Begin epoch {epoch}").click()
+        page.get_by_role("heading", name=f"Epoch {epoch}", exact=True).wait_for()
+        expect(page.locator("li[aria-current=step]")).to_contain_text("DONE")
+        if "none had to move" not in arrived.inner_text():
+            break
+    expect(arrived).to_contain_text(re.compile(r"(\d+) of \1"))
+    expect(page.get_by_role("heading", name="Who takes over")).to_be_visible()
+    check_width(page, DESK)
+    desk.picture("epoch-changed")
+
+
+def test_a_page_says_how_old_it_is_while_the_api_is_away(watch: Callable[..., Watched]) -> None:
+    desk = watch(viewport=DESK)
+    page = desk.open("/console/#/nodes")
+    expect(page.locator(".age")).to_have_text("live")
+    page.context.set_offline(True)
+    expect(page.locator(".age")).to_contain_text("old")
+    expect(page.get_by_role("alert")).to_contain_text("UNREACHABLE")
+    expect(page.get_by_role("cell", name="node-0", exact=True)).to_be_visible()
+    page.context.set_offline(False)
+    expect(page.locator(".age")).to_have_text("live")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    desk.complaints = [text for text in desk.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
+
+
+def test_all_is_reached_by_keyboard(watch: Callable[..., Watched], tmp_path: Path) -> None:
     page = watch(viewport=DESK).open("/console/")
     page.get_by_text("as of block").wait_for()
-    for _ in range(5):
+    seen = []
+    for _ in range(8):
         page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Stake"
+        seen.append(page.evaluate("document.activeElement.textContent"))
+    assert seen == ["Network", "Upload", "Blobs", "Nodes", "Epoch", "Stake", "Proofs", "Playground"]
+    for _ in range(2):
+        page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     page.get_by_role("combobox").wait_for()
     page.get_by_label("More stake, in WAL").focus()
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Possible", exact=True).wait_for()
+    page.get_by_role("heading", name="would be").wait_for()
+    page.goto(page.url.replace("stake", "upload"))
+    page.get_by_text("as of block").wait_for()
+    page.locator("input[type=file]").focus()
+    with page.expect_file_chooser() as choosing:
+        page.keyboard.press("Space")
+    file = tmp_path / "small.txt"
+    file.write_text("typed")
+    choosing.value.set_files(file)
+    expect(page.get_by_text("small.txt")).to_be_visible()
+    page.get_by_label("Epochs to keep it").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("a quorum holds it")).to_be_visible()

@@ -82,6 +82,14 @@ def test_every_process_gets_its_own_folder_and_ports(town) -> None:
     assert environment_of("node-2")["HAULOUT_PROCESS"] == "node-2"
 
 
+def test_who_has_no_token_may_store_unless_the_owner_says_otherwise(monkeypatch) -> None:
+    monkeypatch.delenv("HAULOUT_ANONYMOUS", raising=False)
+    assert environment_of("graphql")["HAULOUT_ANONYMOUS"] == "READ,WRITE_BLOB"
+    assert "HAULOUT_ANONYMOUS" not in environment_of("gateway")
+    monkeypatch.setenv("HAULOUT_ANONYMOUS", "READ")
+    assert environment_of("graphql")["HAULOUT_ANONYMOUS"] == "READ"
+
+
 def options(folder, *, nodes=None, shards=None, port_base=None) -> UpOptions:
     return UpOptions(folder=folder, n_nodes=nodes, n_shards=shards, port_base=port_base, restart=True)
 

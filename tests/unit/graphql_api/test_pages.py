@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from graphql import build_schema, parse, validate
 
-from graphql_api.limits import Bounds
+from graphql_api.limits import Bounds, check_document
 from graphql_api.pages import BUNDLE
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = ROOT / "console"
+SCHEMA = build_schema((ROOT / "graphql_api/schema.graphql").read_text())
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 DOCUMENTS = {
     f"{file.stem} {match.group(1)}": match.group(0).strip("`")
     for file in sorted((SOURCES / "src").glob("*.js*"))
-    for match in re.finditer(r"`(?:# [^\n]*\n)*query (\w+)[^`]*`", file.read_text())
+    for match in re.finditer(r"`(?:# [^\n]*\n)*(?:query|mutation|subscription) (\w+)[^`]*`", file.read_text())
 }
 
 
@@ -79,12 +80,14 @@ def test_the_lock_file_names_no_host() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_what_the_pages_ask_can_be_answered(name: str) -> None:
-    document = DOCUMENTS[name]
-    assert len(document) <= Bounds().query_bytes
-    assert not validate(build_schema((ROOT / "graphql_api/schema.graphql").read_text()), parse(document))
+    document = parse(DOCUMENTS[name])
+    assert len(DOCUMENTS[name]) <= Bounds().query_bytes
+    assert not validate(SCHEMA, document)
+    is_stream = DOCUMENTS[name].startswith("subscription")
+    assert check_document(document, None, {}, Bounds(), is_stream=is_stream)[1] is None
 
 
 def test_the_tour_has_its_ten_stops() -> None:
     tour = (SOURCES / "src" / "tour.js").read_text()
     assert len(re.findall(r"^    query: `", tour, re.MULTILINE)) == 10
-    assert len(DOCUMENTS) == 19
+    assert len(DOCUMENTS) == 47

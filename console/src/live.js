@@ -1,0 +1,69 @@
+// Answers that stay true: a subscription says that something has changed, and the whole of it is asked for anew, so that
+// everything on a page is as of one block.
+
+import { useEffect, useState } from "react";
+import { ask } from "./ask.js";
+import { connected, listen, onConnection } from "./socket.js";
+import { useToken } from "./token.js";
+
+const SETTLE_MS = 100; // changes come in bursts
+const UNTOLD_MS = 10_000; // bytes, blocks and clocks change without anybody being told
+const ALONE_MS = 2_000; // while nobody can be told anything
+const NOTHING = { data: null, error: null, watermark: null, answeredAt: null };
+
+/** What a page asks for, asked again when one of `wakes` (documents of subscriptions) tells something. */
+export function useLive(query, variables = {}, wakes = []) {
+  const [answer, setAnswer] = useState(NOTHING);
+  const token = useToken();
+  const key = JSON.stringify([variables, wakes]);
+  useEffect(() => {
+    const [asked, subscriptions] = JSON.parse(key);
+    let isShown = true;
+    let isAsking = false;
+    let isStale = false;
+    let timer;
+    let dueAt = Infinity;
+    const lookIn = (waitMs) => {
+      if (!isShown || Date.now() + waitMs >= dueAt) return;
+      clearTimeout(timer);
+      dueAt = Date.now() + waitMs;
+      timer = setTimeout(look, waitMs);
+    };
+    const look = async () => {
+      dueAt = Infinity;
+      isStale = isAsking;
+      if (isAsking) return;
+      isAsking = true;
+      let found;
+      try {
+        const { data, extensions } = await ask(query, asked);
+        found = { data, error: null, watermark: extensions?.watermark ?? null, answeredAt: Date.now() };
+      } catch (error) {
+        found = { error };
+      }
+      isAsking = false;
+      if (isShown) setAnswer((before) => ({ ...before, ...found }));
+      lookIn(isStale ? SETTLE_MS : connected() && !found.error ? UNTOLD_MS : ALONE_MS);
+    };
+    const soon = () => lookIn(SETTLE_MS);
+    const stops = subscriptions.map((document) => listen(document, asked, { next: soon }));
+    stops.push(onConnection(soon));
+    look();
+    return () => {
+      isShown = false;
+      clearTimeout(timer);
+      stops.forEach((stop) => stop());
+    };
+  }, [query, key, token]);
+  return answer;
+}
+
+/** The time, as it goes by. */
+export function useNow(everyMs = 1_000) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}
