@@ -420,8 +420,9 @@ class Ledger(Protocol):
     async def attestation(
         self, *, node_id: ObjectId | None = None, wanted: int = 0, attested: int = 0, wait_ms: int = 0
     ) -> Attestation:
-        """What to sign next, and the latest certified checkpoint; waits up to `wait_ms` until either is another one
-        than the caller knows (`wanted`, `attested`: their heights)."""
+        """What to sign next, and the latest certified checkpoint; waits up to `wait_ms` until they are others than the
+        caller knows (`wanted`, `attested`: their heights). A node is told soon what to sign next, and what is certified
+        with it or within a second; who names no node is told at once what is certified, and nothing else."""
 
     async def attest(self, signature: CheckpointSignature) -> None:
         """Hand in a node's signature of a checkpoint. One that is no longer wanted is not an error.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from haulout import bcs
-from haulout.chain.block import Block
+from haulout.chain.block import Block, BlockHeader
 from haulout.chain.checkpoint import CheckpointSignature
 from haulout.errors import InvalidField
 from haulout.ports import Finality, Ledger
@@ -31,6 +31,7 @@ class LedgerServicer(Servicer):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._last: tuple[BlockHeader, pb.BlocksResponse] | None = None  # what all who keep up are sent
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         """Hand in a signed transaction."""
@@ -91,8 +92,14 @@ class LedgerServicer(Servicer):
         )
         async with closing(ready) as batches:
             async for batch in batches:
-                for parts in pack_blocks(batch):
-                    yield pb.BlocksResponse(parts=parts)
+                if len(batch) == 1 and self._last is not None and self._last[0] is batch[0].header:
+                    yield self._last[1]
+                    continue
+                messages = [pb.BlocksResponse(parts=parts) for parts in pack_blocks(batch)]
+                if len(batch) == len(messages) == 1:
+                    self._last = batch[0].header, messages[0]
+                for message in messages:
+                    yield message
 
     async def Events(self, request: pb.EventsRequest, context: Context) -> AsyncIterator[pb.EventsResponse]:
         """Events from a sequence number on, gathered like blocks."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from haulout.codec import EncodedBlob
 
 STALL_MS = 15_000  # so that the answer comes within 20 s of the last progress
+LOOK_AGAIN_MS = 1_000
 TAIL_BASE_MS = 500
 FIRST_PAUSE_MS = 100
 MAX_PAUSE_MS = 2_000
@@ -97,40 +98,45 @@ class Upload:
         clock = self._network.clock
         started_us = clock.monotonic_us()
         tasks = [asyncio.create_task(self._serve(index)) for index in range(len(self._members))]
+        alarm = asyncio.create_task(self._alarm(LOOK_AGAIN_MS))
         try:
             while not self._said.are_enough:
                 self._said.raise_if_moved_on()
                 stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
                 if stalled_ms >= STALL_MS or all(task.done() for task in tasks):
                     raise self._said.insufficient()
-                await self._wait(STALL_MS - stalled_ms)
+                await self._wait()
             elapsed_ms = (clock.monotonic_us() - started_us) // 1000
             await self._finish_tail(tasks, TAIL_BASE_MS + elapsed_ms // 2)
         finally:
-            for task in tasks:
+            for task in (*tasks, alarm):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, alarm, return_exceptions=True)
         return self._said.certificate()
 
     async def _finish_tail(self, tasks: Sequence[asyncio.Task[None]], limit_ms: int) -> None:
         """Let nodes that are still receiving finish, for a while; those that failed are not waited for."""
         deadline_us = self._network.clock.monotonic_us() + limit_ms * 1000
-        while (left_ms := (deadline_us - self._network.clock.monotonic_us()) // 1000) > 0:
-            if all(task.done() or index in self._said.problems for index, task in enumerate(tasks)):
-                return
-            await self._wait(left_ms)
-
-    async def _wait(self, limit_ms: int) -> None:
-        """Until something happens, or `limit_ms` have passed."""
-        self._event.clear()
-        waiter = asyncio.ensure_future(self._event.wait())
-        timer = asyncio.ensure_future(self._network.clock.sleep_ms(max(1, min(limit_ms, 1_000))))
+        alarm = asyncio.create_task(self._alarm(limit_ms))
         try:
-            await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+            while self._network.clock.monotonic_us() < deadline_us:
+                if all(task.done() or index in self._said.problems for index, task in enumerate(tasks)):
+                    return
+                await self._wait()
         finally:
-            waiter.cancel()
-            timer.cancel()
-            await asyncio.gather(waiter, timer, return_exceptions=True)
+            alarm.cancel()
+            await asyncio.gather(alarm, return_exceptions=True)
+
+    async def _alarm(self, period_ms: int) -> None:
+        """Make time pass count as something that happens."""
+        while True:
+            await self._network.clock.sleep_ms(period_ms)
+            self._event.set()
+
+    async def _wait(self) -> None:
+        """Until something happens."""
+        self._event.clear()
+        await self._event.wait()
 
     async def _serve(self, index: int) -> None:
         """See one member through, again and again until it has confirmed or refuses for good."""

@@ -23,13 +23,17 @@ DST = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_NUL_"
 ORDER = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 KEY_FILE_SCHEME = 4
 CACHED_KEYS = 1024
+# A committee signs one message after the other: each is hashed, and each signature decompressed, to verify that
+# signature, to add it to the others, and to verify the certificate.
+CACHED_MESSAGES = 64
+CACHED_SIGNATURES = 512
 _KEYGEN_SALT = b"BLS-SIG-KEYGEN-SALT-"
 _KEYGEN_INFO = b"\x00\x30"  # the length of the output below, big-endian
 _KEYGEN_BYTES = 48
 
 
 class Bls12381:
-    """The real scheme. Keeps the decompressed points of the keys it met last; may be shared between threads."""
+    """The real scheme. Keeps the points of keys, messages and signatures it met last; may be shared between threads."""
 
     name = "bls12381-min-pk"
 
@@ -40,6 +44,8 @@ class Bls12381:
         self._minus_g1 = -curve.G1Point()
         self._no_key = curve.G1Point.identity()
         self._key_point = lru_cache(maxsize=CACHED_KEYS)(self._decompress_key)
+        self._message_point = lru_cache(maxsize=CACHED_MESSAGES)(self._hash_to_curve)
+        self._signature_point = lru_cache(maxsize=CACHED_SIGNATURES)(self._decompress_signature)
 
     def generate(self, seed: bytes) -> bytes:
         """Key generation of the IRTF draft, as blst implements it.
@@ -60,7 +66,7 @@ class Bls12381:
         return bytes((self._curve.G1Point() * self._scalar(secret)).to_compressed_bytes())
 
     def sign(self, secret: bytes, message: bytes) -> bytes:
-        return bytes((self._hash_to_curve(message) * self._scalar(secret)).to_compressed_bytes())
+        return bytes((self._message_point(bytes(message)) * self._scalar(secret)).to_compressed_bytes())
 
     def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
         return self.verify_aggregate((public_key,), message, signature)
@@ -68,14 +74,14 @@ class Bls12381:
     def aggregate(self, signatures: Sequence[bytes]) -> bytes:
         total = self._curve.G2Point.identity()
         for signature in signatures:
-            point = self._signature_point(signature)
+            point = self._signature_point(bytes(signature))
             if point is None:
                 raise InvalidField(field="signature", problem="not a point of the signature group")
             total = total + point
         return bytes(total.to_compressed_bytes())
 
     def verify_aggregate(self, public_keys: Sequence[bytes], message: bytes, signature: bytes) -> bool:
-        signed = self._signature_point(signature)
+        signed = self._signature_point(bytes(signature))
         if signed is None:
             return False
         total = self._no_key
@@ -86,20 +92,22 @@ class Bls12381:
             total = total + point
         if total == self._no_key:  # no signers, or keys that cancel out: the identity would sign anything
             return False
-        return bool(self._curve.GT.pairing_check([total, self._minus_g1], [self._hash_to_curve(message), signed]))
+        return bool(
+            self._curve.GT.pairing_check([total, self._minus_g1], [self._message_point(bytes(message)), signed])
+        )
 
     def validate_public_key(self, public_key: bytes) -> bool:
         return self._key_point(bytes(public_key)) is not None
 
     def _hash_to_curve(self, message: bytes) -> Any:
-        return self._curve.G2Point.hash_to_curve(bytes(message), DST)
+        return self._curve.G2Point.hash_to_curve(message, DST)
 
-    def _signature_point(self, signature: bytes) -> Any | None:
+    def _decompress_signature(self, signature: bytes) -> Any | None:
         """The point of a signature, None unless it is one of the right subgroup."""
         if len(signature) != SIGNATURE_BYTES:
             return None
         try:
-            return self._curve.G2Point.from_compressed_bytes(bytes(signature))
+            return self._curve.G2Point.from_compressed_bytes(signature)
         except ValueError:
             return None
 

@@ -2,7 +2,8 @@
 
 One height is wanted at a time. The block that begins an epoch is wanted first, because only its checkpoint carries
 trust from one committee to the next; otherwise it is the head, but not more often than every `INTERVAL_MS`, since a
-round costs each node a signature and a verification. So a quiet ledger is attested to its end. When a height finds no
+round costs each node a signature, a sync and a verification. So a quiet ledger is attested to its end. Nodes learn of a
+certified checkpoint together with the next one to sign, or when the interval is over. When a height finds no
 quorum within `PATIENCE_MS` the newest head takes its place: it proves the same and more. Each time that happens the
 next one is given longer, so that nodes on slow machines get to the end of a round.
 
@@ -27,10 +28,9 @@ from haulout.replica.checkpoints import find_checkpoint
 from haulout.replica.ledger_store import LedgerStore
 from haulout.sequencer.errors import CheckpointRefused
 
-INTERVAL_MS = 500
+INTERVAL_MS = 750
 PATIENCE_MS = 3_000
 PATIENCE_MS_MAX = 60_000
-LOOK_AGAIN_MS = 250
 
 
 class Attestor:
@@ -48,6 +48,7 @@ class Attestor:
         self._patience_ms = PATIENCE_MS
         self._signatures: dict[bytes, bytes] = {}  # node id -> its signature of what is wanted
         self._given_up: set[int] = set()  # heights that found no quorum in time; they are taken up again
+        self._announced = (0, self.attested_height)  # the heights when `_moved` was set last
         self._moved = asyncio.Event()
 
     @property
@@ -62,12 +63,21 @@ class Attestor:
         deadline_us = self._clock.monotonic_us() + 1000 * wait_ms
         while True:
             self._choose()
-            wanted_height = 0 if self._wanted is None else self._wanted.height
-            left_us = deadline_us - self._clock.monotonic_us()
-            if (wanted_height, self.attested_height) != (wanted, attested) or left_us <= 0:
+            self._announce()
+            now_us = self._clock.monotonic_us()
+            if now_us >= deadline_us or self._is_news(node_id is not None, wanted, attested):
                 signed = None if node_id is None else self._store.signature_of(node_id)
-                return Attestation(wanted_height, self._latest, signed)
-            await self._wait(min(left_us // 1000 + 1, LOOK_AGAIN_MS))
+                return Attestation(self._wanted_height, self._latest, signed)
+            await self._wait_until(min([deadline_us, *self._turns_us(now_us)]))
+
+    def _is_news(self, signs: bool, wanted: int, attested: int) -> bool:
+        """Whether a caller who knows these heights has something to do. Who does not sign cares for what is attested
+        alone; who does may learn that with what to sign next."""
+        if not signs:
+            return self.attested_height != attested
+        if self._wanted_height and self._wanted_height != wanted:
+            return True
+        return self.attested_height != attested and not self._rests
 
     async def attest(self, given: CheckpointSignature) -> None:
         """Take a node's signature; the one that completes a quorum certifies the checkpoint.
@@ -107,8 +117,31 @@ class Attestor:
     def note_block(self) -> None:
         """A block was committed, or a checkpoint certified: there may be something else to sign."""
         self._choose()
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        self._announce()
+
+    @property
+    def _wanted_height(self) -> int:
+        return 0 if self._wanted is None else self._wanted.height
+
+    @property
+    def _rests(self) -> bool:
+        """The last checkpoint was certified just now."""
+        return self._certified_us is not None and self._clock.monotonic_us() < self._certified_us + INTERVAL_MS * 1000
+
+    def _announce(self) -> None:
+        """Wake who waits, when something has changed for them."""
+        heights = (self._wanted_height, self.attested_height)
+        if heights != self._announced:
+            self._announced = heights
+            moved, self._moved = self._moved, asyncio.Event()
+            moved.set()
+
+    def _turns_us(self, now_us: int) -> list[int]:
+        """When something will change by itself: what is wanted gives way, or the rest is over."""
+        turns = [] if self._wanted is None else [self._wanted_since_us + self._patience_ms * 1000]
+        if self._certified_us is not None:
+            turns.append(self._certified_us + INTERVAL_MS * 1000)
+        return [turn_us for turn_us in turns if turn_us > now_us]
 
     def _certify(self, checkpoint: Checkpoint, committee: Committee) -> CertifiedCheckpoint | None:
         signers = [i for i, member in enumerate(committee.members) if member.node_id in self._signatures]
@@ -140,11 +173,8 @@ class Attestor:
         heights = [head]
         if start is not None and start > 0 and not self._is_closed(epoch - 1, start):
             heights.insert(0, start)
-        rests = self._certified_us is not None and (
-            self._clock.monotonic_us() - self._certified_us < INTERVAL_MS * 1000
-        )
         for height in heights:
-            if height in self._given_up or (height == head and (rests or height <= self.attested_height)):
+            if height in self._given_up or (height == head and (self._rests or height <= self.attested_height)):
                 continue
             with contextlib.suppress(HauloutError):  # the block is no longer kept
                 checkpoint = find_checkpoint(self._store, height)
@@ -157,9 +187,11 @@ class Attestor:
         kept = self._store.checkpoint(epoch)
         return kept is not None and kept.checkpoint.height == height
 
-    async def _wait(self, limit_ms: int) -> None:
+    async def _wait_until(self, limit_us: int) -> None:
+        """Until something has moved, or it is this late."""
+        left_ms = -(-(limit_us - self._clock.monotonic_us()) // 1000)
         moved = asyncio.ensure_future(self._moved.wait())
-        timer = asyncio.ensure_future(self._clock.sleep_ms(limit_ms))
+        timer = asyncio.ensure_future(self._clock.sleep_ms(max(1, left_ms)))
         try:
             await asyncio.wait((moved, timer), return_when=asyncio.FIRST_COMPLETED)
         finally:

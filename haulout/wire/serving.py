@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -28,6 +28,7 @@ from haulout.wire.security import bind_port
 from haulout.wire.status import code_of, to_status
 from haulout.wire.streams import closing
 
+T = TypeVar("T")
 DRAIN_S = 10.0
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -71,6 +72,24 @@ class Limits:
         return (self.per_method or {}).get(method, self.max_calls)
 
 
+class MethodMetrics:
+    """The figures of one method; looked up once, since looking them up costs more than counting."""
+
+    def __init__(self, metrics: CallMetrics, method: str) -> None:
+        self._calls = metrics.calls
+        self._method = method
+        self._by_status: dict[str, Counter] = {}
+        self.seconds = metrics.seconds.labels(method)
+        self.active = metrics.active.labels(method)
+
+    def count(self, status: str) -> None:
+        """A call was answered."""
+        calls = self._by_status.get(status)
+        if calls is None:
+            calls = self._by_status[status] = self._calls.labels(self._method, status)
+        calls.inc()
+
+
 class CallMetrics:
     """Calls by method and status, their duration, and how many run."""
 
@@ -90,6 +109,16 @@ class CallMetrics:
         )
 
 
+class _Method:
+    """One method of a server: its name, its bound, how many of its calls run, its figures."""
+
+    def __init__(self, name: str, limit: int, metrics: CallMetrics) -> None:
+        self.name = name
+        self.limit = limit
+        self.active = 0
+        self.metrics = MethodMetrics(metrics, name)
+
+
 class Guard(grpc.aio.ServerInterceptor):
     """Stands before every call of a server; see the top of this file."""
 
@@ -98,7 +127,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._rng = rng
         self._limits = limits
         self._metrics = CallMetrics(registry)
-        self._active: dict[str, int] = {}
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}  # by full name, once it was called
         self._log = get_logger("grpc")
 
     async def intercept_service(
@@ -107,10 +136,17 @@ class Guard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler that a call is for."""
-        handler = await continuation(handler_call_details)
-        if handler is None:  # unknown method: gRPC answers UNIMPLEMENTED
-            return handler
-        method = handler_call_details.method.rpartition("/")[2]
+        name = handler_call_details.method
+        guarded = self._handlers.get(name)
+        if guarded is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:  # unknown method: gRPC answers UNIMPLEMENTED
+                return handler
+            guarded = self._handlers[name] = self._guarded(name.rpartition("/")[2], handler)
+        return guarded
+
+    def _guarded(self, name: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        method = _Method(name, self._limits.of(name), self._metrics)
         parse = handler.request_deserializer
         if handler.unary_unary is not None:
             return _replace(handler, unary_unary=self._unary_unary(method, parse, handler.unary_unary))
@@ -120,14 +156,20 @@ class Guard(grpc.aio.ServerInterceptor):
             return _replace(handler, unary_stream=self._unary_stream(method, parse, handler.unary_stream))
         return handler  # reflection is the only one with streams both ways
 
-    def _unary_unary(self, method: str, parse: Any, behaviour: Any) -> Any:
+    def _unary_unary(self, method: _Method, parse: Any, behaviour: Any) -> Any:
         async def call(raw: bytes, context: Context) -> Any:
-            async with self._guarded(method, context), self._limited(method):
-                return await behaviour(_parse(parse, raw), context)
+            async def answer() -> Any:
+                try:
+                    async with asyncio.timeout(self._limits.call_ms / 1000):
+                        return await behaviour(_parse(parse, raw), context)
+                except TimeoutError as e:
+                    raise DeadlineExceeded(operation=method.name, timeout_ms=self._limits.call_ms) from e
+
+            return await self._run(method, context, answer)
 
         return call
 
-    def _stream_unary(self, method: str, parse: Any, behaviour: Any) -> Any:
+    def _stream_unary(self, method: _Method, parse: Any, behaviour: Any) -> Any:
         async def requests(stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
             iterator = aiter(stream)
             while True:
@@ -138,19 +180,22 @@ class Guard(grpc.aio.ServerInterceptor):
                     return
                 except TimeoutError as e:
                     raise DeadlineExceeded(
-                        operation=f"{method}: the next message", timeout_ms=self._limits.idle_ms
+                        operation=f"{method.name}: the next message", timeout_ms=self._limits.idle_ms
                     ) from e
                 yield _parse(parse, raw)
 
         async def call(stream: AsyncIterator[bytes], context: Context) -> Any:
-            async with self._guarded(method, context), closing(requests(stream)) as parsed:
-                return await behaviour(parsed, context)
+            async def answer() -> Any:
+                async with closing(requests(stream)) as parsed:
+                    return await behaviour(parsed, context)
+
+            return await self._run(method, context, answer)
 
         return call
 
-    def _unary_stream(self, method: str, parse: Any, behaviour: Any) -> Any:
+    def _unary_stream(self, method: _Method, parse: Any, behaviour: Any) -> Any:
         async def call(raw: bytes, context: Context) -> None:
-            async with self._guarded(method, context):
+            async def answer() -> None:
                 answers = behaviour(_parse(parse, raw), context)
                 if not hasattr(answers, "__aiter__"):  # gRPC's own health service writes by itself
                     await answers
@@ -159,31 +204,23 @@ class Guard(grpc.aio.ServerInterceptor):
                     async for answer in stream:
                         await context.write(answer)
 
+            await self._run(method, context, answer)
+
         return call
 
-    @contextlib.asynccontextmanager
-    async def _limited(self, method: str) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._limits.call_ms / 1000):
-                yield
-        except TimeoutError as e:
-            raise DeadlineExceeded(operation=method, timeout_ms=self._limits.call_ms) from e
-
-    @contextlib.asynccontextmanager
-    async def _guarded(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _run(self, method: _Method, context: Context, answer: Callable[[], Awaitable[T]]) -> T:
         """Count the call, bound it, and end it with the right status."""
         started_us = self._clock.monotonic_us()
-        active = self._active.get(method, 0)
-        limit = self._limits.of(method)
         status = "OK"
-        self._set_active(method, active + 1)
+        method.active += 1
+        method.metrics.active.set(method.active)
         try:
-            if active >= limit:
-                raise TooManyCalls(what=method, limit=limit)
-            yield
+            if method.active > method.limit:
+                raise TooManyCalls(what=method.name, limit=method.limit)
+            return await answer()
         except HauloutError as e:
             status = code_of(e).name
-            await self._abort(context, e)
+            return await self._abort(context, e)
         except asyncio.CancelledError:
             status = "CANCELLED"
             raise
@@ -193,20 +230,18 @@ class Guard(grpc.aio.ServerInterceptor):
         except Exception as e:  # noqa: BLE001 - the edge: logged here, and nothing of it leaves
             status = "INTERNAL"
             trace_id = self._rng.random_bytes(8).hex()
-            self._log.exception("internal error", method=method, trace_id=trace_id, error=repr(e))
-            await self._abort(context, InternalError(trace_id=trace_id))
+            self._log.exception("internal error", method=method.name, trace_id=trace_id, error=repr(e))
+            return await self._abort(context, InternalError(trace_id=trace_id))
         finally:
-            self._set_active(method, self._active[method] - 1)
-            self._metrics.calls.labels(method, status).inc()
-            self._metrics.seconds.labels(method).observe((self._clock.monotonic_us() - started_us) / 1e6)
+            method.active -= 1
+            method.metrics.active.set(method.active)
+            method.metrics.count(status)
+            method.metrics.seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
 
-    async def _abort(self, context: Context, error: HauloutError) -> None:
+    async def _abort(self, context: Context, error: HauloutError) -> NoReturn:
         code, message, metadata = to_status(error)
         await context.abort(code, message, metadata)
-
-    def _set_active(self, method: str, count: int) -> None:
-        self._active[method] = count
-        self._metrics.active.labels(method).set(count)
+        raise AssertionError("an aborted call raises")
 
 
 def build_server(guard: Guard) -> grpc.aio.Server:

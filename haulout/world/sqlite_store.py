@@ -109,6 +109,7 @@ class SqliteStore:
         self._drain: asyncio.Task[None] | None = None
         self._failure: StorageFailed | None = None
         self._frames = 0
+        self._is_syncing = True  # how the writer is set, as `_open_writer` leaves it
         self._spare: Connection | None = None
         self._is_closed = False
         try:
@@ -246,7 +247,9 @@ class SqliteStore:
         durable = any(commit.durable for commit in group)
         writer = self._writer
         try:
-            writer.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            if durable is not self._is_syncing:
+                writer.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+                self._is_syncing = durable
             writer.execute("BEGIN IMMEDIATE")
             writer.executemany(_PUT, puts)
             writer.executemany(_DELETE, deletes)

@@ -584,7 +584,7 @@ class WatchAttestationRequest(_message.Message):
     attested: _builtins.int
     """Attested height the caller knows."""
     wait_ms: _builtins.int
-    """How long to wait for another one of either; the ledger has a cap of its own."""
+    """How long to wait for others; the ledger has a cap of its own."""
     def __init__(
         self,
         *,

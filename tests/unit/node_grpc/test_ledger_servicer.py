@@ -157,6 +157,15 @@ async def test_blocks_of_any_size_arrive_whole_and_in_order(scripted: ScriptedLe
         assert await take(ledger.blocks(150), 3) == scripted.blocks_out[150:153]
 
 
+async def test_all_who_follow_get_the_same_blocks(scripted: ScriptedLedger) -> None:
+    scripted.blocks_out = [block(1, 10, 20), block(2)]
+    async with over_grpc(scripted) as ledger:
+        for _ in range(3):
+            first = await take(ledger.blocks(0), 2)
+            assert first == scripted.blocks_out
+            assert await take(ledger.blocks(1), 1) == scripted.blocks_out[1:]
+
+
 def test_messages_of_blocks_are_bounded_and_full() -> None:
     blocks = [block(height, *[60_000] * 10) for height in range(20)]  # 12 MB
     messages = list(pack_blocks(blocks))

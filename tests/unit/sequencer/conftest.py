@@ -53,6 +53,7 @@ class Town:
         )
         self.genesis = network.genesis
         self.secrets = network.account_secrets
+        self.nodes = network.nodes
         self.clock = HandClock()
         self._nonce = itertools.count()
 

@@ -2,6 +2,49 @@
 
 from __future__ import annotations
 
+from haulout.chain.checkpoint import CheckpointSignature
+from haulout.replica.checkpoints import find_checkpoint
+from haulout.sequencer.attestation import INTERVAL_MS
+
+
+async def attest(ledger, town) -> int:
+    """Have all nodes sign what is wanted; its height."""
+    height = (await ledger.attestation()).wanted_height
+    checkpoint = find_checkpoint(ledger.store, height)
+    for node in town.nodes:
+        signature = town.scheme.sign(node.bls_secret, checkpoint.message())
+        await ledger.attest(CheckpointSignature(node.node_id, checkpoint, signature))
+    return height
+
+
+async def test_a_node_learns_what_is_certified_with_the_next_height_to_sign(ledger, town) -> None:
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    assert await attest(ledger, town) == 1
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    began_ms = town.clock.time_ms
+    told = await ledger.attestation(node_id=town.nodes[0].node_id, wanted=1, attested=0, wait_ms=5_000)
+    assert (told.wanted_height, told.latest.checkpoint.height) == (2, 1)
+    assert town.clock.time_ms - began_ms == INTERVAL_MS
+
+
+async def test_a_node_of_a_quiet_ledger_learns_what_is_certified_when_the_interval_is_over(ledger, town) -> None:
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    await attest(ledger, town)
+    began_ms = town.clock.time_ms
+    told = await ledger.attestation(node_id=town.nodes[0].node_id, wanted=1, attested=0, wait_ms=5_000)
+    assert (told.wanted_height, told.latest.checkpoint.height) == (0, 1)
+    assert town.clock.time_ms - began_ms == INTERVAL_MS
+
+
+async def test_who_signs_nothing_learns_what_is_certified_at_once_and_nothing_else(ledger, town) -> None:
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    began_ms = town.clock.time_ms
+    told = await ledger.attestation(wait_ms=100)
+    assert (told.wanted_height, told.latest, town.clock.time_ms - began_ms) == (1, None, 100)
+    await attest(ledger, town)
+    told = await ledger.attestation(wanted=1, attested=0, wait_ms=5_000)
+    assert (told.latest.checkpoint.height, town.clock.time_ms - began_ms) == (1, 100)
+
 
 async def test_a_height_that_finds_no_quorum_gives_way_and_the_next_one_gets_longer(ledger, town) -> None:
     async def wanted() -> int:
