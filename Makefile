@@ -15,7 +15,7 @@ OWN_CODE := haulout node_grpc graphql_api operator
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs console console-check lock image cluster cluster-down e2e e2e-full clean
+.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs bench-graphql console console-check lock image cluster cluster-down e2e e2e-full clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -88,6 +88,9 @@ bench-codec: venv ## the codec beside other codecs and the machine's limits
 
 bench-epochs: venv ## epoch changes: their cost on the ledger, bytes moved per byte kept, speed of shard sync
 	@$(BIN)/python -m benchmarks epoch_change rebuild shard_sync $(ARGS)
+
+bench-graphql: venv ## the GraphQL API beside its peers: pages, documents, subscribers (ARGS=--quick)
+	@$(BIN)/python -m benchmarks graphql $(ARGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 

@@ -21,6 +21,7 @@ NAMES = (
     "lag",
     "gateway",
     "large",
+    "graphql",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -35,20 +36,33 @@ Before = Annotated[
 ]
 
 
+Cursor = Callable[[], str]  # made when it is asked for: signing one costs as much as a row's fields
+
+
 @strawberry.type(description="Where a page stands in its list.")
 class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether there are rows behind this page.")
     has_previous_page: bool = strawberry.field(description="Whether there are rows in front of this page.")
-    start_cursor: str | None = strawberry.field(description="Cursor of the first row; null on an empty page.")
-    end_cursor: str | None = strawberry.field(description="Cursor of the last row; null on an empty page.")
+    first: strawberry.Private[Cursor | None]
+    last: strawberry.Private[Cursor | None]
+
+    @resolved("Cursor of the first row; null on an empty page.")
+    def start_cursor(self) -> str | None:
+        return None if self.first is None else self.first()
+
+    @resolved("Cursor of the last row; null on an empty page.")
+    def end_cursor(self) -> str | None:
+        return None if self.last is None else self.last()
 
 
 @strawberry.type(description="A row of a list, with its cursor.")
 class Edge(Generic[T]):
-    cursor: str = strawberry.field(
-        description="Stands on this row for as long as filter and order stay the same; opaque and signed."
-    )
     node: T = strawberry.field(description="The row itself.")
+    make_cursor: strawberry.Private[Cursor]
+
+    @resolved("Stands on this row for as long as filter and order stay the same; opaque and signed.")
+    def cursor(self) -> str:
+        return self.make_cursor()
 
 
 @strawberry.type(description="A page of a list.")
@@ -96,7 +110,7 @@ class Paging:
     ) -> Connection[T]:
         """The connection of a statement's rows, in the read model or wherever `read` reads."""
         page = await (read or self.info.context.reading.run)(fetch_page, statement, self.order, self.window)
-        return self.connect(page, build, statement, read=read)
+        return self.connect(page, build, lambda: statement, read=read)
 
     async def fetch_of(
         self,
@@ -109,21 +123,21 @@ class Paging:
         """The connection of a parent's rows in one of `queries.LISTS`, read together with those of its siblings."""
         context = self.info.context
         wanted = PageOf(list_name, column, parent, query, await context.epoch(), self.window)
-        return self.connect(await context.loaders.page.load(wanted), build, wanted.statement())
+        return self.connect(await context.loaders.page.load(wanted), build, wanted.statement)
 
     def connect(
         self,
         page: Page[Mapping[str, Any]],
         build: Callable[[Mapping[str, Any]], T],
-        statement: Select[Any],
+        statement: Callable[[], Select[Any]],
         *,
         read: Read | None = None,
     ) -> Connection[T]:
-        """The connection of a page that was read already; `statement` has all rows of the list."""
+        """The connection of a page that was read already; `statement` gives all rows of the list, to count them."""
         names = [column.name for column in self.order.columns]
 
         async def count() -> int | None:
-            counted: int | None = await (read or self.info.context.reading.run)(count_up_to, statement)
+            counted: int | None = await (read or self.info.context.reading.run)(count_up_to, statement())
             return counted
 
         return assemble(page, build, lambda row: self.cursors.encode(tuple(row[name] for name in names)), count)
@@ -145,11 +159,11 @@ def assemble(
     count: Callable[[], Awaitable[int | None]],
 ) -> Connection[T]:
     """A connection from a page, wherever its rows are from."""
-    edges = [Edge(cursor=cursor_of(row), node=build(row)) for row in page.rows]
+    edges = [Edge(node=build(row), make_cursor=functools.partial(cursor_of, row)) for row in page.rows]
     info = PageInfo(
         has_next_page=page.has_next,
         has_previous_page=page.has_previous,
-        start_cursor=edges[0].cursor if edges else None,
-        end_cursor=edges[-1].cursor if edges else None,
+        first=edges[0].make_cursor if edges else None,
+        last=edges[-1].make_cursor if edges else None,
     )
     return Connection(edges=edges, nodes=[edge.node for edge in edges], page_info=info, count=count)

@@ -6,6 +6,7 @@ One type per kind of event, except that the phases of an epoch are one, and what
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -37,7 +38,11 @@ class Event(Node):
     epoch: int = strawberry.field(description="The epoch that it happened in.")
     timestamp: datetime = strawberry.field(description="The block's time.")
     row: strawberry.Private[Row]
-    body: strawberry.Private[Any]
+
+    @functools.cached_property
+    def body(self) -> Any:
+        """What the ledger says of it; most answers ask only when it was."""
+        return bcs.decode(e.EventBody, self.row["payload"])
 
 
 class _OfBlob:
@@ -381,7 +386,6 @@ def build_event(row: Row) -> Event:
         epoch=row["epoch"],
         timestamp=at(row["time_ms"]),
         row=row,
-        body=bcs.decode(e.EventBody, row["payload"]),
     )
 
 

@@ -89,7 +89,7 @@ class EpochQuery:
         paging = Paging(info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before)
         n_shards = info.context.services.params.n_shards
         page = await info.context.reading.run(history.page_at, paging.window, self.height, n_shards)
-        return paging.connect(page, lambda row: PastBlob.of(row, self.epoch), history.known_blobs(self.height))
+        return paging.connect(page, lambda row: PastBlob.of(row, self.epoch), lambda: history.known_blobs(self.height))
 
     @resolved("Who owned which shards: all members of the committee, in committee order.")
     async def shard_map(self, info: Info) -> list[Annotated[CommitteeMember, strawberry.lazy("graphql_api.epochs")]]:
