@@ -96,6 +96,34 @@ def test_a_link_from_graphql_is_uploaded_to_and_followed(network: LiveNetwork) -
     assert {node["node"]["name"] for node in operation["perNode"]} == {f"node-{i}" for i in range(5)}
 
 
+CLUSTER = "{ cluster { ready processes { name role } conditions { type status } } }"
+SCALE = """mutation ($n: Int!) { scaleCluster(input: {nodes: $n}) {
+  operation { kind phase doneParts totalParts } userErrors { code } } }"""
+
+
+def test_graphql_asks_the_supervisor_who_runs_and_how_many(network: LiveNetwork) -> None:
+    secret = network.ask("token", "create", "steering", "--scope", "ADMIN")["secret"]
+
+    def ask(query: str, **variables: int) -> Any:
+        headers = {"authorization": f"Bearer {secret}"}
+        body = {"query": query, "variables": variables}
+        answer = httpx.post(network.graphql, json=body, headers=headers, timeout=30).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    cluster = ask(CLUSTER)["cluster"]
+    assert sorted(process["name"] for process in cluster["processes"]) == [
+        "gateway",
+        "graphql",
+        "ledger",
+        *(f"node-{i}" for i in range(5)),
+    ]
+    assert {"type": "ScalingBlocked", "status": False} in cluster["conditions"]
+    assert ask(SCALE, n=2)["scaleCluster"] == {"operation": None, "userErrors": [{"code": "BELOW_MIN_NODES"}]}
+    operation = ask(SCALE, n=5)["scaleCluster"]["operation"]
+    assert (operation["kind"], operation["doneParts"], operation["totalParts"]) == ("SCALE_CLUSTER", 5, 5)
+
+
 def test_an_empty_blob_is_a_blob(network: LiveNetwork) -> None:
     assert network.read(network.store(b"")).content == b""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from graphql_api.records.tokens import list_tokens
 from haulout.observability.http_server import serve_http
 
 AUDITS = Path(__file__).with_name("graphql_http")
@@ -90,6 +91,21 @@ class TestPersisted:
         assert bad.headers["cache-control"] == "no-store"
         missed = await self.get(net, documentId=f"sha256:{'0' * 64}")
         assert missed.headers["cache-control"] == "no-store"
+
+    async def test_a_get_changes_nothing_even_with_a_document_that_was_sent_before(self, net: Any) -> None:
+        query = 'mutation { createToken(input: {name: "x", scopes: []}) { secret } }'
+        headers = await net.token("ADMIN")
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of(query)}}
+        body = {"query": query, "extensions": named}
+        sent = await net.http.post("/graphql", json=body, headers=headers)
+        assert sent.json()["data"]["createToken"]["secret"]
+        tokens = await net.services.records.read(list_tokens)
+        parameters = {"documentId": f"sha256:{digest_of(query)}"}
+        refused = await net.http.get("/graphql", params=parameters, headers=headers)
+        assert refused.status_code == 400
+        assert refused.json()["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
+        assert refused.headers.get("cache-control") != "public, max-age=5"
+        assert await net.services.records.read(list_tokens) == tokens
 
     async def test_a_get_with_the_text_itself_is_refused(self, net: Any) -> None:
         for parameters in ({"query": "{ __typename }"}, {}):
