@@ -23,7 +23,7 @@ from graphql_api.limits import DEFAULT_BOUNDS
 from graphql_api.network_metrics import NetworkCollector
 from graphql_api.operation_keeper import OperationKeeper
 from graphql_api.rates import POINTS_PER_HOUR, Rates
-from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database, ReadModelGap
+from graphql_api.read_model.database import CURSOR_KEY_BYTES, Database, HistoryNotKept
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
@@ -102,8 +102,8 @@ async def run_service(
 
     Raises:
         ForeignReadModel, ReadModelOfOtherChain, ForeignRecords, RecordsOfOtherChain, WrongGenesis: nothing was changed.
-        ReadModelGap: blocks that it lacks are not kept any more; the same ends the replica's task when it is the ledger
-            that does not have them.
+        HistoryNotKept: blocks that the read model lacks are not kept any more; the same ends the replica's task when it
+            is the ledger that does not have them.
     """
     async with contextlib.AsyncExitStack() as stack:
         replica = await Replica.open(
@@ -117,7 +117,7 @@ async def run_service(
         )
         if progress.height + 1 < replica.store.oldest_height:
             oldest = replica.store.oldest_height
-            raise ReadModelGap(height=progress.height + 1, oldest=oldest, keeper="the replica beside it")
+            raise HistoryNotKept(height=progress.height + 1, oldest=oldest, keeper="the replica beside it")
         projector = Projector(params.n_shards, scheme)
         follower = Follower(
             database, progress, projector, replica.store, clock=clock, workers=writers, registry=registry
@@ -184,7 +184,7 @@ async def _follow_ledger(replica: Replica) -> None:
     try:
         await replica.run()
     except FellBehind as e:
-        raise ReadModelGap(height=e.height + 1, oldest=e.oldest, keeper="the ledger") from e
+        raise HistoryNotKept(height=e.height + 1, oldest=e.oldest, keeper="the ledger") from e
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

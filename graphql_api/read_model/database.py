@@ -32,10 +32,10 @@ class ForeignReadModel(Rejected):
 
 
 @dataclass(eq=False)
-class ReadModelGap(Rejected):
+class HistoryNotKept(Rejected):
     """Blocks between the read model and those that are kept are gone: its rows are made of events, of every one."""
 
-    code = "READ_MODEL_GAP"
+    code = "READ_MODEL_HISTORY_NOT_KEPT"
     template = "the read model needs block {height} next, and the oldest that {keeper} keeps is {oldest}"
     hint = "bring back its database and --dir from a backup, or follow a ledger that keeps all blocks (--keep-epochs 0)"
     height: int

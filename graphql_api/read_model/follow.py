@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from graphql_api.read_model.database import Database, ReadModelUnavailable
+from graphql_api.read_model.database import Database, HistoryNotKept, ReadModelUnavailable
 from graphql_api.read_model.project import BlockEvents, Progress, Projector
 from haulout.chain.block import BlockHeader
-from haulout.errors import HauloutError, Rejected
+from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Workers
@@ -30,20 +29,6 @@ BATCH_EVENTS_MAX = 1_000
 RETRY_MS = 1_000
 
 log = get_logger("read_model")
-
-
-@dataclass(eq=False)
-class HistoryNotKept(Rejected):
-    """Blocks that the read model has not seen are not kept here: the ledger began with a snapshot, or was pruned."""
-
-    code = "READ_MODEL_HISTORY_NOT_KEPT"
-    template = "the read model stands at block {height}, and the ledger here keeps only blocks from {oldest} on"
-    hint = (
-        "rows are made of the events of every block since genesis: copy the database of another GraphQL process that "
-        "is further, or point --ledger at a ledger or node that keeps all blocks and start with an empty --dir"
-    )
-    height: int
-    oldest: int
 
 
 class VerifiedBlocks(Protocol):
@@ -99,9 +84,12 @@ class Follower:
         try:
             await self._follow()
         except HauloutError as e:
-            gone = HistoryNotKept(height=self.progress.height, oldest=e.oldest) if isinstance(e, BlockNotKept) else e
-            self.stopped = gone
-            log.error("the read model stopped", code=gone.code, problem=str(gone), height=self.progress.height)
+            self.stopped = e
+            if isinstance(e, BlockNotKept):
+                here = "the replica beside it"
+                self.stopped = HistoryNotKept(height=self.progress.height + 1, oldest=e.oldest, keeper=here)
+            problem = str(self.stopped)
+            log.error("the read model stopped", code=self.stopped.code, problem=problem, height=self.progress.height)
 
     async def wait_for_sequence(self, sequence: int, *, timeout_ms: int) -> bool:
         """Whether the database holds this event, waiting up to `timeout_ms` for it."""

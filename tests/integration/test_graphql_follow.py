@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from graphql_api.read_model.database import Database, ReadModelGap
+from graphql_api.read_model.database import Database, HistoryNotKept
 from graphql_api.records.database import Records
 from graphql_api.service import Service, run_service
 from haulout import bcs
@@ -260,5 +260,5 @@ async def test_a_read_model_whose_blocks_are_pruned_says_so(town: Town, tmp_path
         await town.store_blob(number)
     assert await town.sequencer.store.prune(below_height=3) == 3
     async with api(town, tmp_path / "read_model.sqlite") as (service, _, _):
-        with pytest.raises(ReadModelGap, match="needs block 1 next, and the oldest that the ledger keeps is 3"):
+        with pytest.raises(HistoryNotKept, match="needs block 1 next, and the oldest that the ledger keeps is 3"):
             await asyncio.wait_for(service.tasks[0], 5)
