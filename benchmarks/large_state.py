@@ -150,7 +150,7 @@ def holding_rows(genesis: Genesis, node: int, n_objects: int) -> Iterator[tuple[
             for axis in Axis:
                 key = records.sliver_key(shard_index, blob_id, axis)
                 yield _sealed(key, records.SliverRow(records.ROW_VERSION, records.Inline(slivers[axis])))
-    yield _sealed(records.CURSOR_KEY, records.CursorRow(records.ROW_VERSION, 1))
+    yield _sealed(records.CURSOR_KEY, records.CursorRowV1(records.ROW_VERSION, 1))
 
 
 def _sealed(key: bytes, row: object) -> tuple[bytes, bytes]:

@@ -1,15 +1,20 @@
 """The ledger's events become work, in order, each at least once.
 
 An event is looked at against the state of now, not of then: following it twice, or long after, gives the same work
-or less. Rows and cursor are committed together per block, so a restart resumes exactly behind the last one. When the
-blocks behind the cursor are not kept any more, all blobs are looked at once instead.
+or less. Rows and cursor are committed together per block, so a restart resumes exactly behind the last one.
+
+The cursor names a block, not only a height. When that block is not on the replica's chain (the ledger was restored to
+an older point, or the replica was taken from another one), or the next one is not kept (the replica began with a
+snapshot), events may have gone by unseen. Then the work is found in the state instead, which says the same: every
+certified blob of which something is lacking is listed, all that is stored is swept, and the cursor goes to the head.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from haulout.errors import DiskFull
+from haulout.errors import DeadlineExceeded, DiskFull
 from haulout.ledger import queries
 from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted
 from haulout.ledger.refusals import UpgradeRequired
@@ -17,30 +22,32 @@ from haulout.node import rules
 from haulout.node.identity import NodeSettings
 from haulout.node.vault import Vault
 from haulout.ports import Clock
-from haulout.primitives import U32_MAX, BlobId
-from haulout.replica.errors import LedgerDiverged
+from haulout.primitives import U32_MAX, BlobId, Digest
+from haulout.replica.errors import BlockNotKept, LedgerDiverged
 from haulout.replica.ledger_store import AppliedBlock
 from haulout.replica.replica import close_stream
 
 DISK_FULL_PAUSE_MS = 1_000
 QUIET_BLOCKS = 64  # without work for us, between two commits of the cursor
-STATE_PAGE = 256
+SCAN_PAGE = 256
+LOOK_AGAIN_MS = 1_000
 
 
 class LedgerFollower:
     """Follows the node's replica and fills the lists of `WorkTables`. `height` is the last block it has followed."""
 
     def __init__(self, vault: Vault, clock: Clock, settings: NodeSettings) -> None:
-        self.height = vault.tables.followed_height()
+        self.height = vault.tables.cursor().height
         self._vault = vault
         self._clock = clock
         self._settings = settings
 
     async def run(self) -> None:
         """Follow until cancelled; returns when the replica may not go on."""
-        if self.height + 1 < self._vault.replica.store.oldest_height:
-            while not await self._begin_with_state():
-                await self._clock.sleep_ms(DISK_FULL_PAUSE_MS)
+        try:
+            await self._find_place()
+        except (LedgerDiverged, UpgradeRequired):
+            return
         blocks = self._vault.replica.subscribe(self.height + 1)
         try:
             async for block in blocks:
@@ -52,29 +59,60 @@ class LedgerFollower:
         finally:
             await close_stream(blocks)
 
-    async def _begin_with_state(self) -> bool:
-        """The next blocks are not kept here, as after a snapshot: what they would have led to is read off the state.
-        False when there was no space for it."""
-        vault = self._vault
-        height, epoch = vault.height, vault.duty().epoch
-        batch: list[BlobId] = []
-        try:
-            for number, blob_id in enumerate(queries.blob_ids_by_end(vault.view, epoch + 1, U32_MAX)):
-                if self._lacks(blob_id, vault.duty()) and rules.is_wanted(vault.view, blob_id, epoch):
-                    batch.append(blob_id)
-                if len(batch) >= STATE_PAGE:
-                    await vault.tables.add_all_incomplete(batch)
-                    batch = []
-                if number % STATE_PAGE == 0:
-                    await asyncio.sleep(0)
-            await vault.tables.add_all_incomplete(batch)
-            await vault.tables.forget_sweep()  # deletions were among them: look at everything that is stored
-            await vault.tables.advance(height=height, incomplete={}, complete=(), garbage={})
-        except DiskFull:
-            return False
+    # --- where to begin -------------------------------------------------------------------------------------
+
+    async def _find_place(self) -> None:
+        """Stand on a block of the replica's chain behind which nothing was left out.
+
+        Raises:
+            LedgerDiverged, UpgradeRequired: the replica will not come to where this stood.
+        """
+        await self._catch_up()
+        while not self._goes_on():
+            try:
+                await self._begin_at_head()
+            except DiskFull:
+                await self._clock.sleep_ms(DISK_FULL_PAUSE_MS)
+
+    async def _catch_up(self) -> None:
+        """Wait until the replica is where this stood: what a power cut took from it is executed again. Returns as well
+        when it is at the end of a ledger that is not as long: then that is another one."""
+        replica = self._vault.replica
+        while replica.head.height < self.height:
+            if replica.heard_height is not None and replica.heard_height <= replica.head.height:
+                return
+            with contextlib.suppress(DeadlineExceeded):
+                await replica.wait_for_height(replica.head.height + 1, timeout_ms=LOOK_AGAIN_MS)
+
+    def _goes_on(self) -> bool:
+        """The next block is kept, or still to come, and continues the one that was followed last."""
+        store, cursor = self._vault.replica.store, self._vault.tables.cursor()
+        if store.head.height == cursor.height:
+            previous = store.head.digest()
+        else:
+            try:
+                previous = Digest(store.header(cursor.height + 1).previous_digest)
+            except BlockNotKept:
+                return False
+        return cursor.digest is None or cursor.digest == previous
+
+    async def _begin_at_head(self) -> None:
+        """Find all work in the state. If it stops half-way the cursor has not moved, and it is done again."""
+        vault, head, duty = self._vault, self._vault.replica.head, self._vault.duty()
+        lacking: list[BlobId] = []
+        for number, blob_id in enumerate(queries.blob_ids_by_end(vault.view, duty.epoch + 1, U32_MAX)):
+            if self._lacks(blob_id, duty) and rules.is_wanted(vault.view, blob_id, duty.epoch):
+                lacking.append(blob_id)
+            if number % SCAN_PAGE == SCAN_PAGE - 1:
+                await vault.tables.add_all_incomplete(lacking)
+                lacking = []
+                await asyncio.sleep(0)
+        await vault.tables.add_all_incomplete(lacking)
+        await vault.tables.start_from(height=head.height, digest=head.digest())
+        self.height = head.height
         vault.work_arrived.set()
-        self.height = height
-        return True
+
+    # --- following ------------------------------------------------------------------------------------------
 
     async def _follow(self, block: AppliedBlock) -> bool:
         """Turn one block's events into rows; False when there was no space for them."""
@@ -101,7 +139,11 @@ class LedgerFollower:
         if incomplete or complete or garbage or epoch_began or height % QUIET_BLOCKS == 0:
             try:
                 await self._vault.tables.advance(
-                    height=height, incomplete=incomplete, complete=complete, garbage=garbage
+                    height=height,
+                    digest=block.header.digest(),
+                    incomplete=incomplete,
+                    complete=complete,
+                    garbage=garbage,
                 )
             except DiskFull:
                 return False

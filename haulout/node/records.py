@@ -9,7 +9,7 @@
     21 shard blob id axis n PieceRow: where segment n of a sliver in stripes is, and its proof
     30 blob id              IncompleteRow: certified, but something is lacking
     31 blob id              GarbageRow: perhaps not needed any more
-    40                      CursorRow: how far the ledger has been followed
+    40                      CursorRow: up to which block the ledger has been followed
     41                      SweepRow: where a sweep over all blobs stands
     50 epoch                SignedRow: the last checkpoint signed in that epoch
     51                      BarredRow: no checkpoint is signed, and until when
@@ -36,6 +36,7 @@ SliverName = tuple[int, Axis]  # shard index, axis
 
 STORE_FORMAT = 1
 ROW_VERSION = 1
+CURSOR_VERSION = 2
 SEAL_BYTES = 16
 Bytes8 = Annotated[bytes, fixed(8)]
 Bytes16 = Annotated[bytes, fixed(16)]
@@ -182,7 +183,17 @@ class GarbageRow:
 
 @dataclass(frozen=True, slots=True)
 class CursorRow:
-    """The height of the last block whose events were followed."""
+    """The last block whose events were followed. Its digest says on which chain: after a ledger was restored to an
+    older point, or a replica was taken from another one, a block of that height may be another block."""
+
+    version: U8  # CURSOR_VERSION
+    height: U64
+    digest: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRowV1:
+    """A cursor as earlier releases left it: a height alone."""
 
     version: U8
     height: U64
@@ -319,16 +330,16 @@ def seal_row(key: bytes, row: object) -> bytes:
     return seal(key, bcs.encode(row))
 
 
-def unseal_row(key: bytes, sealed: bytes, row_type: type[T]) -> T:
+def unseal_row(key: bytes, sealed: bytes, row_type: type[T], *, version: int = ROW_VERSION) -> T:
     """The record stored under a key.
 
     Raises:
-        CorruptRecord: damaged, or of a version that this build does not know.
+        CorruptRecord: damaged, or of another version than the one asked for.
     """
     try:
         row: T = bcs.decode(row_type, unseal(key, sealed))
     except UndecodableBytes as e:
         raise CorruptRecord(what=f"row {key.hex()}") from e
-    if getattr(row, "version", ROW_VERSION) != ROW_VERSION:
+    if getattr(row, "version", version) != version:
         raise CorruptRecord(what=f"row {key.hex()} (unknown version)")
     return row

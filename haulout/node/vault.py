@@ -103,7 +103,7 @@ class Vault:
     def is_set_back(self) -> bool:
         """A power cut has taken the last blocks of the replica, but not the work that came of them. Until it has caught
         up again, `view` says nothing about later blobs: what it calls unwanted may be certified."""
-        return self.height < self.tables.followed_height()
+        return self.height < self.tables.cursor().height
 
     def duty(self) -> rules.Duty:
         """What the latest committee asks of this node."""

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from haulout.node.errors import CorruptRecord
 from haulout.node.records import (
     CURSOR_KEY,
+    CURSOR_VERSION,
     GARBAGE,
     INCOMPLETE,
     ROW_VERSION,
     SWEEP_KEY,
     CursorRow,
+    CursorRowV1,
     GarbageRow,
     IncompleteRow,
     SweepRow,
@@ -28,6 +32,18 @@ from haulout.node.records import (
 )
 from haulout.ports import Store
 from haulout.primitives import U16_MAX, BlobId
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last block whose events became work; `digest` is None before the first one, and where an earlier release
+    kept none."""
+
+    height: int
+    digest: bytes | None
+
+
+START: Final = Cursor(0, None)
 
 
 class WorkTables:
@@ -45,30 +61,40 @@ class WorkTables:
 
     # --- following ------------------------------------------------------------------------------------------
 
-    def followed_height(self) -> int:
-        """The last block whose events became work. A damaged cursor starts over: following twice does no harm."""
+    def cursor(self) -> Cursor:
+        """How far the ledger was followed. A damaged cursor starts over: following twice does no harm."""
         sealed = self._store.get(CURSOR_KEY)
         if sealed is None:
-            return 0
+            return START
         try:
-            return unseal_row(CURSOR_KEY, sealed, CursorRow).height
+            row = unseal_row(CURSOR_KEY, sealed, CursorRow, version=CURSOR_VERSION)
+            return Cursor(row.height, row.digest)
         except CorruptRecord:
-            return 0
+            pass  # damaged, or of the form before
+        try:
+            return Cursor(unseal_row(CURSOR_KEY, sealed, CursorRowV1).height, None)
+        except CorruptRecord:
+            return START
 
     async def advance(
         self,
         *,
         height: int,
+        digest: bytes,
         incomplete: Mapping[BlobId, int],
         complete: Iterable[BlobId],
         garbage: Mapping[BlobId, int],
     ) -> None:
         """Move the cursor behind a block, with the work that came of it: blob ids to due times in ms."""
-        writes: dict[bytes, bytes | None] = {CURSOR_KEY: seal_row(CURSOR_KEY, CursorRow(ROW_VERSION, height))}
+        writes = _cursor_writes(height, digest)
         for blob_id, due_ms in garbage.items():
             key = garbage_key(blob_id)
             writes[key] = seal_row(key, GarbageRow(ROW_VERSION, due_ms, height))
         await self._commit_incomplete(writes, incomplete, complete)
+
+    async def start_from(self, *, height: int, digest: bytes) -> None:
+        """Put the cursor behind a block whatever came before, and have all stored blobs swept again."""
+        await self._store.commit({**_cursor_writes(height, digest), SWEEP_KEY: None}, durable=False)
 
     # --- what is lacking ------------------------------------------------------------------------------------
 
@@ -159,10 +185,10 @@ class WorkTables:
         except CorruptRecord:
             return None
 
-    async def forget_sweep(self) -> None:
-        """The sweep begins anew, also within this epoch."""
-        await self._store.commit({SWEEP_KEY: None}, durable=False)
-
     async def set_sweep(self, *, epoch: int, after: BlobId, done: bool) -> None:
         row = SweepRow(ROW_VERSION, epoch, after, done)
         await self._store.commit({SWEEP_KEY: seal_row(SWEEP_KEY, row)}, durable=False)
+
+
+def _cursor_writes(height: int, digest: bytes) -> dict[bytes, bytes | None]:
+    return {CURSOR_KEY: seal_row(CURSOR_KEY, CursorRow(CURSOR_VERSION, height, digest))}

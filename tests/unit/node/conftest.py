@@ -267,8 +267,17 @@ class World:
         self.nodes: list[TestNode] = []
 
     async def start(self) -> World:
+        await self.start_ledger(MemoryStore())
+        self.nodes = [TestNode(self, index) for index in range(N_NODES)]
+        for node in self.nodes:
+            await node.start()
+        await settle()
+        return self
+
+    async def start_ledger(self, rows: MemoryStore) -> None:
+        self.ledger_rows = rows
         self.sequencer = await Sequencer.open(
-            store=MemoryStore(),
+            store=rows,
             genesis=self.network.genesis,
             scheme=SCHEME,
             clock=self.clock,
@@ -276,15 +285,13 @@ class World:
             engine="memory",
         )
         self._task = asyncio.ensure_future(self.sequencer.run())
-        self.nodes = [TestNode(self, index) for index in range(N_NODES)]
-        for node in self.nodes:
-            await node.start()
-        await settle()
-        return self
 
     async def stop(self) -> None:
         for node in self.nodes:
             await node.kill()
+        await self.stop_ledger()
+
+    async def stop_ledger(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 

@@ -255,8 +255,8 @@ async def test_damage_found_while_the_replica_is_set_back_is_repaired_later(worl
     blob, _ = await world.store(SMALL, *range(5))
     node = world.nodes[4]
     await world.settle()
-    height = node.api.vault.height
-    await node.api.vault.tables.advance(height=height, incomplete={}, complete=(), garbage={})
+    head = node.replica.head
+    await node.api.vault.tables.start_from(height=head.height, digest=head.digest())
     await node.kill()
     key = metadata_key(blob.blob_id)
     await node.store.commit({key: node.store.get(key)[:-1]})

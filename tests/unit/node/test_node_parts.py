@@ -12,13 +12,14 @@ from haulout.errors import DiskFull
 from haulout.node.blob_locks import BlobLocks
 from haulout.node.errors import TooManyRequests
 from haulout.node.metrics import NodeMetrics
-from haulout.node.records import CURSOR_KEY, IncompleteRow
+from haulout.node.records import CURSOR_KEY, IncompleteRow, seal
 from haulout.node.repair_plan import Way, plan_repair
 from haulout.node.space import LOOK_AGAIN_US, SpaceGuard
-from haulout.node.work_tables import WorkTables
+from haulout.node.work_tables import START, Cursor, WorkTables
 from haulout.primitives import Axis, BlobId
 from haulout.world.memory_store import MemoryStore
 
+DIGEST = b"\xd1" * 32
 A, B = BlobId(b"\x0a" * 32), BlobId(b"\x0b" * 32)
 
 
@@ -92,9 +93,9 @@ class TestWorkTables:
     async def test_work_and_cursor_survive_together(self) -> None:
         store = MemoryStore()
         tables = WorkTables(store)
-        await tables.advance(height=7, incomplete={A: 100, B: 50}, complete=(), garbage={B: 9})
+        await tables.advance(height=7, digest=DIGEST, incomplete={A: 100, B: 50}, complete=(), garbage={B: 9})
         again = WorkTables(store)
-        assert again.followed_height() == 7
+        assert again.cursor() == Cursor(7, DIGEST)
         assert again.n_incomplete == 2
         assert again.incomplete(after=None, limit=10) == [(A, IncompleteRow(1, 100, 0)), (B, IncompleteRow(1, 50, 0))]
         assert again.incomplete(after=A, limit=10) == [(B, IncompleteRow(1, 50, 0))]
@@ -111,9 +112,24 @@ class TestWorkTables:
 
     async def test_a_damaged_cursor_starts_over(self) -> None:
         store = MemoryStore()
-        await WorkTables(store).advance(height=7, incomplete={}, complete=(), garbage={})
-        await store.commit({CURSOR_KEY: b"damaged"})
-        assert WorkTables(store).followed_height() == 0
+        await WorkTables(store).advance(height=7, digest=DIGEST, incomplete={}, complete=(), garbage={})
+        damaged = bytes([store.get(CURSOR_KEY)[0] ^ 1]) + store.get(CURSOR_KEY)[1:]
+        for row in (damaged, b"damaged", b""):
+            await store.commit({CURSOR_KEY: row})
+            assert WorkTables(store).cursor() == START
+
+    async def test_a_cursor_of_an_earlier_release_is_read(self) -> None:
+        store = MemoryStore({CURSOR_KEY: seal(CURSOR_KEY, bytes.fromhex("01 0700000000000000"))})
+        assert WorkTables(store).cursor() == Cursor(7, None)
+        await WorkTables(store).start_from(height=8, digest=DIGEST)
+        assert WorkTables(store).cursor() == Cursor(8, DIGEST)
+        assert store.get(CURSOR_KEY) == seal(CURSOR_KEY, bytes.fromhex("02 0800000000000000") + DIGEST)
+
+    async def test_starting_anew_sweeps_anew(self) -> None:
+        tables = WorkTables(MemoryStore())
+        await tables.set_sweep(epoch=3, after=A, done=True)
+        await tables.start_from(height=8, digest=DIGEST)
+        assert tables.sweep() is None
 
 
 FIVE_NODES = {"n_shards": 100, "n_own": 20, "n_peers": 4, "n_reachable": 80}
