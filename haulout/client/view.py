@@ -7,7 +7,7 @@ question needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -170,9 +170,16 @@ class LedgerView:
 
     async def plan_state(self) -> View:
         """The rows from which the next committee is planned, as a view."""
-        epoch = (await self.system()).epoch
-        committees = (keys.committee(epoch), keys.committee(epoch + 1))
-        return await self._rows(keys.PARAMS, keys.SYSTEM, keys.STAKING, keys.NEXT, keys.bucket(epoch), *committees)
+        return await self._rows_of_epoch(
+            lambda epoch: (
+                keys.PARAMS,
+                keys.STAKING,
+                keys.NEXT,
+                keys.bucket(epoch),
+                keys.committee(epoch),
+                keys.committee(epoch + 1),
+            )
+        )
 
     async def node_id_of_name(self, name: str) -> ObjectId | None:
         """The node with this name."""
@@ -180,11 +187,12 @@ class LedgerView:
 
     async def standing(self, node_id: ObjectId) -> NodeStanding | None:
         """How much of the network depends on a node; None when there is no such node."""
-        rows = await self._rows(keys.SYSTEM, keys.STAKING, keys.node(node_id))
+        rows = await self._rows_of_epoch(
+            lambda epoch: (keys.STAKING, keys.node(node_id), keys.committee(epoch), keys.committee(epoch + 1))
+        )
         node, epoch = queries.node(rows, node_id), queries.system(rows).epoch
         if node is None:
             return None
-        rows = await self._rows(keys.SYSTEM, keys.STAKING, keys.committee(epoch), keys.committee(epoch + 1))
         moving = await self.open_hand_overs()
         coming = queries.next_committee(rows)
         return NodeStanding(
@@ -281,6 +289,16 @@ class LedgerView:
             if len(found) < SCAN_LIMIT:
                 return ids
             start = found[-1] + b"\x00"
+
+    async def _rows_of_epoch(self, wanted: Callable[[int], tuple[bytes, ...]]) -> FetchedRows:
+        """The system and rows whose keys name the epoch it is in: looked up again when another one began meanwhile."""
+        epoch = (await self.system()).epoch
+        while True:
+            rows = await self._rows(keys.SYSTEM, *wanted(epoch))
+            found = queries.system(rows).epoch
+            if found == epoch:
+                return rows
+            epoch = found
 
     async def _rows(self, *wanted: bytes) -> FetchedRows:
         return FetchedRows(await self._source.fetch(wanted) if wanted else {})

@@ -12,6 +12,7 @@ from haulout.account.wallet import Wallet
 from haulout.client.read import read_blob
 from haulout.client.store import NewlyCreated
 from haulout.client.view import LedgerView, ProvenSource
+from haulout.ledger import queries
 from haulout.ledger.commands import AdvanceEpoch, ReportSyncDone, Stake
 from haulout.ledger.state import Phase
 
@@ -64,6 +65,34 @@ async def test_both_views_tell_the_same_of_shards_on_their_way(world) -> None:
     )
     await world.run(wallet.execute([report]))
     assert await proven.open_hand_overs() == []
+
+
+class Interrupted(ProvenSource):
+    """Between its first answer and the next one an epoch begins."""
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world.sequencer, world.town.genesis.chain_id)
+        self._world = world
+        self._n_answers = 0
+
+    async def fetch(self, wanted: Any) -> Any:
+        rows = await super().fetch(wanted)
+        self._n_answers += 1
+        if self._n_answers == 1:
+            await change_epoch(self._world)
+        return rows
+
+
+async def test_the_standing_of_a_node_is_of_one_epoch(world) -> None:
+    standing = await LedgerView(Interrupted(world)).standing(world.nodes[0].secrets.node_id)
+    assert (standing.epoch, standing.n_shards, standing.n_gaining, standing.n_shards_next) == (2, 3, 1, None)
+
+
+async def test_what_the_next_committee_is_planned_from_is_of_one_epoch(world) -> None:
+    state = await LedgerView(Interrupted(world)).plan_state()
+    assert queries.system(state).epoch == 2
+    assert queries.committee(state).epoch == 2
+    assert queries.next_committee(state) is None
 
 
 async def test_an_older_blob_is_read_from_whoever_hands_its_shard_over(world, make_data) -> None:
