@@ -15,7 +15,7 @@ OWN_CODE := haulout node_grpc graphql_api operator
 UV_READY := $(BIN)/python -c '' 2>/dev/null && $(BIN)/uv --version 2>/dev/null | grep -qF 'uv $(UV_VERSION) '
 PROTOS := $(shell find protos -name '*.proto' 2>/dev/null | sort)
 
-.PHONY: help venv up test soak pages check fmt gen sim sim-planted bench bench-codec bench-epochs bench-graphql console console-check lock image cluster cluster-down e2e e2e-full clean
+.PHONY: help venv up test soak pages check fmt gen sim sim-coverage sim-planted bench bench-codec bench-epochs bench-graphql console console-check lock image cluster cluster-down e2e e2e-full clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -76,6 +76,13 @@ console-check: console/node_modules ## the committed bundle is what console/ giv
 
 sim: venv ## the network in a virtual world (SEEDS=1000, or one again: SEED=7)
 	@$(BIN)/python -m haulout.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
+
+sim-coverage: venv ## how much of node, client and sequencer runs in virtual worlds: at least 85 % of each (SEEDS=100)
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage run -m haulout.sim --seeds $(or $(SEEDS),100) $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@status=0; for room in node client sequencer; do \
+		$(BIN)/python -m coverage report --include="haulout/$$room/*" --fail-under=85 || status=1; done; exit $$status
 
 sim-planted: venv ## planted mistakes are found by the simulation (PATCH=reward-rounded-up)
 	@$(BIN)/python tests/simulation/planted/hunt.py $(PATCH)

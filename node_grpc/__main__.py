@@ -240,7 +240,7 @@ async def serve(options: argparse.Namespace) -> None:
             replica.store,
             clock,
             keep_epochs=parse_count("keep-epochs", options.keep_epochs),
-            needed_from=lambda: node.vault.tables.followed_height() + 1,
+            needed_from=lambda: node.vault.tables.cursor().height + 1,
         )
         running = (
             follow_ledger(replica, clock),
