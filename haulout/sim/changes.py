@@ -22,14 +22,14 @@ from haulout.ledger.genesis import (
     NodeSecrets,
 )
 from haulout.primitives import ObjectId
+from haulout.sim.client import SimClient
 from haulout.sim.clock import VirtualClock
 from haulout.sim.plan import WAL, Plan
 from haulout.sim.rng import SeededRng
-from haulout.sim.world import SimClient, World
+from haulout.sim.world import World
 
 MOST_NODES: Final = 12
 LARGEST_STAKE_WAL: Final = 3_000
-PROOF_EPOCH: Final = 0
 READY_MS: Final = 120_000
 
 
@@ -69,8 +69,10 @@ class Changes:
         if self._staked and self._rng.below(3) == 0:
             await self._take_back()
             return
-        names = self._world.node_names
-        node_id = self._world.secrets(names[self._rng.below(len(names))]).node_id
+        name = self._world.any_node_name(self._rng)
+        if "false sync-done" in self._plan.kinds and self._rng.below(2):
+            name = self._plan.bad_nodes[0]  # it has to gain shards to lie about them
+        node_id = self._world.secrets(name).node_id
         amount = (1 + self._rng.below(LARGEST_STAKE_WAL)) * WAL
         result = await self._client.wallet.execute([Stake(node_id, amount)])
         self._staked.append(ObjectId(result.created[0][0]))
@@ -86,7 +88,10 @@ class Changes:
         if number >= MOST_NODES:
             return
         secrets = self._make_secrets(f"node-{number}")
-        result = await self._client.wallet.execute([self._registration(secrets)])
+        replica = self._client.host.replica
+        assert replica is not None, "accounts are never switched off"
+        epoch = queries.system(replica.view).epoch
+        result = await self._client.wallet.execute([self._registration(secrets, epoch)])
         node_id = ObjectId(result.created[0][0])
         await self._world.add_node(
             NodeSecrets(
@@ -130,12 +135,12 @@ class Changes:
             name, ObjectId(bytes(32)), (f"{name}:1",), bls, self._rng.random_bytes(32), self._treasury_secret
         )
 
-    def _registration(self, secrets: NodeSecrets) -> RegisterNode:
-        """Made and governed by the treasury."""
+    def _registration(self, secrets: NodeSecrets, epoch: int) -> RegisterNode:
+        """Made and governed by the treasury; good in this epoch."""
         scheme = self._world.scheme
         public_key = scheme.public_key(secrets.bls_secret)
         owner = ed25519.address_of(ed25519.public_key(self._treasury_secret))
-        proof = scheme.sign(secrets.bls_secret, proof_of_possession(PROOF_EPOCH, owner, public_key))
+        proof = scheme.sign(secrets.bls_secret, proof_of_possession(epoch, owner, public_key))
         return RegisterNode(
             name=secrets.name,
             addresses=secrets.addresses,

@@ -16,7 +16,7 @@ from typing import Final
 
 from haulout.errors import HauloutError
 from haulout.ledger.commands import Stake
-from haulout.node.records import BLOB, METADATA, SLIVER
+from haulout.node.records import BLOB, METADATA, PIECE, SLIVER, STRIPED
 from haulout.sim.clock import VirtualClock
 from haulout.sim.disk import DiskMedium
 from haulout.sim.plan import WAL, Plan
@@ -73,6 +73,8 @@ class Troubles:
             host.rows.is_full = host.state.is_full = False
             host.files.capacity_bytes = DiskMedium().capacity_bytes
             host.machine.resume()
+            if host.node is not None and host.node.status() == "Stopping":
+                await world.kill(name, loses_writes=False)
             if not host.machine.is_on:
                 await world.restart(name)
 
@@ -85,11 +87,6 @@ class Troubles:
         while True:
             await clock.sleep_ms(500 + rng.below(15_000))
             await fault(self, rng)
-
-    def any_node(self, rng: SeededRng) -> str:
-        """Some node's name."""
-        names = self.world.node_names
-        return names[rng.below(len(names))]
 
 
 Fault = Callable[[Troubles, SeededRng], Awaitable[None]]
@@ -131,10 +128,19 @@ async def process_kill(troubles: Troubles, rng: SeededRng) -> None:
     await switch_off(troubles, rng, name, loses_writes=False)
 
 
+async def orderly_restart(troubles: Troubles, rng: SeededRng) -> None:
+    """A node is asked to end, as for an upgrade, and finishes what it has begun."""
+    name = troubles.world.any_node_name(rng)
+    async with troubles.lock(name):
+        troubles.happened["orderly restart"] += 1
+        await troubles.world.stop(name)
+        await troubles.world.restart(name)
+
+
 async def power_cut(troubles: Troubles, rng: SeededRng) -> None:
     """A node loses power, and with it writes that were not synced; the last of them is torn."""
     troubles.happened["power cut"] += 1
-    await switch_off(troubles, rng, troubles.any_node(rng), loses_writes=True)
+    await switch_off(troubles, rng, troubles.world.any_node_name(rng), loses_writes=True)
 
 
 async def ledger_power_cut(troubles: Troubles, rng: SeededRng) -> None:
@@ -157,7 +163,7 @@ async def pause(troubles: Troubles, rng: SeededRng) -> None:
 
 async def clock_skew(troubles: Troubles, rng: SeededRng) -> None:
     """A node believes in another time, by up to an hour."""
-    host = troubles.world.hosts[troubles.any_node(rng)]
+    host = troubles.world.hosts[troubles.world.any_node_name(rng)]
     host.clock.skew_ms = rng.below(2 * LARGEST_SKEW_MS) - LARGEST_SKEW_MS
     troubles.happened["clock skew"] += 1
     troubles.world.fabric.note(f"{host.name} is {host.clock.skew_ms} ms off")
@@ -169,7 +175,7 @@ async def clock_skew(troubles: Troubles, rng: SeededRng) -> None:
 async def forked_ledger(troubles: Troubles, rng: SeededRng) -> None:
     """A copy of the ledger goes on by itself, and a node that lost its replica is brought up from it, for a while."""
     world, clock = troubles.world, VirtualClock()
-    name = troubles.any_node(rng)
+    name = troubles.world.any_node_name(rng)
     async with troubles.lock(LEDGER):
         copy = StoreMedium()
         copy.durable = world.hosts[LEDGER].state.rows()
@@ -190,7 +196,7 @@ async def forked_ledger(troubles: Troubles, rng: SeededRng) -> None:
 
 async def full_disk(troubles: Troubles, rng: SeededRng) -> None:
     """A node's disk is full for a while: its rows, its files or the ledger it keeps."""
-    host = troubles.world.hosts[troubles.any_node(rng)]
+    host = troubles.world.hosts[troubles.world.any_node_name(rng)]
     what = rng.below(3)
     if what == 0:
         host.rows.is_full = True
@@ -234,11 +240,11 @@ async def lost_disk(troubles: Troubles, rng: SeededRng) -> None:
 
 async def forget(troubles: Troubles, rng: SeededRng) -> None:
     """Planted, to see whether the oracle does: a node that nobody calls damaged loses rows that it had synced."""
-    host = troubles.world.hosts[troubles.any_node(rng)]
+    host = troubles.world.hosts[troubles.world.any_node_name(rng)]
     async with troubles.lock(host.name):
         await troubles.world.kill(host.name, loses_writes=False)
         host.rows.flush()
-        for key in [key for key in host.rows.durable if key[:1] in (SLIVER, BLOB)]:
+        for key in [key for key in host.rows.durable if key[:1] in (SLIVER, BLOB, PIECE, STRIPED)]:
             del host.rows.durable[key]
         await troubles.world.restart(host.name)
 
@@ -256,8 +262,8 @@ def flip_in_files(medium: DiskMedium, rng: SeededRng) -> bool:
 
 
 def flip_in_rows(medium: StoreMedium, rng: SeededRng) -> bool:
-    """Flip a bit in the row of a sliver or of metadata; says whether there was one."""
-    keys = sorted(key for key, value in medium.durable.items() if key[:1] in (SLIVER, METADATA) and value)
+    """Flip a bit in the row of a sliver, of a piece of one or of metadata; says whether there was one."""
+    keys = sorted(key for key, value in medium.durable.items() if key[:1] in (SLIVER, PIECE, METADATA) and value)
     if not keys:
         return False
     key = keys[rng.below(len(keys))]
@@ -270,6 +276,7 @@ def flip_in_rows(medium: StoreMedium, rng: SeededRng) -> bool:
 CATALOGUE: Final[dict[str, Fault]] = {
     "partition": partition,
     "process kill": process_kill,
+    "orderly restart": orderly_restart,
     "power cut": power_cut,
     "ledger power cut": ledger_power_cut,
     "pause": pause,

@@ -1,6 +1,7 @@
-"""A storage node that does not do as it says, in one or more of seven ways (`plan.LIES`).
+"""A storage node that does not do as it says, in one or more of seven ways (`plan.LIES`), or about its shards.
 
-It stands before an honest node and changes what that answers. None of this may ever do more than slow others down.
+A `Liar` stands before an honest node and changes what that answers; `claim_shards` has a node tell the ledger that it
+has shards of which it fetches nothing. None of this may ever do more than slow others down.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from haulout.account.wallet import Wallet
 from haulout.crypto import messages
 from haulout.crypto.schemes import SIGNATURE_BYTES, SignatureScheme
+from haulout.errors import HauloutError
+from haulout.ledger import queries
+from haulout.ledger.commands import ReportSyncDone
+from haulout.node.rules import Duty, mask_of
 from haulout.node.storage_node import StorageNode
 from haulout.ports import BlobHoldings, IncompletePage, NodeHealth, Outcome, SignedMessage, SliverUpload
-from haulout.primitives import Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
+from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
 from haulout.sim.clock import VirtualClock
 from haulout.sim.rng import SeededRng
 
 SILENCE_MS = 3_600_000  # longer than anybody waits
+LOOK_MS = 50
 
 
 class Liar:
@@ -159,3 +166,33 @@ class Liar:
     def _spoilt(self, data: bytes) -> bytes:
         place = self._rng.below(max(1, len(data)))
         return data[:place] + bytes([data[place] ^ (1 + self._rng.below(255))]) + data[place + 1 :] if data else b"?"
+
+
+def claim_shards(node: StorageNode, wallet: Wallet, told: Counter[str]) -> None:
+    """From now on the node reports every shard as soon as it is to gain it, and never fetches one.
+
+    Args:
+        wallet: the node's own.
+        told: counts the reports that were not true.
+    """
+
+    async def report() -> None:
+        clock = VirtualClock()
+        while True:
+            duty = node.vault.duty()
+            if duty.gaining:
+                is_false = _lacks_something(node, duty)
+                try:
+                    await wallet.execute([ReportSyncDone(node.identity.node_id, duty.epoch, duty.gaining)])
+                    told["false sync-done"] += is_false
+                except HauloutError:
+                    pass  # the ledger is away, or the epoch has moved on: the next look tells
+            await clock.sleep_ms(LOOK_MS)
+
+    node.shard_sync.run = report  # type: ignore[method-assign]
+
+
+def _lacks_something(node: StorageNode, duty: Duty) -> bool:
+    mask = mask_of(duty.gaining)
+    blob_ids = queries.blob_ids_by_end(node.vault.view, duty.epoch + 1, U32_MAX)
+    return any(mask & ~node.vault.slivers.held_mask(blob_id, durable_only=True) for blob_id in blob_ids)

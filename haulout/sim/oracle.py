@@ -18,7 +18,8 @@ from collections.abc import Iterable
 
 from haulout import bcs
 from haulout.chain import tree
-from haulout.codec.metadata import Sliver
+from haulout.codec import rs8
+from haulout.codec.metadata import BlobMetadata, Sliver
 from haulout.crypto import messages
 from haulout.crypto.messages import StorageConfirmation
 from haulout.ledger import invariants, queries
@@ -28,14 +29,17 @@ from haulout.ledger.genesis import build_genesis
 from haulout.ledger.state import Member
 from haulout.node import rules
 from haulout.node.errors import CorruptRecord
+from haulout.node.records import SliverName, bit_of
 from haulout.node.rules import mask_of
-from haulout.primitives import Axis, BlobId, ObjectId, min_decodable, pair_of_shard, sliver_index_of_pair
+from haulout.node.vault import Vault
+from haulout.primitives import Axis, BlobId, EncodingType, ObjectId, min_decodable, pair_of_shard, sliver_index_of_pair
 from haulout.replica.ledger_store import FIRST_OWN
 from haulout.sim.clock import VirtualClock
 from haulout.sim.faults import Troubles
+from haulout.sim.host import Host
 from haulout.sim.plan import Plan
 from haulout.sim.witness import Truth, WitnessedScheme
-from haulout.sim.world import LEDGER, Host, World
+from haulout.sim.world import LEDGER, World
 from haulout.world.memory_store import MemoryStore
 
 LOOK_MS = 500
@@ -65,6 +69,8 @@ class Oracle:
         self._starts: dict[str, int] = {}
         self._certified: dict[BlobId, int] = {}  # epoch of the first certificate
         self._epoch = 0
+        self._held: dict[tuple[str, BlobId], int] = {}  # durable slivers by node and blob, as seen last
+        self._primary_mask = sum(bit_of(shard_index, Axis.PRIMARY) for shard_index in range(plan.n_shards))
 
     @property
     def n_epochs(self) -> int:
@@ -109,6 +115,7 @@ class Oracle:
                 raise Violation("L-3", problem)
         for host in self._watched():
             self._check_promises(host)
+        self._check_decodable()
         for blob_id in self._scheme.called_invalid():
             if blob_id in self._truth.data:
                 raise Violation("D-5", f"{blob_id.hex()} is right and was called inconsistent")
@@ -197,7 +204,7 @@ class Oracle:
             raise Violation("L-1", f"{host.name} has another block {replica.head.height} than the ledger")
 
     def _is_honest(self, host: Host) -> bool:
-        return not (host.name in self._plan.bad_nodes and "liar" in self._plan.kinds)
+        return host.name not in self._plan.liars
 
     def _watched(self) -> list[Host]:
         """Nodes that are on, honest, undamaged and on the true ledger."""
@@ -235,6 +242,22 @@ class Oracle:
             if mask_of(given) & ~held:
                 raise Violation("D-7", f"{host.name} has dropped {blob_id.hex()} before it was handed over")
 
+    def _check_decodable(self) -> None:
+        """D-1, at this moment: of every blob, honest disks hold primary slivers enough, whoever is on and owns them."""
+        dishonest = self._plan.liars.union(self._troubles.damaged)
+        honest = [name for name in self._world.node_names if name not in dishonest]
+        for blob_id in self._truth.promised():
+            held = 0
+            for name in honest:
+                node = self._world.hosts[name].node
+                if node is not None:
+                    self._held[name, blob_id] = node.vault.slivers.held_mask(blob_id, durable_only=True)
+                # Of one that is off and was never looked at with this blob all is believed, until it is on.
+                held |= self._held.get((name, blob_id), self._primary_mask)
+            n_held = (held & self._primary_mask).bit_count()
+            if n_held < min_decodable(self._plan.n_shards):
+                raise Violation("D-1", f"{n_held} primary slivers of {blob_id.hex()} are left on honest disks")
+
     def _owned_throughout(self, node_id: ObjectId, epochs: range) -> frozenset[int]:
         owned = [self._shards.get(epoch, {}).get(node_id, frozenset()) for epoch in epochs]
         return frozenset.intersection(*owned) if owned else frozenset()
@@ -242,21 +265,16 @@ class Oracle:
     # --- when all is calm -----------------------------------------------------------------------------------
 
     async def find_damage(self) -> None:
-        """Have every node read what it holds, so that damage is found and repaired, as its scrubbing would."""
+        """Have every node scrub what it holds once, so that damage is found and repaired."""
         for host in self._world.hosts.values():
-            if host.node is None:
-                continue
-            for blob_id in self._truth.promised():
-                await host.node.vault.metadata_bytes(blob_id)
-                for shard_index in host.node.vault.duty().shards:
-                    for axis in Axis:
-                        await host.node.vault.sliver(blob_id, shard_index, axis)
+            if host.node is not None:
+                await host.node.scrubber.run_once()
 
     async def judge(self) -> None:
         """The final word: state, chain, and every sliver of every node."""
         self.look()
         self.look_closely()
-        self._check_chain()
+        await self._check_chain()
         for blob_id in self._truth.promised():
             if blob_id in self._truth.data:
                 await self._check_slivers(blob_id)
@@ -264,23 +282,19 @@ class Oracle:
             if len(verdicts) > 1:
                 raise Violation("D-4", f"readers disagree on {blob_id.hex()}: {', '.join(sorted(verdicts))}")
 
-    def _check_chain(self) -> None:
+    async def _check_chain(self) -> None:
         """L-2: execute everything again."""
         sequencer = self._world.hosts[LEDGER].sequencer
         assert sequencer is not None, "the ledger is on when all is calm"
         scheme = self._world.scheme
         out = build_genesis(self._world.network.genesis, scheme)
-        rows: dict[bytes, bytes] = {key: value for key, value in out.writes.items() if value is not None}
+        state = MemoryStore({key: value for key, value in out.writes.items() if value is not None})
         for height in range(1, sequencer.head.height + 1):
             block = sequencer.store.block(height)
-            out = apply_block(MemoryStore(rows), out.header, block.header.time_ms, block.transactions, scheme)
+            out = apply_block(state, out.header, block.header.time_ms, block.transactions, scheme)
             if out.header != block.header:
                 raise Violation("L-2", f"executing block {height} again gives another header")
-            for key, value in out.writes.items():
-                if value is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = value
+            await state.commit(out.writes)
 
     async def _check_slivers(self, blob_id: BlobId) -> None:
         """D-1 and D-2: every honest node has every sliver of its shards, and they are the right ones."""
@@ -298,15 +312,24 @@ class Oracle:
                     where = f"{host.name}, shard {shard_index}, {axis.name.lower()} sliver of {blob_id.hex()}"
                     expected = encoded.sliver(axis, sliver_index_of_pair(pair_index, axis, n_shards))
                     try:
-                        raw = await vault.slivers.get_sliver(blob_id, shard_index, axis)
+                        stored = await _stored_sliver(vault, encoded.metadata, blob_id, (shard_index, axis))
                     except CorruptRecord as e:
                         raise Violation("D-2", f"{where}: {e}") from e
-                    if raw is None:
+                    if stored is None:
                         raise Violation("D-2", f"{where} is missing")
-                    if bcs.decode(Sliver, raw) != Sliver(
-                        bytes(expected.data), expected.symbol_size_bytes, expected.index
-                    ):
+                    if stored != bytes(expected.data):
                         raise Violation("D-1", f"{where} is wrong")
                 n_good += 1
         if n_good < min_decodable(n_shards):
             raise Violation("D-1", f"{blob_id.hex()} is on {n_good} honest shards")
+
+
+async def _stored_sliver(vault: Vault, metadata: BlobMetadata, blob_id: BlobId, name: SliverName) -> bytes | None:
+    """The data of a sliver as it stands on a node's disk; of one in stripes all segments together."""
+    shard_index, axis = name
+    if metadata.encoding_type is not EncodingType.RS8:
+        raw = await vault.slivers.get_sliver(blob_id, shard_index, axis)
+        return None if raw is None else bytes(bcs.decode(Sliver, raw).data)
+    n_segments = rs8.striping_of_blob(metadata).n_segments
+    pieces = [await vault.slivers.pieces.get(blob_id, (shard_index, axis, n)) for n in range(n_segments)]
+    return None if None in pieces else b"".join(bytes(piece.data) for piece in pieces if piece is not None)

@@ -7,6 +7,7 @@ more than f shards, everything else ends before the calm at the end.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -23,6 +24,7 @@ PASSING: Final = (
     "reordering",
     "partition",
     "process kill",
+    "orderly restart",
     "power cut",
     "ledger power cut",
     "pause",
@@ -32,8 +34,11 @@ PASSING: Final = (
 )
 """Faults that come and go; any number of nodes may have them at once."""
 
-LASTING: Final = ("bit rot", "lost disk", "liar")
+LASTING: Final = ("bit rot", "lost disk", "liar", "false sync-done")
 """Faults that take something away for good; one node at a time, of at most f shards."""
+
+DISHONEST: Final = frozenset({"liar", "false sync-done"})
+"""Kinds of which the bad node is no honest one: nothing is expected of it, and nothing may be lost through it."""
 
 WRITERS: Final = ("half upload", "abandoned registration", "inconsistent blob")
 """What writers do wrong."""
@@ -50,6 +55,7 @@ SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
 MANY_SHARDS: Final = (50, 100)
 LIGHT_SHARD_COUNTS: Final = (4, 7, 10)
 EXTRA_NODES: Final = 4
+POOR_FROST: Final = 400 * WAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Plan:
     Attributes:
         kinds: faults that happen, of `KINDS`.
         bad_nodes: names of nodes that lie, rot or lose their disk.
-        lies: what the liar lies about, of `LIES`.
+        lies: what the bad node lies about beside its shards, of `LIES`.
         epoch_ms: how long an epoch is.
         duration_ms: how long faults and load go on before the calm.
         change_pause_ms: how long holders and operators rest between two changes, at most.
@@ -86,7 +92,12 @@ class Plan:
     @property
     def is_fair(self) -> bool:
         """Nothing is in a reader's way but stake that moves and liars: what is certified can be read all the time."""
-        return self.kinds <= {"latency", "liar", "stake swing", "join"}
+        return self.kinds <= {"latency", "stake swing", "join", *DISHONEST}
+
+    @property
+    def liars(self) -> frozenset[str]:
+        """Names of nodes that do not do as they say."""
+        return frozenset(self.bad_nodes) if self.kinds & DISHONEST else frozenset()
 
     def lighter(self) -> Plan:
         """A smaller world with the same kinds of faults, for as many seeds as fit among other tests."""
@@ -94,10 +105,11 @@ class Plan:
         fewest = -(-n_shards // max_faulty(n_shards))
         names = [f"node-{n}" for n in range(min(n_shards, fewest + self.seed % 2))]
         bad_nodes = (names[self.seed % len(names)],) if self.bad_nodes else ()
+        stakes = {name: self.stakes_frost.get(name, 1_000 * WAL) for name in names}
         return replace(
             self,
             n_shards=n_shards,
-            stakes_frost={name: self.stakes_frost.get(name, 1_000 * WAL) for name in names},
+            stakes_frost=leave_room(stakes, bad_nodes, self.kinds),
             bad_nodes=bad_nodes,
             epoch_ms=10_000,
             duration_ms=26_000,
@@ -127,11 +139,16 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
     if len(lasting) > 1:
         kinds -= set(lasting) - {lasting[rng.below(len(lasting))]}
     bad_nodes = (names[rng.below(n_nodes)],) if lasting else ()
-    lies = frozenset(rng.shuffled(LIES)[: 1 + rng.below(3)]) if "liar" in kinds else frozenset()
+    lies: frozenset[str] = frozenset()
+    if kinds & DISHONEST:
+        fewest_lies = 1 if "liar" in kinds else 0
+        lies = frozenset(rng.shuffled(LIES)[: fewest_lies + rng.below(3)])
+    if "false sync-done" in kinds:
+        kinds.add("stake swing")  # there is nothing to lie about where no shard moves
     return Plan(
         seed=seed,
         n_shards=n_shards,
-        stakes_frost=stakes,
+        stakes_frost=leave_room(stakes, bad_nodes, kinds),
         kinds=frozenset(kinds),
         bad_nodes=bad_nodes,
         lies=lies,
@@ -142,6 +159,13 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         is_canary=is_canary,
         weather=_weather(rng, kinds),
     )
+
+
+def leave_room(stakes_frost: dict[str, int], bad_nodes: Iterable[str], kinds: Container[str]) -> dict[str, int]:
+    """Have a node that is to lie about shards it gains begin with few, for it can only gain what it lacks."""
+    if "false sync-done" not in kinds:
+        return stakes_frost
+    return {**stakes_frost, **dict.fromkeys(bad_nodes, POOR_FROST)}
 
 
 def _weather(rng: SeededRng, kinds: set[str]) -> Weather:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from haulout.sim.fabric import Weather
-from haulout.sim.plan import WAL, Plan, draw_plan
+from haulout.sim.plan import DISHONEST, WAL, Plan, draw_plan, leave_room
 from haulout.sim.rng import SeededRng
 from haulout.sim.story import play
 
@@ -40,12 +40,14 @@ def small(plan: Plan, *kinds: str, n_shards: int = 4, n_nodes: int = 4, slow: bo
     """A small network, a short time, and just these kinds of faults."""
     rng = SeededRng(plan.seed, "scenario")
     names = [f"node-{n}" for n in range(n_nodes)]
+    stakes = {name: (1_000 + rng.below(1_000)) * WAL for name in names}
+    bad_nodes = (names[rng.below(n_nodes)],) if DISHONEST.intersection(kinds) else ()
     return replace(
         plan,
         n_shards=n_shards,
-        stakes_frost={name: (1_000 + rng.below(1_000)) * WAL for name in names},
+        stakes_frost=leave_room(stakes, bad_nodes, kinds),
         kinds=frozenset(kinds),
-        bad_nodes=(names[rng.below(n_nodes)],) if "liar" in kinds else (),
+        bad_nodes=bad_nodes,
         lies=frozenset(),
         epoch_ms=10_000 + rng.below(5_000),
         duration_ms=40_000,

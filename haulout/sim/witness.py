@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from haulout.chain.checkpoint import CheckpointSignature
-from haulout.codec.red_stuff import EncodedBlob, encode_blob
+from haulout.codec.encodings import encode_blob
+from haulout.codec.red_stuff import EncodedBlob
 from haulout.crypto import messages
 from haulout.crypto.messages import InvalidBlobId, StorageConfirmation
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import UndecodableBytes
-from haulout.primitives import BlobId, ObjectId
+from haulout.primitives import BlobId, EncodingType, ObjectId
 
 
 class WitnessedScheme:
@@ -100,6 +101,7 @@ class Truth:
 
     Attributes:
         data: every blob that somebody began to store, as it should be read.
+        encodings: of these, as it was asked for.
         certified: those whose store returned, or that a read has found.
         inconsistent: those that were encoded wrongly on purpose.
         forgotten: those that their owner deleted, or may have.
@@ -108,6 +110,7 @@ class Truth:
 
     n_shards: int
     data: dict[BlobId, bytes] = field(default_factory=dict)
+    encodings: dict[BlobId, EncodingType | None] = field(default_factory=dict)
     objects: dict[BlobId, ObjectId] = field(default_factory=dict)
     certified: dict[BlobId, None] = field(default_factory=dict)
     inconsistent: dict[BlobId, None] = field(default_factory=dict)
@@ -115,10 +118,11 @@ class Truth:
     verdicts: defaultdict[BlobId, set[str]] = field(default_factory=lambda: defaultdict(set))
     _encoded: dict[BlobId, EncodedBlob] = field(default_factory=dict)
 
-    def note_begun(self, data: bytes) -> BlobId:
+    def note_begun(self, data: bytes, encoding: EncodingType | None = None) -> BlobId:
         """A store begins; returns the id that it must come to."""
-        encoded = encode_blob(data, self.n_shards)
+        encoded = encode_blob(data, self.n_shards, encoding=encoding or EncodingType.RS2)
         self.data[encoded.blob_id] = data
+        self.encodings[encoded.blob_id] = encoding
         self._encoded[encoded.blob_id] = encoded
         return encoded.blob_id
 

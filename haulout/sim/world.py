@@ -15,8 +15,8 @@ survived. An actor that fails for a reason of ours ends the world with that erro
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
 
@@ -25,24 +25,23 @@ from prometheus_client import CollectorRegistry
 from haulout.account.wallet import Wallet
 from haulout.chain.checkpoint import CheckpointSignature
 from haulout.client.network import Network
-from haulout.client.read import read_blob
-from haulout.client.store import StoreRequest, StoreResult, store_blob
-from haulout.client.view import LedgerView, ReplicaSource
+from haulout.client.view import LedgerView, ProvenSource, ReplicaSource, RowSource
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull
 from haulout.ledger.genesis import DevelopmentNetwork, NodeSecrets, build_development_network
 from haulout.node.build import build_storage_node
 from haulout.node.identity import NodeIdentity, NodeSettings
-from haulout.node.records import CURSOR_KEY
 from haulout.node.storage_node import StorageNode
 from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
 from haulout.replica.replica import Replica
 from haulout.sequencer.sequencer import Sequencer
+from haulout.sim.client import SimClient
 from haulout.sim.clock import WALL_START_MS, VirtualClock
-from haulout.sim.disk import DiskMedium, SimDisk
+from haulout.sim.disk import SimDisk
 from haulout.sim.fabric import Fabric, Weather
+from haulout.sim.host import Host
 from haulout.sim.ledger import SimLedger
 from haulout.sim.machine import Machine
 from haulout.sim.network import SimNodeTransport
@@ -57,52 +56,9 @@ FORK: Final = "forked ledger"
 SYNC_US: Final = 2_000
 POLL_MS: Final = 200
 FULL_PAUSE_MS: Final = 1_000
+STOP_S: Final = 10
 FUNDS_FROST: Final = 1_000_000_000_000
 STAKE_FROST: Final = 2_000_000_000_000
-
-
-@dataclass
-class Host:
-    """A place for a machine: its media outlive the machine that runs on them."""
-
-    name: str
-    machine: Machine
-    state: StoreMedium = field(default_factory=StoreMedium)  # the ledger as this machine keeps it
-    rows: StoreMedium = field(default_factory=StoreMedium)  # a node's own rows
-    files: DiskMedium = field(default_factory=DiskMedium)
-    clock: VirtualClock = field(default_factory=VirtualClock)
-    n_starts: int = 0
-    replica: Replica | None = None
-    node: StorageNode | None = None
-    sequencer: Sequencer | None = None
-
-    @property
-    def is_on(self) -> bool:
-        return self.machine.is_on and self.n_starts > 0
-
-
-class SimClient:
-    """An account with its own replica: what the gateway holds, without HTTP."""
-
-    def __init__(self, host: Host, network: Network, wallet: Wallet, wallet_of: Callable[[bytes], Wallet]) -> None:
-        self.host = host
-        self.network = network
-        self.wallet = wallet
-        self.wallet_of = wallet_of  # the wallet of another account, by its secret
-
-    async def store(self, data: bytes, request: StoreRequest | None = None) -> StoreResult:
-        """Store a blob; raises as `store_blob`."""
-        work = store_blob(self.network, self.wallet, data, request or StoreRequest(n_epochs=5))
-        return await self.host.machine.start(work, name="store")
-
-    async def read(self, blob_id: BlobId) -> bytes:
-        """Read a blob; raises as `read_blob`."""
-
-        async def work() -> bytes:
-            with await read_blob(self.network, blob_id) as read:
-                return bytes(read.data)
-
-        return await self.host.machine.start(work(), name="read")
 
 
 class World:
@@ -206,6 +162,10 @@ class World:
     def node_names(self) -> tuple[str, ...]:
         return tuple(self._secrets)
 
+    def any_node_name(self, rng: SeededRng) -> str:
+        """Some node's name."""
+        return self.node_names[rng.below(len(self._secrets))]
+
     def secrets(self, name: str) -> NodeSecrets:
         """The keys of a node."""
         return self._secrets[name]
@@ -236,6 +196,12 @@ class World:
         host.replica = host.node = host.sequencer = None
         await host.machine.pull_plug()
 
+    async def stop(self, name: str) -> None:
+        """End a node as whoever runs it does: ask it to, wait a while, and end its process."""
+        task = self.hosts[name].machine.start(self.node(name).stop(), name="stop")
+        await asyncio.wait((task,), timeout=STOP_S)
+        await self.kill(name, loses_writes=False)
+
     async def restart(self, name: str) -> None:
         """Start a machine that is off, from what its media hold."""
         host = self.hosts[name]
@@ -254,19 +220,19 @@ class World:
         del self.hosts[FORK]
 
     async def restore_replica(self, name: str, *, misled: bool) -> None:
-        """Have a node begin its copy of the ledger anew, from the forked one or from the true one.
-
-        It follows the chain from its beginning: where it stood is a height, and of another chain that says nothing.
-        """
+        """Have a node begin its copy of the ledger anew, from the forked one or from the true one."""
         await self.kill(name, loses_writes=False)
         self.hosts[name].state = StoreMedium()
-        self.hosts[name].rows.volatile.append({CURSOR_KEY: None})
-        self.hosts[name].rows.flush()
         if misled:
             self.misled.add(name)
         else:
             self.misled.discard(name)
         await self.restart(name)
+
+    def wallet_of_node(self, name: str) -> Wallet:
+        """The wallet that a node reports with, which speaks to the ledger that it follows."""
+        ledger = FORK if name in self.misled else LEDGER
+        return self._wallet(self.hosts[name], self._secrets[name].capability_secret, ledger)
 
     def wallet_at_fork(self, account: str) -> Wallet:
         """An account's wallet that speaks to the forked ledger."""
@@ -372,16 +338,24 @@ class World:
         def wallet_of(secret: bytes) -> Wallet:
             return self._wallet(host, secret, LEDGER, rng)
 
-        network = Network(
-            view=LedgerView(ReplicaSource(replica)),
-            transport=SimNodeTransport(self.fabric, host.name),
-            scheme=self.scheme,
-            clock=host.clock,
-            rng=rng,
-            workers=self._workers,
-        )
+        def network_of(source: RowSource) -> Network:
+            return Network(
+                view=LedgerView(source),
+                transport=SimNodeTransport(self.fabric, host.name),
+                scheme=self.scheme,
+                clock=host.clock,
+                rng=rng,
+                workers=self._workers,
+            )
+
+        ledger = SimLedger(self.fabric, host.name, LEDGER)
         self._clients[host.name] = SimClient(
-            host, network, wallet_of(self.network.account_secrets[host.name]), wallet_of
+            host,
+            ledger,
+            network_of(ReplicaSource(replica)),
+            network_of(ProvenSource(ledger, self.network.genesis.chain_id)),
+            wallet_of(self.network.account_secrets[host.name]),
+            wallet_of,
         )
 
     def _ledger(self, host: Host) -> SimLedger:
