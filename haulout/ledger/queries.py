@@ -5,9 +5,10 @@ Functions return None where a row may be missing, and raise `StateIncomplete` wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
 
 from haulout import bcs
 from haulout.errors import Corrupt
@@ -37,6 +38,7 @@ from haulout.ledger.state import (
 from haulout.primitives import BlobId, ObjectId, storage_units
 
 T = TypeVar("T")
+ASKED_FOR_ALL_THE_TIME: Final = frozenset({Params, System, Staking, Committee, BlobRecord})
 NO_BOOKING = Bucket(STATE_VERSION, 0, 0)
 
 
@@ -377,12 +379,19 @@ def quote(view: View, *, encoded_bytes: int, n_epochs: int, storage_bytes: int |
 
 def _find(view: View, key: bytes, row: type[T]) -> T | None:
     raw = view.get(key)
-    return None if raw is None else bcs.decode(row, raw)
+    return None if raw is None else _decode(row, raw)
 
 
 def _require(view: View, key: bytes, row: type[T]) -> T:
     raw = view.get(key)
     if raw is None:
         raise StateIncomplete(row=row.__name__)
-    value: T = bcs.decode(row, raw)
-    return value
+    return _decode(row, raw)
+
+
+def _decode(row: type[T], raw: bytes) -> T:
+    return cast(T, _decode_once(row, raw)) if row in ASKED_FOR_ALL_THE_TIME else bcs.decode(row, raw)
+
+
+# The value of a row that cannot be changed, all of it: the same bytes may give the same value.
+_decode_once: Callable[[Any, bytes], Any] = lru_cache(maxsize=256)(bcs.decode)

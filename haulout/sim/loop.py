@@ -72,8 +72,6 @@ class SimLoop(asyncio.BaseEventLoop):
     """Virtual time. With a seed, ready callbacks run in a seeded order; without one, first come, first served."""
 
     _ready: deque[asyncio.Handle]
-    _scheduled: list[asyncio.TimerHandle]
-    _timer_cancelled_count: int
 
     def __init__(self, seed: int | None = None, *, limit_s: float = LIMIT_S) -> None:
         self._now_s = 0.0
@@ -81,6 +79,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._rng = None if seed is None else SeededRng(seed, "loop")
         self._limit_s = limit_s
         self._n_made = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap; of the same time, first come first
         self.turns = 0
 
     def time(self) -> float:
@@ -112,28 +111,42 @@ class SimLoop(asyncio.BaseEventLoop):
             context=context,
         )
 
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Run something in the next turn."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run something when it is `when`."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._n_made += 1
+        heapq.heappush(self._timers, (when, self._n_made, timer))
+        return timer
+
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """There are no threads here."""
         raise AssertionError(f"{func!r} was to run in a thread: a simulation has none")
 
     def _run_once(self) -> None:
         """One turn: everything that is ready now; if nothing is, time goes on to the next timer first."""
-        timers = self._scheduled
-        while timers and timers[0].cancelled():
-            self._timer_cancelled_count -= 1
-            _leave_heap(heapq.heappop(timers))
-        if not self._ready:
+        timers, ready = self._timers, self._ready
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if not ready:
             if not timers:
                 raise Deadlock(f"everybody waits at {self._now_s:.6f} s: {self._waiting()}")
-            self._now_s = max(self._now_s, timers[0].when())
+            self._now_s = max(self._now_s, timers[0][0])
             if self._now_s > self._limit_s:
                 raise OutOfTime(f"not done after {self._limit_s} simulated seconds: {self._waiting()}")
-        while timers and timers[0].when() <= self._now_s:
-            timer = heapq.heappop(timers)
-            _leave_heap(timer)
-            self._ready.append(timer)
-        batch = list(self._ready)
-        self._ready.clear()
+        while timers and timers[0][0] <= self._now_s:
+            ready.append(heapq.heappop(timers)[2])
+        batch = list(ready)
+        ready.clear()
         if self._rng is not None and len(batch) > 1:
             batch = self._rng.shuffled(batch)
         for handle in batch:
@@ -151,16 +164,14 @@ class SimLoop(asyncio.BaseEventLoop):
     def _waiting(self) -> str:
         return ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self))) or "no task at all"
 
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It leaves the heap when its time comes."""
+
     def _write_to_self(self) -> None:
         """Nobody sleeps in a selector."""
 
     def _process_events(self, event_list: Any) -> None:
         """No events come from outside."""
-
-
-def _leave_heap(timer: asyncio.TimerHandle) -> None:
-    """The loop's own books: a timer that is out of the heap does not count when it is cancelled."""
-    timer._scheduled = False  # type: ignore[attr-defined]
 
 
 def run(main: Coroutine[Any, Any, T], seed: int | None = None, *, limit_s: float = LIMIT_S) -> T:
@@ -175,9 +186,11 @@ def run(main: Coroutine[Any, Any, T], seed: int | None = None, *, limit_s: float
     """
     was_enabled = gc.isenabled()
     gc.disable()
+    gc.freeze()  # what was there before the run is not looked at over and over
     try:
         with asyncio.Runner(loop_factory=lambda: SimLoop(seed, limit_s=limit_s)) as runner:
             return runner.run(main)
     finally:
+        gc.unfreeze()
         if was_enabled:
             gc.enable()

@@ -35,6 +35,7 @@ from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.storage_node import StorageNode
 from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
+from haulout.replica.ledger_store import LedgerStore
 from haulout.replica.replica import Replica
 from haulout.sequencer.sequencer import Sequencer
 from haulout.sim.client import SimClient
@@ -50,6 +51,7 @@ from haulout.sim.store import SimStore, StoreMedium
 from haulout.sim.trace import Trace
 from haulout.sim.workers import SimWorkers
 from haulout.world.errors import StorageFailed
+from haulout.world.memory_store import MemoryStore
 
 LEDGER: Final = "ledger"
 FORK: Final = "forked ledger"
@@ -130,6 +132,7 @@ class World:
         self._served = served
         self._seen_checkpoint = seen_checkpoint
         self._workers = SimWorkers()
+        self._founding: dict[bytes, bytes] | None = None  # rows of a ledger at genesis
         self.misled: set[str] = set()
         self.failures: list[BaseException] = []
 
@@ -282,6 +285,7 @@ class World:
         await host.machine.start(starting, name="start")
 
     async def _start_ledger(self, host: Host) -> None:
+        await self._found(host)
         host.sequencer = await Sequencer.open(
             store=SimStore(host.state, sync_us=SYNC_US, name=host.name),
             genesis=self.network.genesis,
@@ -293,7 +297,17 @@ class World:
         self._keep_going(host, host.sequencer.run, "sequencer")
         self.fabric.attach(host.name, host.machine, host.sequencer)
 
+    async def _found(self, host: Host) -> None:
+        """Put genesis on an empty medium, as opening a ledger there would; it is built once for all."""
+        if self._founding is None:
+            store = MemoryStore()
+            await LedgerStore.open(store, self.network.genesis, self.scheme)
+            self._founding = dict(store.scan(b"", b"\xff" * 64))
+        if not host.state.durable and not host.state.volatile:
+            host.state.durable = dict(self._founding)
+
     async def _start_replica(self, host: Host) -> Replica:
+        await self._found(host)
         replica = await Replica.open(
             store=SimStore(host.state, sync_us=SYNC_US, name=f"{host.name}/state"),
             ledger=self._ledger(host),
