@@ -7,7 +7,7 @@ const QUERY = `query Home {
     certifiedBlobCount certifiedBytes encodedBytes capacityBytes nodesActive nodesTotal
     worstDurability { liveShards requiredShards marginShards toleratedNodeLosses }
   }
-  storageNodes(first: 100) { nodes { name weight diagnosis { code severity summary remedy } } }
+  storageNodes(first: 50) { nodes { name weight diagnosis { code severity summary remedy } } }
 }`;
 
 const WAKES = [

@@ -7,6 +7,7 @@ import { connected, listen, onConnection } from "./socket.js";
 import { useToken } from "./token.js";
 
 const SETTLE_MS = 100; // changes come in bursts
+const SPACING_MS = 2_000; // between two answers, however much happens: each takes points of this client's allowance
 const UNTOLD_MS = 10_000; // bytes, blocks and clocks change without anybody being told
 const ALONE_MS = 2_000; // while nobody can be told anything
 const NOTHING = { data: null, error: null, watermark: null, answeredAt: null };
@@ -23,6 +24,7 @@ export function useLive(query, variables = {}, wakes = []) {
     let isStale = false;
     let timer;
     let dueAt = Infinity;
+    let askedAt = -Infinity;
     const lookIn = (waitMs) => {
       if (!isShown || Date.now() + waitMs >= dueAt) return;
       clearTimeout(timer);
@@ -32,8 +34,9 @@ export function useLive(query, variables = {}, wakes = []) {
     const look = async () => {
       dueAt = Infinity;
       isStale = isAsking;
-      if (isAsking) return;
+      if (isAsking || document.hidden) return;
       isAsking = true;
+      askedAt = Date.now();
       let found;
       try {
         const { data, extensions } = await ask(query, asked);
@@ -43,11 +46,14 @@ export function useLive(query, variables = {}, wakes = []) {
       }
       isAsking = false;
       if (isShown) setAnswer((before) => ({ ...before, ...found }));
-      lookIn(isStale ? SETTLE_MS : connected() && !found.error ? UNTOLD_MS : ALONE_MS);
+      if (isStale) soon();
+      else lookIn(found.error?.code === "RATE_LIMITED" || (connected() && !found.error) ? UNTOLD_MS : ALONE_MS);
     };
-    const soon = () => lookIn(SETTLE_MS);
+    const soon = () => lookIn(Math.max(SETTLE_MS, askedAt + SPACING_MS - Date.now()));
     const stops = subscriptions.map((document) => listen(document, asked, { next: soon }));
     stops.push(onConnection(soon));
+    document.addEventListener("visibilitychange", soon);
+    stops.push(() => document.removeEventListener("visibilitychange", soon));
     look();
     return () => {
       isShown = false;

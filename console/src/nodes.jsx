@@ -2,7 +2,7 @@ import { useLive } from "./live.js";
 import { byName, bytes, count, Screen, Table } from "./parts.jsx";
 
 const QUERY = `query Nodes {
-  storageNodes(first: 100) {
+  storageNodes(first: 50) {
     totalCount
     nodes {
       id name phase weight eventLag endpoint capacityBytes

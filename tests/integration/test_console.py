@@ -72,10 +72,10 @@ class Watched:
             self.page.screenshot(path=PICTURES / f"{name}.png")
 
 
-def beside(work: Callable[[str], object], name: str) -> None:
+def beside(work: Callable[..., Any], *arguments: str) -> Any:
     """In another thread: the browser's driver has an event loop in this one."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(work, name).result()
+        return thread.submit(work, *arguments).result()
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_the_playground_listens_and_fits_on_a_phone(watch: Callable[..., Watched
         box = page.locator(part).bounding_box()
         assert box is not None
         assert (box["width"] > 300, box["height"] > 120) == (True, True), (part, box)
-    phone.picture("playground-phone-dark")
+    phone.picture("playground-phone")
     page.locator(".graphiql-query-editor").click()
     page.keyboard.press("ControlOrMeta+A")
     page.keyboard.insert_text("subscription Now { epochTransition { number phase } }")
@@ -166,7 +166,8 @@ def test_each_page_shows_the_network(
         expect(page.locator(".age")).to_have_text("live")
         assert page.locator(".problem").count() == 0
         check_width(page, size)
-        one.picture(f"{name}{suffix}{'-dark' if scheme == 'dark' else ''}")
+        if (size == PHONE) == (scheme == "dark"):  # of each page one for a desk by day, one for a phone by night
+            one.picture(f"{name}{suffix}")
 
 
 def check_width(page: Page, size: Mapping[str, int]) -> None:
@@ -260,13 +261,14 @@ def test_the_margin_falls_when_a_node_goes_and_recovers(watch: Callable[..., Wat
     margin = page.locator(".tile").first
     for tile in (worst, margin):
         expect(tile).to_contain_text(WORST)
-    beside(lambda name: (network.kill(name), network.stop(name)), "node-3")
+    beside(network.kill, "node-3")
+    beside(network.ask, "node", "stop", "node-3")
     for tile in (worst, margin):
         expect(tile).to_contain_text("7 shards to lose")
     expect(page.locator(".cell.warn[title]")).to_have_count(5)
     desk.picture("blob-node-lost-dark")
     home.picture("network-node-lost")
-    beside(network.start, "node-3")
+    beside(network.ask, "node", "start", "node-3")
     for tile in (worst, margin):
         expect(tile).to_contain_text(WORST)
     expect(page.get_by_text("margin: 12 at")).to_contain_text("7 at")
@@ -277,11 +279,11 @@ def test_an_epoch_change_is_watched(watch: Callable[..., Watched], network: Live
     desk = watch(viewport=DESK)
     page = desk.open("/console/#/epoch")
     page.get_by_role("heading", name="Epoch 1").wait_for()
-    node_id = network.json("info")["committeeInfo"]["currentStorageNodes"][0]["nodeId"]
-    beside(lambda amount: network.run("stake", "--node-id", node_id, "--amount", amount), "3000WAL")
+    node = beside(network.ask, "info")["committeeInfo"]["currentStorageNodes"][0]
+    beside(network.ask, "stake", "--node-id", node["nodeId"], "--amount", "3000WAL")
     page.get_by_role("button", name="Begin epoch 2").click()
     expect(page.get_by_role("alert")).to_contain_text("UNAUTHENTICATED")
-    secret = network.json("token", "create", "console", "--scope", "OPERATE")["secret"]
+    secret = beside(network.ask, "token", "create", "console", "--scope", "OPERATE")["secret"]
     page.get_by_label("Token").fill(secret)
     page.get_by_role("button", name="Use it").click()
     arrived = page.locator(".tile").nth(1)
@@ -312,7 +314,8 @@ def test_a_page_says_how_old_it_is_while_the_api_is_away(watch: Callable[..., Wa
 
 
 def test_all_is_reached_by_keyboard(watch: Callable[..., Watched], tmp_path: Path) -> None:
-    page = watch(viewport=DESK).open("/console/")
+    one = watch(viewport=DESK)
+    page = one.open("/console/")
     page.get_by_text("as of block").wait_for()
     seen = []
     for _ in range(8):
@@ -326,6 +329,7 @@ def test_all_is_reached_by_keyboard(watch: Callable[..., Watched], tmp_path: Pat
     page.get_by_label("More stake, in WAL").focus()
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="would be").wait_for()
+    one.picture("stake-plan")
     page.goto(page.url.replace("stake", "upload"))
     page.get_by_text("as of block").wait_for()
     page.locator("input[type=file]").focus()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import functools
 import importlib
 import inspect
 import json
@@ -22,6 +23,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "helm" / "haulout" / "monitoring"
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
 
+@functools.cache
 def members_of(model: type) -> dict[str, Any]:
     """The JSON members of a model with their types."""
     types_of_attributes = typing.get_type_hints(model)
