@@ -74,8 +74,10 @@ class StripedUpload:
         async with self._network.encoded.take(self._n_encoders * self._blob.encoder_bytes):
             while True:
                 await self._round()
-                if self._said.are_enough:
-                    return self._said.certificate()
+                certificate = await self._said.certify()
+                if certificate is not None:
+                    return certificate
+                self._given_up |= self._said.forgers
                 self._said.raise_if_moved_on()
                 stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
                 if stalled_ms >= STALL_MS or len(self._given_up) + len(self._said.signatures) == len(self._members):

@@ -100,19 +100,22 @@ class Upload:
         tasks = [asyncio.create_task(self._serve(index)) for index in range(len(self._members))]
         alarm = asyncio.create_task(self._alarm(LOOK_AGAIN_MS))
         try:
-            while not self._said.are_enough:
-                self._said.raise_if_moved_on()
-                stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
-                if stalled_ms >= STALL_MS or all(task.done() for task in tasks):
-                    raise self._said.insufficient()
-                await self._wait()
-            elapsed_ms = (clock.monotonic_us() - started_us) // 1000
-            await self._finish_tail(tasks, TAIL_BASE_MS + elapsed_ms // 2)
+            while True:
+                while not self._said.are_enough:
+                    self._said.raise_if_moved_on()
+                    stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
+                    if stalled_ms >= STALL_MS or all(task.done() for task in tasks):
+                        raise self._said.insufficient()
+                    await self._wait()
+                elapsed_ms = (clock.monotonic_us() - started_us) // 1000
+                await self._finish_tail(tasks, TAIL_BASE_MS + elapsed_ms // 2)
+                certificate = await self._said.certify()
+                if certificate is not None:
+                    return certificate
         finally:
             for task in (*tasks, alarm):
                 task.cancel()
             await asyncio.gather(*tasks, alarm, return_exceptions=True)
-        return self._said.certificate()
 
     async def _finish_tail(self, tasks: Sequence[asyncio.Task[None]], limit_ms: int) -> None:
         """Let nodes that are still receiving finish, for a while; those that failed are not waited for."""

@@ -27,6 +27,7 @@ CACHED_KEYS = 1024
 # signature, to add it to the others, and to verify the certificate.
 CACHED_MESSAGES = 64
 CACHED_SIGNATURES = 512
+CACHED_CHECKS = 256  # a certificate is verified by who makes it and again where it is executed
 _KEYGEN_SALT = b"BLS-SIG-KEYGEN-SALT-"
 _KEYGEN_INFO = b"\x00\x30"  # the length of the output below, big-endian
 _KEYGEN_BYTES = 48
@@ -46,6 +47,7 @@ class Bls12381:
         self._key_point = lru_cache(maxsize=CACHED_KEYS)(self._decompress_key)
         self._message_point = lru_cache(maxsize=CACHED_MESSAGES)(self._hash_to_curve)
         self._signature_point = lru_cache(maxsize=CACHED_SIGNATURES)(self._decompress_signature)
+        self._is_signed_by = lru_cache(maxsize=CACHED_CHECKS)(self._check_sum)
 
     def generate(self, seed: bytes) -> bytes:
         """Key generation of the IRTF draft, as blst implements it.
@@ -81,20 +83,22 @@ class Bls12381:
         return bytes(total.to_compressed_bytes())
 
     def verify_aggregate(self, public_keys: Sequence[bytes], message: bytes, signature: bytes) -> bool:
-        signed = self._signature_point(bytes(signature))
+        return self._is_signed_by(tuple(map(bytes, public_keys)), bytes(message), bytes(signature))
+
+    def _check_sum(self, public_keys: tuple[bytes, ...], message: bytes, signature: bytes) -> bool:
+        signed = self._signature_point(signature)
         if signed is None:
             return False
         total = self._no_key
         for public_key in public_keys:
-            point = self._key_point(bytes(public_key))
+            point = self._key_point(public_key)
             if point is None:
                 return False
             total = total + point
         if total == self._no_key:  # no signers, or keys that cancel out: the identity would sign anything
             return False
-        return bool(
-            self._curve.GT.pairing_check([total, self._minus_g1], [self._message_point(bytes(message)), signed])
-        )
+        hashed = self._message_point(message)
+        return bool(self._curve.GT.pairing_check([total, self._minus_g1], [hashed, signed]))
 
     def validate_public_key(self, public_key: bytes) -> bool:
         return self._key_point(bytes(public_key)) is not None

@@ -277,6 +277,22 @@ async def test_forged_confirmations_do_not_count_and_are_counted(world, make_dat
     assert result.blob.certified_epoch == 1
 
 
+async def test_without_forged_confirmations_there_may_not_be_enough(world, make_data) -> None:
+    world.nodes[0].forges = world.nodes[3].forges = True
+    with pytest.raises(InsufficientConfirmations) as refused:
+        await world.store(make_data(1_000))
+    assert (refused.value.weight, refused.value.needed) == (6, 7)
+    assert refused.value.reasons == "node-0: FORGED_CONFIRMATION, node-3: FORGED_CONFIRMATION"
+    assert [node.calls for node in world.nodes] == [["store_and_confirm"]] * 5, "a liar was asked again"
+
+
+async def test_a_late_confirmation_stands_in_for_a_forged_one(world, make_data) -> None:
+    world.nodes[0].forges, world.nodes[1].delay_ms = True, 3_000  # beyond what the tail waits
+    await world.store(make_data(1_000))
+    [certified] = [event.body for event in await world.events() if isinstance(event.body, BlobCertified)]
+    assert certified.weight == 8
+
+
 async def test_the_certificate_carries_all_who_confirmed(world, make_data) -> None:
     world.nodes[0].is_dead = True
     await world.store(make_data(1_000))
