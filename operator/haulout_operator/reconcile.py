@@ -24,6 +24,7 @@ from haulout_operator.kube import Kube, Manifest, ObjectMissing
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.observe import Observer, Sight
 from haulout_operator.observed import Observed, Subject
+from haulout_operator.planning.node import awaits_word
 from haulout_operator.planning.plan import Plan, plan
 from haulout_operator.statuses.conditions import Fact, merge_conditions
 from haulout_operator.statuses.network import compute_network_status, is_paused
@@ -35,7 +36,7 @@ SETTLE_MS = 300  # events come in swarms: one round for all of them
 AGAIN_MS = 1_000
 RESYNC_MS = 60_000
 RESYNC_JITTER_MS = 15_000
-SYNC_MS = 5_000  # while members fetch the shards of a new epoch
+SOON_MS = 5_000  # while members fetch the shards of a new epoch, or a node is about to join or to go
 MOVING_MS = 15_000  # while shards of an earlier change are still on their way
 BACKOFF_MS = 1_000
 BACKOFF_MS_MAX = 60_000
@@ -136,10 +137,13 @@ class Reconciler:
             self._seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
 
     def _rest_ms(self, network: str) -> int:
-        """How long nobody needs to look: nothing in Kubernetes tells when shards have arrived."""
-        ledger = self.seen[network].ledger
+        """How long nobody needs to look: nothing in Kubernetes tells when shards or words have arrived."""
+        observed = self.seen[network]
+        ledger = observed.ledger
+        if any(awaits_word(observed, node) for node in observed.nodes):
+            return SOON_MS
         if ledger is not None and ledger.phase == "Sync":
-            return SYNC_MS
+            return SOON_MS
         if ledger is not None and ledger.moving:
             return MOVING_MS
         return RESYNC_MS + self._rng.below(RESYNC_JITTER_MS)

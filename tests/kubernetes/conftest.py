@@ -43,11 +43,17 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def installation(cluster: Cluster) -> Iterator[Installation]:
-    """The chart in a namespace of its own, with epochs that change when a test says so; gone afterwards."""
+    """The chart in a namespace of its own, with epochs that change when a test says so; gone afterwards.
+
+    `HAULOUT_E2E_KEEP=1` leaves it there, and takes up one that is there: for scenarios one by one.
+    """
     made = Installation(cluster, "haulout-e2e", EPOCHS_BY_HAND)
-    made.make_namespace()
+    keeps = bool(os.environ.get("HAULOUT_E2E_KEEP"))
+    if not (keeps and made.has_namespace()):
+        made.make_namespace()
     yield made
-    made.remove()
+    if not keeps:
+        made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,9 @@ class Installation:
         label = "pod-security.kubernetes.io/enforce=restricted"
         self.cluster.run("kubectl", "label", "namespace", self.namespace, label)
 
+    def has_namespace(self) -> bool:
+        return self.namespace in self.cluster.run("kubectl", "get", "namespaces", "-o", "name")
+
     def remove(self) -> None:
         """Release and namespace, with all data."""
         self.cluster.run("helm", "-n", self.namespace, "uninstall", "haulout", check=False, timeout=400)

@@ -114,11 +114,11 @@ def test_thirty_nodes_at_rest(cluster: Cluster) -> None:
         minutes = (time.monotonic() - started) / 60
         total = "haulout_operator_api_requests_total"
         requests = sum(value - before.get(name, 0) for name, value in after.items() if name.startswith(total))
-        cpu = (after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]) / minutes / 60
+        cpu = (after["haulout_process_cpu_seconds_total"] - before["haulout_process_cpu_seconds_total"]) / minutes / 60
         n_objects = len(network.get("snet,snp,sn,sts,deploy,svc,pvc,cm,pdb,networkpolicy,pods")["items"])
         say(
             f"{MANY} nodes at rest: {requests / minutes / n_objects:.2f} requests/min for each of {n_objects} objects, "
-            f"{cpu * 1000:.0f} mCPU, {after['process_resident_memory_bytes'] / 2**20:.0f} MiB"
+            f"{cpu * 1000:.0f} mCPU, {after['haulout_process_resident_memory_bytes'] / 2**20:.0f} MiB"
         )
         assert requests / minutes / n_objects <= 2
 

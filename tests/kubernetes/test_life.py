@@ -14,7 +14,7 @@ import pytest
 
 from tests.kubernetes.installation import Installation, say
 from tests.kubernetes.load import SHORT, Load, read, store
-from tests.kubernetes.testbed import ARCHIVE, Cluster
+from tests.kubernetes.testbed import Cluster
 
 BLOB = bytes(range(256)) * 800
 UNSEEN_S = 20  # nobody is replaced on one view of the world
@@ -55,8 +55,8 @@ def test_a_settled_operator_is_quiet(network: Installation) -> None:
 
     n_objects = len(network.get(CHILDREN)["items"])
     per_minute = grown("haulout_operator_api_requests_total") / minutes
-    cpu = grown("process_cpu_seconds_total") / minutes / 60
-    memory = after["process_resident_memory_bytes"] / 2**20
+    cpu = grown("haulout_process_cpu_seconds_total") / minutes / 60
+    memory = after["haulout_process_resident_memory_bytes"] / 2**20
     say(f"operator at rest: {per_minute / n_objects:.2f} requests/min for each of {n_objects} objects (aim 2)")
     say(f"operator at rest: {cpu * 1000:.0f} mCPU, {memory:.0f} MiB")
     assert per_minute / n_objects <= 2
@@ -73,7 +73,7 @@ def test_a_machine_dies_and_comes_back(breakable: Installation) -> None:
             time.sleep(UNSEEN_S)
             assert breakable.nodes() == names
         finally:
-            breakable.cluster.break_machine("start-node", machine)
+            breakable.cluster.bring_back(machine)
         breakable.settle()
         assert breakable.nodes() == names
         load.finish("a machine that died and came back")
@@ -214,10 +214,10 @@ def test_a_round_is_short(network: Installation) -> None:
 
 
 def test_the_image_is_small(cluster: Cluster) -> None:
-    if not ARCHIVE.exists():
+    if not cluster.archive.exists():
         pytest.skip("the image was not made here")
-    packed = subprocess.run(["gzip", "-c", str(ARCHIVE)], capture_output=True, check=True).stdout
-    unpacked, compressed = ARCHIVE.stat().st_size / 2**20, len(packed) / 2**20
+    packed = subprocess.run(["gzip", "-c", str(cluster.archive)], capture_output=True, check=True).stdout
+    unpacked, compressed = cluster.archive.stat().st_size / 2**20, len(packed) / 2**20
     say(f"image: {unpacked:.0f} MiB unpacked (aim 850), {compressed:.0f} MiB compressed (aim 300)")
     assert unpacked <= 850
     assert compressed <= 300

@@ -1,6 +1,7 @@
 """A Kubernetes to test on: yours, the one that a command makes, or kind; with the image in it.
 
-    KUBECONFIG        a cluster that is there; HAULOUT_IMAGE names an image that its nodes can get
+    KUBECONFIG        a cluster that is there; HAULOUT_IMAGE names an image that its nodes can get, and HAULOUT_TESTBED,
+                      if it was made by one, how to break it
     HAULOUT_TESTBED   a command: `up --nodes N` prints a kubeconfig, `load IMAGE.tar`, `path` prints a folder of
                       programs, `down`
     kind              when it and docker are there
@@ -46,6 +47,7 @@ class Cluster:
     image: str
     pull_policy: str
     programs: str  # folder with kubectl and helm, in front of PATH; may be empty
+    archive: Path = ARCHIVE  # the image as a file
     testbed: str = ""  # the command that made it, where it can break machines; empty elsewhere
 
     def environment(self) -> dict[str, str]:
@@ -80,6 +82,12 @@ class Cluster:
         else:
             subprocess.run(["kind", "load", "image-archive", str(archive), "--name", KIND_NAME], check=True)
 
+    def bring_back(self, machine: str) -> None:
+        """A machine that was killed, as a new one: no image is on it but what is put there."""
+        self.break_machine("start-node", machine)
+        ctr = [f"{self.programs}/ctr", "-n", "k8s.io", "images", "import", str(self.archive)]
+        self.break_machine("in-node", machine, *ctr)
+
     def break_machine(self, *command: str) -> None:
         """A command of the testbed: `kill-node n2`, `start-node n2`, `freeze-api`, `thaw-api`, `in-node n1 …`."""
         subprocess.run([self.testbed, *command], check=True, capture_output=True)
@@ -90,12 +98,14 @@ def find_cluster(nodes: int = 1) -> Cluster:
     given = os.environ.get("KUBECONFIG")
     testbed = os.environ.get("HAULOUT_TESTBED")
     if given and os.environ.get("HAULOUT_IMAGE"):
-        return Cluster(given, os.environ["HAULOUT_IMAGE"], "IfNotPresent", "")
+        programs = _last_line(testbed, "path") if testbed else ""
+        archive = Path(os.environ.get("HAULOUT_ARCHIVE") or ARCHIVE)
+        return Cluster(given, os.environ["HAULOUT_IMAGE"], "IfNotPresent", programs, archive, testbed or "")
     if testbed:
         archive = build_image()
         kubeconfig = given or _last_line(testbed, "up", "--nodes", str(nodes))
         subprocess.run([testbed, "load", str(archive)], check=True, capture_output=True)
-        return Cluster(kubeconfig, IMAGE, "Never", _last_line(testbed, "path"), testbed)
+        return Cluster(kubeconfig, IMAGE, "Never", _last_line(testbed, "path"), archive, testbed)
     if shutil.which("kind") and shutil.which("docker"):
         archive = build_image()
         if KIND_NAME not in _last_lines("kind", "get", "clusters").split():
@@ -103,7 +113,7 @@ def find_cluster(nodes: int = 1) -> Cluster:
         subprocess.run(["kind", "load", "image-archive", str(archive), "--name", KIND_NAME], check=True)
         kubeconfig = ROOT / "build" / "kubeconfig"
         kubeconfig.write_text(_last_lines("kind", "get", "kubeconfig", "--name", KIND_NAME))
-        return Cluster(str(kubeconfig), IMAGE, "Never", "")
+        return Cluster(str(kubeconfig), IMAGE, "Never", "", archive)
     raise NoCluster(
         "no Kubernetes to test on: set KUBECONFIG and HAULOUT_IMAGE, or HAULOUT_TESTBED, or install kind and docker"
     )

@@ -28,6 +28,9 @@ from haulout_operator.quantities import find_bytes, parse_bytes
 
 Node = Resource[StorageNodeSpec]
 
+# Steps of the way out that end without anything happening in Kubernetes.
+AWAITED = ("NodeHolds", "WaitingForAttestation", "WaitingForSample", "WaitingForSubstitute")
+
 
 def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
     """The next steps of one node."""
@@ -95,6 +98,16 @@ def wants_stake(observed: Observed, node: Node) -> bool:
     if stake_of(node.spec.template.stake) == 0 or observed.ledger is None:
         return False
     return is_up(observed, node.name) and _height(observed, node) >= observed.ledger.height
+
+
+def awaits_word(observed: Observed, node: Node) -> bool:
+    """Whether the node's next step hangs on what the ledger or the node itself says next: Kubernetes tells neither."""
+    if not counts_toward_replicas(node):
+        return plan_leaving(observed, node).reason in AWAITED
+    known, ledger = observed.ledger_node(node.name), observed.ledger
+    if known is None or ledger is None or known.stake_frost or not is_up(observed, node.name):
+        return False
+    return node.spec.desired_state == "Active" and 0 < stake_of(node.spec.template.stake) <= ledger.treasury_frost
 
 
 def _height(observed: Observed, node: Node) -> int:

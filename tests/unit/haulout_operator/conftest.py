@@ -103,6 +103,7 @@ class Town:
         self.holdings: dict[str, tuple[int, ...]] = {}  # what nodes say they hold, where it is not what the ledger says
         self.giving: dict[str, int] = {}  # the same of what they hand over
         self.identities: dict[str, bytes] = {}  # as whom nodes answer, where it is not as themselves
+        self.height_lag = 0  # blocks that every node is behind
         self.full: set[str] = set()  # nodes whose volume is full
         self.samples: dict[str, SampleRead | None] = {}  # what reading without a node gives, where it is not all well
         self.sampled: list[str] = []
@@ -202,7 +203,7 @@ class Town:
             return SimpleNamespace(
                 node_id=self.identities.get(known.name, known.node_id),
                 status="Active DiskFull" if known.name in self.full else "Active",
-                height=facts.height,
+                height=facts.height - self.height_lag,
                 epoch=facts.epoch,
                 shards=self.holdings.get(known.name, known.shards),
                 gaining=(),

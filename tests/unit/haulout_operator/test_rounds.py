@@ -6,6 +6,7 @@ import pytest
 
 from haulout_operator.ledger import read_facts
 from haulout_operator.names import FINALIZER
+from haulout_operator.reconcile import RESYNC_MS, SOON_MS
 from haulout_operator.uninstall import uninstall
 
 NAMESPACE = "demo"
@@ -397,3 +398,22 @@ async def test_a_node_whose_network_is_gone_is_released(town) -> None:
     await town.kube.delete("", "StorageNode", NAMESPACE, "lost")
     assert not await town.round()
     assert town.nodes() == []
+
+
+async def test_what_kubernetes_does_not_tell_is_looked_for_soon(town) -> None:
+    town.found(5)
+    await town.play()
+    assert town.operator._rest_ms("main") >= RESYNC_MS
+    town.scale(6)
+    town.height_lag = 1  # the new node has not come to the ledger's head, of which there is no event
+    await town.play()
+    assert town.operator._rest_ms("main") == SOON_MS
+    town.height_lag = 0
+    await town.play()
+    assert town.operator._rest_ms("main") >= RESYNC_MS
+    await town.advance()
+    await town.round()
+    assert town.operator._rest_ms("main") == SOON_MS  # members fetch shards
+    await town.sync()
+    await town.play()
+    assert town.operator._rest_ms("main") >= RESYNC_MS
