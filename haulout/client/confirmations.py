@@ -16,7 +16,7 @@ from haulout.client.plan import is_certifiable
 from haulout.crypto import messages
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import Forbidden, HauloutError, InvalidField, InvalidInput, WrongEpoch
+from haulout.errors import Forbidden, HauloutError, InvalidField, InvalidInput, Unavailable, WrongEpoch
 from haulout.ports import SignedMessage
 from haulout.primitives import BlobId, ObjectId, blob_id_text, min_correct, min_one_correct
 
@@ -120,11 +120,21 @@ class Confirmations:
         text = None if problem is None else unreachable_text(problem)
         self._on_node(NodeOutcome(member.node_id, member.name, member.weight, index in self.signatures, text))
 
-    def raise_if_moved_on(self) -> None:
-        """More than f of weight speak of a later epoch: at least one of them is honest."""
+    async def raise_if_moved_on(self) -> None:
+        """A later epoch has begun: more than f of weight speak of it, so at least one of them is honest; or one member
+        does, and the ledger as it is seen here too. Confirmations of this epoch are worth nothing then."""
         later = {i: e for i, e in self.problems.items() if isinstance(e, WrongEpoch) and e.server_epoch > self._epoch}
-        if sum(self._members[index].weight for index in later) >= min_one_correct(self._n_shards):
+        if not later:
+            return
+        weight = sum(self._members[index].weight for index in later)
+        if weight >= min_one_correct(self._n_shards) or await self._sees_later_epoch():
             raise next(iter(later.values()))
+
+    async def _sees_later_epoch(self) -> bool:
+        try:
+            return (await self._network.view.system()).epoch > self._epoch
+        except Unavailable:
+            return False  # what members say has to do
 
     def insufficient(self) -> InsufficientConfirmations:
         """The error of an upload that came to nothing, with what each missing member answered."""

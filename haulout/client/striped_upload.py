@@ -78,7 +78,7 @@ class StripedUpload:
                 if certificate is not None:
                     return certificate
                 self._given_up |= self._said.forgers
-                self._said.raise_if_moved_on()
+                await self._said.raise_if_moved_on()
                 stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
                 if stalled_ms >= STALL_MS or len(self._given_up) + len(self._said.signatures) == len(self._members):
                     raise self._said.insufficient()

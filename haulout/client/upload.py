@@ -102,7 +102,7 @@ class Upload:
         try:
             while True:
                 while not self._said.are_enough:
-                    self._said.raise_if_moved_on()
+                    await self._said.raise_if_moved_on()
                     stalled_ms = (clock.monotonic_us() - self._moved_us) // 1000
                     if stalled_ms >= STALL_MS or all(task.done() for task in tasks):
                         raise self._said.insufficient()

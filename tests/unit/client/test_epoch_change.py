@@ -152,3 +152,24 @@ async def test_a_store_in_the_middle_of_which_the_epoch_changes_ends_in_the_new_
     assert stored.blob.certified_epoch == 2
     with await world.run(read_blob(world.network, stored.blob_id)) as blob:
         assert bytes(blob.data) == make_data(5_000)
+
+
+async def test_one_member_in_a_later_epoch_is_believed_when_the_ledger_says_so_too(world, make_data) -> None:
+    """Three have confirmed for the old epoch, one will never: too few, and nobody else can tell of the new one."""
+    inner, liar = world.nodes[2].store_and_confirm, world.nodes[4]
+    is_first = [True]
+
+    async def confirm(**asked: Any):
+        if is_first:
+            is_first.clear()
+            await world.clock.sleep_ms(50)
+            result = await world.wallet.execute([AdvanceEpoch(1)])
+            await world.network.view.reach(result.height)
+            for node in world.nodes:
+                node.epoch = 2
+        return await inner(**asked)
+
+    world.nodes[2].store_and_confirm = confirm
+    liar.forges = True
+    stored = await world.store(make_data(5_000))
+    assert stored.blob.certified_epoch == 2
