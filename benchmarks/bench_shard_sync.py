@@ -3,9 +3,13 @@
     python -m benchmarks shard_sync [--mib 128] [--json]
 
 A network of real processes holds blobs; one node more is added, and the next epoch gives it shards. Measured is the
-time from the first byte that it receives until the ledger has its report: everything is verified, on its disk, synced,
-and looked at once more. The peer in the same run is a gRPC server in a process of its own that streams as many bytes in
-messages of the same size, which nobody looks at. The exit code is 1 when shard sync has less than half of its rate.
+time that it says it pulled: from the first request until everything is verified, on its disk and synced. To watch it
+from outside, often enough, would cost it as much as the pull. The peer in the same run is a gRPC server in a process of
+its own that streams as many bytes in messages of the same size, which nobody looks at. The exit code is 1 when shard
+sync has less than half of its rate.
+
+Beside the time stands the CPU that both ends took, which a busy machine changes little: of ours that of all nodes from
+the epoch's beginning on, with the blocks they execute meanwhile.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -29,13 +35,15 @@ from haulout.wire.slivers import MESSAGE_BYTES
 
 BLOB_BYTES = 16 << 20
 LIMIT_RATIO = 0.5
-LOOK_AGAIN_S = 0.02
-PATIENCE_S = 300
+LOOK_AGAIN_S = 1.0
+PATIENCE_S = 900
+PEER_ROUNDS = 3  # of which the quickest counts: it has to be beaten where it is undisturbed
 TIMEOUT_S = 600.0
 METHOD = "/peer.Bytes/Stream"
 RECEIVED = "haulout_node_shard_sync_received_bytes_total"
 REPAIRED = "haulout_node_repair_received_bytes_total"
 REPORTS = "haulout_node_sync_done_reports_total"
+SECONDS = "haulout_node_shard_sync_seconds_total"
 
 
 # --- ours -------------------------------------------------------------------------------------------------------
@@ -57,25 +65,28 @@ def measure_sync(network: LiveNetwork, n_mib: int) -> dict[str, Any]:
             client.put(url, content=make_blob(BLOB_BYTES, number)).raise_for_status()
     name = network.ask("node", "add", "--stake", "2000WAL")["name"]
     network.wait_for_kernels()
-    url = next(process["urls"]["metrics"] for process in network.processes() if process["name"] == name)
+    nodes = {process["name"]: process for process in network.processes() if process["role"] == "node"}
+    url = nodes[name]["urls"]["metrics"]
     reports = scrape(url)[REPORTS]
+    cpu_s = {node: cpu_seconds(process["pid"]) for node, process in nodes.items()}
     network.ask("epoch", "advance", "--no-wait")
-    started = 0.0
     deadline = time.monotonic() + PATIENCE_S
-    while True:
-        now, counters = time.perf_counter(), scrape(url)
-        if not started and counters[RECEIVED]:
-            started = now
-        if counters[REPORTS] > reports:
-            break
+    while (counters := scrape(url))[REPORTS] <= reports:
         if time.monotonic() > deadline:
             raise SystemExit(f"{name} does not have its shards after {PATIENCE_S} s")
         time.sleep(LOOK_AGAIN_S)
     return {
         "bytes": int(counters[RECEIVED]),
         "rebuilt_bytes": int(counters[REPAIRED]),
-        "seconds": time.perf_counter() - started,
+        "seconds": counters[SECONDS],
+        "cpu_seconds": {node: cpu_seconds(nodes[node]["pid"]) - before for node, before in cpu_s.items()},
     }
+
+
+def cpu_seconds(pid: int | str = "self") -> float:
+    """What a process has taken of all cores since it began."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 # --- the peer ---------------------------------------------------------------------------------------------------
@@ -116,11 +127,17 @@ def measure_peer(n_bytes: int) -> dict[str, Any]:
     """The same number of bytes, streamed and thrown away."""
     n_messages = max(1, n_bytes // MESSAGE_BYTES)
     command = [sys.executable, __file__, "--serve"]
+    rounds = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        seconds = asyncio.run(take_bytes(int(server.stdout.readline()), n_messages))
+        port = int(server.stdout.readline())
+        for _ in range(PEER_ROUNDS):
+            giver_s, taker_s = cpu_seconds(server.pid), cpu_seconds()
+            seconds = asyncio.run(take_bytes(port, n_messages))
+            cpu_s = {"giver": cpu_seconds(server.pid) - giver_s, "taker": cpu_seconds() - taker_s}
+            rounds.append({"bytes": n_messages * MESSAGE_BYTES, "seconds": seconds, "cpu_seconds": cpu_s})
         server.communicate()
-    return {"bytes": n_messages * MESSAGE_BYTES, "seconds": seconds}
+    return min(rounds, key=lambda row: row["seconds"])
 
 
 def measure(n_mib: int) -> dict[str, Any]:
@@ -131,7 +148,13 @@ def measure(n_mib: int) -> dict[str, Any]:
         peer = measure_peer(ours["bytes"])
     for row in (ours, peer):
         row["mib_per_s"] = row["bytes"] / row["seconds"] / 2**20
-    return {"shard sync": ours, "plain gRPC": peer, "ratio": ours["mib_per_s"] / peer["mib_per_s"]}
+        row["mib_per_cpu_s"] = row["bytes"] / sum(row["cpu_seconds"].values()) / 2**20
+    return {
+        "shard sync": ours,
+        "plain gRPC": peer,
+        "ratio": ours["mib_per_s"] / peer["mib_per_s"],
+        "cpu_ratio": ours["mib_per_cpu_s"] / peer["mib_per_cpu_s"],
+    }
 
 
 def main() -> None:
@@ -149,14 +172,22 @@ def main() -> None:
         print(json.dumps(report))
     else:
         print_table(
-            ("", "MiB", "seconds", "MiB/s"),
+            ("", "MiB", "seconds", "MiB/s", "CPU seconds", "MiB per CPU second"),
             [
-                (name, f"{row['bytes'] / 2**20:.1f}", f"{row['seconds']:.2f}", f"{row['mib_per_s']:.0f}")
+                (
+                    name,
+                    f"{row['bytes'] / 2**20:.1f}",
+                    f"{row['seconds']:.2f}",
+                    f"{row['mib_per_s']:.0f}",
+                    " + ".join(f"{seconds:.2f}" for seconds in row["cpu_seconds"].values()),
+                    f"{row['mib_per_cpu_s']:.0f}",
+                )
                 for name, row in report.items()
-                if name != "ratio"
+                if isinstance(row, dict)
             ],
         )
         print(f"shard sync has {report['ratio']:.1%} of the rate of bytes that nobody looks at")
+        print(f"and moves {report['cpu_ratio']:.1%} as many of them per CPU second")
     if report["ratio"] < LIMIT_RATIO:
         raise SystemExit(f"shard sync has less than {LIMIT_RATIO:.0%} of the rate of plain streaming")
 

@@ -42,6 +42,7 @@ class NodeMetrics:
         self.swept_files = counter("swept_files_total", "Leftover files of unfinished uploads removed.")
         self.shard_sync_bytes = counter("shard_sync_received_bytes_total", "Bytes of shards pulled from their givers.")
         self.shard_sync_slivers = counter("shard_sync_slivers_total", "Slivers of gained shards kept.")
+        self.shard_sync_seconds = counter("shard_sync_seconds_total", "Time spent pulling shards from their givers.")
         self.handed_over_bytes = counter("shard_sync_sent_bytes_total", "Bytes of shards handed over to others.")
         self.sync_done_reports = counter("sync_done_reports_total", "Times the ledger was told of complete shards.")
         self.refused_reports = counter("refused_reports_total", "Reports of complete shards that the ledger refused.")

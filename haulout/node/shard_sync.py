@@ -111,7 +111,9 @@ class ShardSync:
             self._is_pulling = True  # before the list is filled: nobody is to rebuild what is on its way
             try:
                 await self._enrol(duty)
+                began_us = self._clock.monotonic_us()
                 await self._pull_all(duty)
+                self._metrics.shard_sync_seconds.inc((self._clock.monotonic_us() - began_us) / 1_000_000)
             finally:
                 self._is_pulling = False
             if self._vault.duty().gaining == duty.gaining and self._vault.duty().epoch == duty.epoch:
