@@ -56,7 +56,7 @@ export function Epoch() {
               <Tile
                 title="Shards arrived"
                 value={transition.plannedMoves ? `${transition.finishedMoves} of ${transition.plannedMoves}` : "none had to move"}
-                about={`${transition.finishedAt ? "took" : "under way for"} ${lasted(transition.startedAt, took)}${transition.forced ? ", ended by its deadline" : ""}`}
+                about={`${transition.finishedAt ? "the epoch was done after" : "under way for"} ${lasted(transition.startedAt, took)}${transition.forced ? ", by its deadline" : ""}`}
                 tone={transition.finishedMoves < transition.plannedMoves ? "warn" : "good"}
               />
               <Tile title="Sold" value={bytes(epoch.storageUsed)} about={`of ${bytes(epoch.storageCapacity)} for this epoch`} />
@@ -67,7 +67,7 @@ export function Epoch() {
                 the epoch done.
               </p>
             )}
-            <Arrivals moves={epoch.shardMoves.nodes} planned={transition.plannedMoves} />
+            <Arrivals moves={epoch.shardMoves.nodes} planned={transition.plannedMoves} members={committee.members.nodes} />
             <h2>Committee</h2>
             <ul className="bars">
               {[...committee.members.nodes]
@@ -76,7 +76,10 @@ export function Epoch() {
                   <li key={node.name}>
                     <span>{node.name}</span>
                     <Bar value={weight} max={committee.nShards} label={`Shards of ${node.name}`} />
-                    <span>{count(weight, "shard")}</span>
+                    <span>
+                      {count(weight, "shard")}
+                      {node.phase !== "ACTIVE" && <Phase phase={node.phase} />}
+                    </span>
                   </li>
                 ))}
             </ul>
@@ -109,9 +112,15 @@ function lasted(from, to) {
   return ms < 60_000 ? `${(ms / 1_000).toFixed(1)} s` : `${Math.floor(ms / 60_000)} min ${Math.round(ms / 1_000) % 60} s`;
 }
 
+/** What a member is doing that keeps shards from coming, as in "unreachable". */
+function Phase({ phase }) {
+  return <span className={phase === "UNREACHABLE" || phase === "FAILED" ? "bad-text" : "warn-text"}> · {phase.toLowerCase().replace("_", " ")}</span>;
+}
+
 /** Who takes shards over, and how many of them have come. */
-function Arrivals({ moves, planned }) {
+function Arrivals({ moves, planned, members }) {
   if (!moves.length) return null;
+  const phases = new Map(members.map(({ node }) => [node.name, node.phase]));
   const takers = new Map();
   for (const move of moves) {
     const name = move.toNode?.name ?? "nobody";
@@ -130,6 +139,7 @@ function Arrivals({ moves, planned }) {
               <Bar value={arrived} max={taken.length} label={`Shards that have come to ${name}`} />
               <span>
                 {arrived} of {taken.length}
+                {arrived < taken.length && <Phase phase={phases.get(name) ?? "UNREACHABLE"} />}
               </span>
             </li>
           );
