@@ -1,4 +1,4 @@
-"""The root of the schema, put together from its domains, and how errors leave it.
+"""The root of the schema, put together from its domains.
 
 `python -m graphql_api.schema` prints the SDL that `schema.graphql` holds.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable
 from typing import Annotated, Any, cast
 
@@ -19,11 +20,11 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
-from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaxTokensLimiter, ParserCache
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.exceptions import CannotGetOperationTypeError
+from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
+from strawberry.utils.str_converters import to_camel_case
 
 from graphql_api.access import Requires, Scope
 from graphql_api.accounts import Account, load_account
@@ -50,6 +51,7 @@ from graphql_api.epochs import (
     load_epoch,
     load_members,
 )
+from graphql_api.errors import label_error
 from graphql_api.events import TYPES as EVENT_TYPES
 from graphql_api.events import Event, EventFilter, events_connection
 from graphql_api.fields import resolved
@@ -80,10 +82,6 @@ from graphql_api.system import (
 from graphql_api.tokens import AccessToken, AuditEvent, Viewer, audit_connection, load_tokens
 from graphql_api.transitions import ShardMove, ShardMoveFilter, moves_connection
 from graphql_api.verification import Verification, verify_blob, verify_certificate
-from haulout.errors import HauloutError
-from haulout.observability.logs import get_logger
-
-log = get_logger("graphql")
 
 DOCUMENTS_REMEMBERED = 64  # parsed: the largest that is allowed takes about a megabyte, refused ones too
 
@@ -399,37 +397,16 @@ def _forget_null_defaults(arguments: Iterable[GraphQLArgument | GraphQLInputFiel
             argument.default_value = Undefined
 
 
-def label_error(error: GraphQLError, trace_id: str) -> None:
-    """Give an error its code, or mask it; in place, since every path of Strawberry hands out the same objects."""
-    extensions: dict[str, Any] = dict(error.extensions or {})
-    cause = _cause_of(error)
-    if isinstance(cause, HauloutError) and cause.kind != "INTERNAL":
-        error.message = str(cause)
-        extensions.update(code=cause.code if cause.code != "MALFORMED_REQUEST" else "INVALID_ARGUMENT")
-    elif "code" in extensions:
-        pass  # one of ours already
-    elif isinstance(cause, MissingQueryError | CannotGetOperationTypeError):
-        error.message = "the request names no operation of its document"
-        extensions.update(code="INVALID_ARGUMENT")
-    elif cause is not None:
-        error.message = "Internal error."
-        extensions.update(code="INTERNAL", traceId=trace_id)
-        log.error("a resolver failed", trace_id=trace_id, path=error.path, exc_info=cause)
-    elif error.message.endswith("tokens. Parsing aborted."):
-        extensions.update(code="QUERY_TOO_COMPLEX")
-    elif error.message.startswith("Syntax Error"):
-        extensions.update(code="GRAPHQL_PARSE_FAILED")
-    else:
-        extensions.update(code="GRAPHQL_VALIDATION_FAILED")
-    error.extensions = extensions
+class Names(NameConverter):
+    """Strawberry asks for the name of every argument each time that a field is resolved: each is made once."""
+
+    def apply_naming_config(self, name: str) -> str:
+        return _camel_case(name)
 
 
-def _cause_of(error: GraphQLError) -> BaseException | None:
-    """What a resolver raised, below the errors that graphql-core wraps it in."""
-    cause: BaseException | None = error.original_error
-    while isinstance(cause, GraphQLError):
-        cause = cause.original_error
-    return cause
+@functools.cache
+def _camel_case(name: str) -> str:
+    return to_camel_case(name)
 
 
 EVENT_CLASSES = tuple(dict.fromkeys(cast(type, cls) for cls in EVENT_TYPES.values()))
@@ -440,7 +417,7 @@ schema = Schema(
     mutation=Mutation,
     subscription=Subscription,
     types=EVENT_CLASSES,
-    config=StrawberryConfig(scalar_map=SCALARS),
+    config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
     extensions=[
         lambda: MaxTokensLimiter(max_token_count=DEFAULT_BOUNDS.tokens),
         lambda: ParserCache(maxsize=DOCUMENTS_REMEMBERED),

@@ -46,7 +46,7 @@ def test_fragments_are_measured_once_even_when_they_explode() -> None:
     assert error is not None
     assert error.extensions is not None
     assert error.extensions["code"] == "QUERY_TOO_COMPLEX"
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from pathlib import Path
 
@@ -27,6 +28,12 @@ from graphql_api.schema import sdl
 from haulout.ledger.events import EVENTS
 
 
+@functools.cache
+def parsed() -> GraphQLSchema:
+    """The schema as its document says; building it takes as long as everything else here."""
+    return build_schema(sdl())
+
+
 def test_the_committed_document_is_the_schema() -> None:
     committed = resources.files("graphql_api").joinpath("schema.graphql").read_text()
     assert sdl() == committed, "run: python -m graphql_api.schema > graphql_api/schema.graphql"
@@ -35,11 +42,7 @@ def test_the_committed_document_is_the_schema() -> None:
 def test_nothing_of_the_last_release_is_broken() -> None:
     """A field may go, or change, when the release before had it `@deprecated`."""
     released = build_schema(Path(__file__).with_name("released.graphql").read_text())
-    broken = [
-        change
-        for change in find_breaking_changes(released, build_schema(sdl()))
-        if not was_deprecated(released, change)
-    ]
+    broken = [change for change in find_breaking_changes(released, parsed()) if not was_deprecated(released, change)]
     assert broken == [], (
         "deprecate first, or at a release: cp graphql_api/schema.graphql tests/unit/graphql_api/released.graphql"
     )
@@ -62,7 +65,7 @@ def test_a_removed_field_is_noticed_unless_it_was_deprecated() -> None:
 
 def test_every_member_is_described() -> None:
     undescribed = []
-    for type_ in build_schema(sdl()).type_map.values():
+    for type_ in parsed().type_map.values():
         if is_introspection_type(type_) or is_specified_scalar_type(type_):
             continue
         members = {type_.name: type_.description}
@@ -80,14 +83,14 @@ def test_every_member_is_described() -> None:
 
 def test_every_connection_is_known_to_the_cost_limit() -> None:
     paged = set()
-    for type_ in build_schema(sdl()).type_map.values():
+    for type_ in parsed().type_map.values():
         if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
             paged |= {name for name, field in type_.fields.items() if "first" in field.args}
     assert paged == CONNECTIONS
 
 
 def test_every_node_can_be_found_by_its_id() -> None:
-    schema = build_schema(sdl())
+    schema = parsed()
     nodes = {type_.name for type_ in schema.get_implementations(schema.type_map["Node"]).objects}  # type: ignore[arg-type]
     assert nodes - {cls.__name__ for cls in TYPES.values()} | {"Event"} == set(FINDERS)  # type: ignore[attr-defined]
 
