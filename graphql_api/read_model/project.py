@@ -123,6 +123,7 @@ class Batch:
         self.event_rows: list[Row] = []
         self.balances: dict[bytes, tuple[int, Row]] = {}  # by address, with what a new account's row also says
         self.bookings: dict[int, Row] = {}  # by epoch
+        self.signers: dict[int, list[Signer]] = {}  # by epoch
         self.summaries = Summaries(connection, projector.n_shards)
 
     # --- blocks -------------------------------------------------------------------------------------------
@@ -316,10 +317,15 @@ class Batch:
 
     def _is_certified(self, body: e.BlobCertified) -> bool:
         """Check the certificate again, with the keys of the committee in this database."""
-        rows = find_rows(self.sql, t.committee_members, {"epoch": body.certified_epoch})
-        rows.sort(key=lambda row: row["position"])
-        members = [Signer(row["public_key"], row["weight"]) for row in rows]
-        return is_certificate(body, members, self.scheme)
+        return is_certificate(body, self._signers_of(body.certified_epoch), self.scheme)
+
+    def _signers_of(self, epoch: int) -> list[Signer]:
+        """The committee of an epoch, which stays as it is once the epoch has begun."""
+        if epoch not in self.signers:
+            rows = find_rows(self.sql, t.committee_members, {"epoch": epoch})
+            rows.sort(key=lambda row: row["position"])
+            self.signers[epoch] = [Signer(row["public_key"], row["weight"]) for row in rows]
+        return self.signers[epoch]
 
     def _blob_deleted(self, body: e.BlobDeleted) -> None:
         owner = self._object(body.object_id)["owner"]

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from graphql_api.read_model import schema as t
-from graphql_api.read_model.statements import find_row, find_rows, insert_row, update_rows
+from graphql_api.read_model.queries import rows_by
+from graphql_api.read_model.statements import find_row, insert_row, update_rows
 from haulout.codec import sizes
 from haulout.crypto.certificate import Signer, check_certificate
 from haulout.crypto.messages import storage_confirmation
@@ -22,6 +23,9 @@ from haulout.errors import Rejected
 from haulout.ledger.events import BlobCertified
 from haulout.ledger.state import STATE_VERSION, ExchangeRate
 from haulout.primitives import EncodingType, is_quorum
+
+TOGETHER = 500  # blobs that are summed up by the same queries
+SUMMED = ("n_blobs", "size_bytes", "encoded_size_bytes")
 
 
 class Summaries:
@@ -33,6 +37,7 @@ class Summaries:
         self.stale_blobs: dict[bytes, None] = {}
         self.stale_pools: dict[bytes, None] = {}
         self.started_epochs: dict[int, None] = {}
+        self._changes: dict[int, dict[str, int]] = {}  # of totals, by the end of the blobs' life
 
     def end_block(self, epoch: int) -> None:
         """All events of a block are in: pools first, then what the epochs that it started begin with."""
@@ -41,7 +46,9 @@ class Summaries:
 
     def end_batch(self) -> int:
         """All blocks of a batch are in; returns how many blob ids are new."""
-        n_new = sum(self._refresh_blob(blob_id) for blob_id in self.stale_blobs)
+        stale = list(self.stale_blobs)
+        n_new = sum(self._refresh_blobs(stale[at : at + TOGETHER]) for at in range(0, len(stale), TOGETHER))
+        self._write_totals()
         self.stale_blobs.clear()
         return n_new
 
@@ -110,42 +117,53 @@ class Summaries:
             self.sql.execute(update(t.epochs).where(t.epochs.c.epoch == epoch).values(total_stake_frost=total))
         self.started_epochs.clear()
 
-    def _refresh_blob(self, blob_id: bytes) -> bool:
-        rows = find_rows(self.sql, t.blob_objects, {"blob_id": blob_id})
-        rows.sort(key=lambda row: row["registered_sequence"])
-        if not rows:
-            return False  # an id that was invalidated before anyone registered it
-        invalid = find_row(self.sql, t.invalid_blobs, {"blob_id": blob_id})
-        before = find_row(self.sql, t.blobs, {"blob_id": blob_id})
-        after = summarize_blob(rows, self.n_shards)
-        after["invalid_epoch"] = invalid["epoch"] if invalid else None
-        after["invalid_height"] = invalid["height"] if invalid else None
-        if before is None:
-            insert_row(self.sql, t.blobs, {"blob_id": blob_id, **after})
-        else:
-            update_rows(self.sql, t.blobs, {"blob_id": blob_id}, after)
-        self._count(before, -1)
-        self._count(after, 1)
-        return before is None
+    def _refresh_blobs(self, blob_ids: Sequence[bytes]) -> int:
+        """Sum up blobs, all of them with as many queries as one; returns how many are new."""
+        o = t.blob_objects.c
+        objects: dict[bytes, list[dict[str, Any]]] = {}
+        found = select(t.blob_objects).where(o.blob_id.in_(blob_ids)).order_by(o.registered_sequence)
+        for row in self.sql.execute(found).mappings():
+            objects.setdefault(row["blob_id"], []).append(dict(row))
+        invalid = rows_by(self.sql, t.invalid_blobs.c.blob_id, blob_ids)
+        known = rows_by(self.sql, t.blobs.c.blob_id, blob_ids)
+        fresh = []
+        for blob_id, rows in objects.items():  # an id that was invalidated before anyone registered it has none
+            proven, before = invalid.get(blob_id), known.get(blob_id)
+            after = summarize_blob(rows, self.n_shards)
+            after["invalid_epoch"] = proven["epoch"] if proven else None
+            after["invalid_height"] = proven["height"] if proven else None
+            if before is None:
+                fresh.append({"blob_id": blob_id, **after})
+            else:
+                update_rows(self.sql, t.blobs, {"blob_id": blob_id}, after)
+            self._count(before, -1)
+            self._count(after, 1)
+        if fresh:
+            self.sql.execute(insert(t.blobs), fresh)
+        return len(fresh)
 
     def _count(self, blob: Mapping[str, Any] | None, sign: int) -> None:
         """Add a certified blob to the totals of its end, or take it out."""
         if blob is None or blob["certified_end_epoch"] is None or blob["invalid_height"] is not None:
             return
-        end = blob["certified_end_epoch"]
-        row = find_row(self.sql, t.blob_totals, {"end_epoch": end})
-        values = {
-            "n_blobs": (row["n_blobs"] if row else 0) + sign,
-            "size_bytes": (row["size_bytes"] if row else 0) + sign * blob["size_bytes"],
-            "encoded_size_bytes": (row["encoded_size_bytes"] if row else 0) + sign * blob["encoded_size_bytes"],
-        }
-        if values["n_blobs"]:
-            if row:
-                update_rows(self.sql, t.blob_totals, {"end_epoch": end}, values)
+        change = self._changes.setdefault(blob["certified_end_epoch"], dict.fromkeys(SUMMED, 0))
+        change["n_blobs"] += sign
+        change["size_bytes"] += sign * blob["size_bytes"]
+        change["encoded_size_bytes"] += sign * blob["encoded_size_bytes"]
+
+    def _write_totals(self) -> None:
+        for end_epoch, change in self._changes.items():
+            if not any(change.values()):
+                continue
+            row = find_row(self.sql, t.blob_totals, {"end_epoch": end_epoch})
+            values = {name: (row[name] if row else 0) + change[name] for name in SUMMED}
+            if not values["n_blobs"]:
+                self.sql.execute(delete(t.blob_totals).where(t.blob_totals.c.end_epoch == end_epoch))
+            elif row:
+                update_rows(self.sql, t.blob_totals, {"end_epoch": end_epoch}, values)
             else:
-                insert_row(self.sql, t.blob_totals, {"end_epoch": end, **values})
-        else:
-            self.sql.execute(delete(t.blob_totals).where(t.blob_totals.c.end_epoch == end))
+                insert_row(self.sql, t.blob_totals, {"end_epoch": end_epoch, **values})
+        self._changes.clear()
 
 
 def summarize_blob(objects: Sequence[Mapping[str, Any]], n_shards: int) -> dict[str, Any]:
