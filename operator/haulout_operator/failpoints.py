@@ -26,6 +26,8 @@ from haulout_operator.actions import (
     WithdrawStake,
 )
 
+EXIT_CODE = 77  # no signal and no error of ours: whoever sees it knows where it came from
+
 log = get_logger("operator")
 
 

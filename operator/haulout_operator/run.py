@@ -29,7 +29,7 @@ from haulout_operator.bootstrap import install, read_manifests
 from haulout_operator.control import Gatekeeper, NetworkControl
 from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
-from haulout_operator.failpoints import Armed, Failpoint, Failpoints
+from haulout_operator.failpoints import EXIT_CODE, Armed, Failpoint, Failpoints
 from haulout_operator.kube import Kube
 from haulout_operator.ledger import LedgerDesk
 from haulout_operator.names import FIELD_MANAGER
@@ -37,7 +37,6 @@ from haulout_operator.observe import Observer
 from haulout_operator.reconcile import Reconciler
 
 INSTALL_PAUSE_MS = 3_000
-KILLED = 137  # as if by a signal that cannot be caught
 
 log = get_logger("operator")
 
@@ -138,7 +137,7 @@ async def run_operator(settings: OperatorSettings) -> None:
 
 
 def _end_here(point: Failpoint) -> None:
-    os._exit(KILLED)
+    os._exit(EXIT_CODE)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
+from haulout_operator.failpoints import EXIT_CODE
 from tests.kubernetes.testbed import CHART, Cluster, install_arguments
 
 OPERATOR = "app.kubernetes.io/component=haulout-operator"
 SETTLE_S = 300
-KILLED = 137  # the exit code of a process that ended at a failpoint
 WITH_NOTHING_KEPT = ["--set", "network.spec.gateway.cacheBytes=0"]  # reads go to the nodes
 EPOCHS_BY_HAND = ["--set", "network.spec.epoch.duration=1h", "--set", "network.spec.epoch.manual=true"]
 
@@ -159,6 +159,10 @@ class Installation:
         self.wait(f"{node} not ready", lambda: self.condition("sn", node, "Ready")["status"] != "True", 60)
         self.kubectl("wait", "--for=condition=Ready", f"sn/{node}", "--timeout=240s")
 
+    def set_state(self, node: str, state: str) -> None:
+        """What a node should be: Active, Maintenance or Drained."""
+        self.kubectl("patch", f"sn/{node}", "--type=merge", "-p", json.dumps({"spec": {"desiredState": state}}))
+
     # --- epochs -------------------------------------------------------------------------------------------------
 
     def epoch(self) -> int:
@@ -202,7 +206,7 @@ class Installation:
             for state in (one.get("state", {}), one.get("lastState", {}))
             if "terminated" in state
         ]
-        return KILLED in ends
+        return EXIT_CODE in ends
 
     # --- reaching in --------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ def kill_at(network: Installation, point: Failpoint) -> str:
 def is_over(network: Installation, victim: str) -> None:
     network.wait("it is gone", lambda: victim not in network.nodes(), 5 * EPOCH_S)
     network.settle(4)
-    assert f"{victim}-data" not in network.names("pvc")
+    network.wait("its volume is gone", lambda: f"{victim}-data" not in network.names("pvc"), 60)
 
 
 @pytest.mark.parametrize("point", Failpoint)

@@ -155,15 +155,21 @@ def test_a_node_whose_keys_were_restored_wrongly_says_so(network: Installation) 
     mixed = json.dumps({**keys, "blsSecret": theirs["blsSecret"]})
     wrong = {**right, "data": {"keys.json": base64.b64encode(mixed.encode()).decode()}}
     try:
-        network.replace_secret(wrong)
-        network.kubectl("delete", "pod", f"{node}-0", "--grace-period=0", "--force")
+        swap_keys(network, node, wrong)
         network.wait("ForeignIdentity", lambda: network.reason(node) == "ForeignIdentity", 120)
         assert "Next: restore the Secret" in network.kubectl("describe", f"sn/{node}")
         assert "ForeignIdentity" in network.warnings_of("StorageNode", node)
     finally:
-        network.replace_secret(right)
-        network.kubectl("delete", "pod", f"{node}-0", "--grace-period=0", "--force")
+        swap_keys(network, node, right)
     network.settle(4)
+
+
+def swap_keys(network: Installation, node: str, secret: dict[str, Any]) -> None:
+    """Other keys for a node that is stopped meanwhile: a machine keeps an immutable Secret while a Pod there has it."""
+    network.set_state(node, "Maintenance")
+    network.wait(f"{node} stopped", lambda: f"{node}-0" not in network.names("pods"), 120)
+    network.replace_secret(secret)
+    network.set_state(node, "Active")
 
 
 def test_grows_under_load(network: Installation, under_load: Load) -> None:

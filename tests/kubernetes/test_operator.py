@@ -38,7 +38,7 @@ def replace_a_node(network: Installation, point: Failpoint) -> None:
     network.wait_for_transition(transition)
     network.wait("it is gone", lambda: victim not in network.nodes())
     network.settle(4)
-    assert f"{victim}-data" not in network.names("pvc")
+    network.wait("its volume is gone", lambda: f"{victim}-data" not in network.names("pvc"), 60)
 
 
 def test_a_mind_that_is_changed_in_time_moves_nothing(network: Installation) -> None:
