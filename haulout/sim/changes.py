@@ -28,7 +28,6 @@ from haulout.sim.plan import WAL, Plan
 from haulout.sim.rng import SeededRng
 from haulout.sim.world import World
 
-MOST_NODES: Final = 12
 LARGEST_STAKE_WAL: Final = 3_000
 READY_MS: Final = 120_000
 
@@ -51,24 +50,22 @@ class Changes:
         self._staked: list[ObjectId] = []
 
     async def run(self) -> None:
-        """All changes of the plan, one after the other, until cancelled."""
+        """All changes of the plan, one after the other, until cancelled; what came to nothing is not counted."""
         kinds = [kind for kind in CATALOGUE if kind in self._plan.kinds]
         clock = VirtualClock()
         while kinds:
             await clock.sleep_ms(1_000 + self._rng.below(self._plan.change_pause_ms))
             kind = kinds[self._rng.below(len(kinds))]
             try:
-                await CATALOGUE[kind](self)
+                self.happened[kind] += await CATALOGUE[kind](self)
             except HauloutError as e:
                 self._world.fabric.note(f"{kind}: {e.code}")
-            else:
-                self.happened[kind] += 1
 
-    async def swing_stake(self) -> None:
+    async def swing_stake(self) -> bool:
         """Stake a lot on somebody, take a stake back, or ask once more for one that was paid out."""
         if self._staked and self._rng.below(3) == 0:
             await self._take_back()
-            return
+            return True
         name = self._world.any_node_name(self._rng)
         if "false sync-done" in self._plan.kinds and self._rng.below(2):
             name = self._plan.bad_nodes[0]  # it has to gain shards to lie about them
@@ -76,17 +73,18 @@ class Changes:
         amount = (1 + self._rng.below(LARGEST_STAKE_WAL)) * WAL
         result = await self._client.wallet.execute([Stake(node_id, amount)])
         self._staked.append(ObjectId(result.created[0][0]))
+        return True
 
     async def _take_back(self) -> None:
         staked = Existing(self._staked[self._rng.below(len(self._staked))])
         command = RequestWithdraw(staked) if self._rng.below(3) == 0 else Withdraw(staked)
         await self._client.wallet.execute([command])
 
-    async def join(self) -> None:
+    async def join(self) -> bool:
         """Register a node, start it, and stake on it once it is at the ledger's head."""
         number = len(self._world.node_names)
-        if number >= MOST_NODES:
-            return
+        if number >= len(self._plan.stakes_frost) + self._plan.most_joins:
+            return False
         secrets = self._make_secrets(f"node-{number}")
         replica = self._client.host.replica
         assert replica is not None, "accounts are never switched off"
@@ -107,19 +105,21 @@ class Changes:
             lambda: self._world.is_complete(secrets.name), f"{secrets.name} follows", within_ms=READY_MS
         )
         await self._client.wallet.execute([Stake(node_id, (1_000 + self._rng.below(1_000)) * WAL)])
+        return True
 
-    async def leave(self) -> None:
+    async def leave(self) -> bool:
         """A node's owner asks to leave; whether the rest is enough is the ledger's to say."""
         names = [name for name in self._world.node_names if name not in self.leaving]
         name = names[self._rng.below(len(names))]
         secrets = self._world.secrets(name)
         view = self._client.host.replica.view if self._client.host.replica is not None else None
         if view is None or queries.node(view, secrets.node_id) is None:
-            return
+            return False
         governance = secrets.governance_secret if name in self._plan.stakes_frost else self._treasury_secret
         wallet = self._client.wallet_of(governance)
         await wallet.execute([RequestLeave(secrets.node_id, queries.system(view).epoch)])
         self.leaving[name] = None
+        return True
 
     @property
     def _client(self) -> SimClient:
@@ -155,7 +155,7 @@ class Changes:
         )
 
 
-CATALOGUE: Final[dict[str, Callable[[Changes], Awaitable[None]]]] = {
+CATALOGUE: Final[dict[str, Callable[[Changes], Awaitable[bool]]]] = {
     "stake swing": Changes.swing_stake,
     "join": Changes.join,
     "leave": Changes.leave,

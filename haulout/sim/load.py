@@ -315,16 +315,23 @@ class Load:
             size_bytes = 1 + _size_bytes(rng, LARGEST_BLOB_BYTES)
             data, other = rng.random_bytes(size_bytes), rng.random_bytes(size_bytes)
             encoded = contradict(data, other, self._plan.n_shards)
-            self.happened[kind] += 1
-            if kind == "abandoned registration":
-                await self._attempt(kind, register_only(client.network, client.wallet, encoded))
-            elif kind == "half upload":
-                encoding = EncodingType.RS8 if rng.below(2) else None
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rng.below(300) / 1000):
-                        await self._attempt(kind, client.store(data, StoreRequest(n_epochs=2, encoding=encoding)))
+            if kind == "half upload":
+                self.happened[kind] += await self._upload_half(client, data, rng)
+            elif kind == "abandoned registration":
+                registration = register_only(client.network, client.wallet, encoded)
+                self.happened[kind] += await self._attempt(kind, registration)
             else:
-                await self._attempt(kind, self._store_inconsistent(client, encoded))
+                self.happened[kind] += await self._attempt(kind, self._store_inconsistent(client, encoded))
+
+    async def _upload_half(self, client: SimClient, data: bytes, rng: SeededRng) -> bool:
+        """Begin to store a blob and go away; says whether it was before the end."""
+        request = StoreRequest(n_epochs=2, encoding=EncodingType.RS8 if rng.below(2) else None)
+        try:
+            async with asyncio.timeout(rng.below(300) / 1000):
+                await self._attempt("half upload", client.store(data, request))
+        except TimeoutError:
+            return True
+        return False
 
     async def _store_inconsistent(self, client: SimClient, encoded: EncodedBlob) -> None:
         self._truth.inconsistent[encoded.blob_id] = None  # it may be certified although that is not heard of
@@ -332,8 +339,8 @@ class Load:
 
     # --- shared ---------------------------------------------------------------------------------------------
 
-    async def _attempt(self, what: str, action: Awaitable[object]) -> None:
-        """Do something that may fail while there are troubles."""
+    async def _attempt(self, what: str, action: Awaitable[object]) -> bool:
+        """Do something that may fail while there are troubles; says whether it did not."""
         try:
             await action
         except HauloutError as e:
@@ -341,8 +348,9 @@ class Load:
                 raise Violation("read", f"{what} failed although nobody but liars was in its way: {e}") from e
             self.operations[f"{what}: {e.code}"] += 1
             self._world.fabric.note(f"{what}: {e.code}")
-        else:
-            self.operations[f"{what}: ok"] += 1
+            return False
+        self.operations[f"{what}: ok"] += 1
+        return True
 
     def _client(self, name: str) -> SimClient:
         return self._world.client(name)

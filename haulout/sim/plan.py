@@ -69,6 +69,7 @@ class Plan:
         epoch_ms: how long an epoch is.
         duration_ms: how long faults and load go on before the calm.
         change_pause_ms: how long holders and operators rest between two changes, at most.
+        most_joins: how many nodes join, at most: each makes everything that follows cost more.
         sync_bytes_per_s: how fast a node takes shards in; 0 for no limit.
         has_real_signatures: BLS12-381 instead of the keyed hash.
         is_canary: something happens that no fault does, and that the oracle has to see.
@@ -84,6 +85,7 @@ class Plan:
     duration_ms: int = 60_000
     n_blobs: int = 24
     change_pause_ms: int = 15_000
+    most_joins: int = 3
     sync_bytes_per_s: int = 0
     has_real_signatures: bool = False
     is_canary: bool = False
@@ -114,6 +116,7 @@ class Plan:
             epoch_ms=10_000,
             duration_ms=26_000,
             n_blobs=10,
+            most_joins=1,
             has_real_signatures=False,
         )
 

@@ -10,7 +10,8 @@ from haulout.sim import __main__ as command
 from haulout.sim import changes, faults
 from haulout.sim.plan import DISHONEST, KINDS, WRITERS, draw_plan
 from haulout.sim.report import Report, SeedResult
-from haulout.sim.story import Run
+from haulout.sim.scenarios import small
+from haulout.sim.story import Run, play
 
 WIRES = {"latency", "loss", "duplication", "reordering"}
 ENOUGH = SeedResult(
@@ -74,6 +75,12 @@ def test_one_violation_spoils_a_thousand_seeds() -> None:
 
 def test_nothing_that_can_happen_is_left_out_of_the_report() -> None:
     assert {*faults.CATALOGUE, *changes.CATALOGUE, *WRITERS, *DISHONEST, *WIRES} == set(KINDS)
+
+
+def test_what_came_to_nothing_is_not_counted() -> None:
+    plan = replace(small(draw_plan(0), "join"), change_pause_ms=1_000, duration_ms=15_000, n_blobs=1)
+    assert play(replace(plan, most_joins=0)).faults["join"] == 0
+    assert play(replace(plan, most_joins=1)).faults["join"] == 1
 
 
 def test_every_kind_is_drawn_often_enough_to_happen() -> None:
