@@ -154,7 +154,10 @@ INTEGRITY = (
         summary="{{ $labels.process }} has not read everything again for a week",
         means="Damage that nobody reads stays unnoticed, while the others' copies may go too.",
         look="`rate(haulout_node_scrubbed_bytes_total[1h])` against the bytes that the node stores.",
-        do=("Spread its shards over more nodes, or give it a faster disk.",),
+        do=(
+            "Raise `--scrub-rate` of the node (`HAULOUT_SCRUB_RATE`, 2 MiB/s by default) where its disk has time left.",
+            "Spread its shards over more nodes, or give it a faster disk.",
+        ),
     ),
 )
 

@@ -12,6 +12,7 @@ start does it again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ from haulout.replica.snapshot import import_snapshot, read_snapshot_header
 MANY_BLOCKS = 20_000  # to execute again: a snapshot is quicker
 PATIENCE_MS = 60_000  # until a checkpoint above the snapshot's block is certified
 WATCH_MS = 5_000
+STATUS_S = 3  # a ledger that does not answer must not keep a node from serving what it has
 
 log = get_logger("replica")
 
@@ -93,8 +95,9 @@ async def bring_near(
     """
     must = is_half_imported(store)
     try:
-        status = await ledger.status()
-    except HauloutError:
+        async with asyncio.timeout(None if must else STATUS_S):
+            status = await ledger.status()
+    except (HauloutError, TimeoutError):
         if must:
             raise
         return None  # what is here is served, and the ledger is waited for
