@@ -20,6 +20,7 @@ NAMES = (
     "network_tx",
     "lag",
     "gateway",
+    "small_blobs",
     "large",
     "graphql",
 )

@@ -65,11 +65,12 @@ def _command(name: str, folder: Path, *options: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def live_network(place: Path | None = None) -> Iterator[LiveNetwork]:
-    """Five nodes, a hundred shards, in a folder that is removed afterwards."""
+def live_network(place: Path | None = None, *, n_shards: int = 100) -> Iterator[LiveNetwork]:
+    """Five nodes in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="haulout-bench-", dir=place) as name:
         folder = Path(name) / "net"
-        up = _command("up", folder, "--detach", f"--port-base={PORT_BASE + os.getpid() % 20 * 250}")
+        port_base = PORT_BASE + os.getpid() % 20 * 250
+        up = _command("up", folder, "--detach", f"--port-base={port_base}", f"--shards={n_shards}")
         try:
             subprocess.run(up, check=True, capture_output=True)
             yield LiveNetwork(folder, json.loads((folder / "client.json").read_text()))
