@@ -121,6 +121,7 @@ class Batch:
         self.is_first = progress.height < 0
         self.event: e.Event
         self.event_rows: list[Row] = []
+        self.certificate_rows: list[Row] = []
         self.balances: dict[bytes, tuple[int, Row]] = {}  # by address, with what a new account's row also says
         self.bookings: dict[int, Row] = {}  # by epoch
         self.signers: dict[int, list[Signer]] = {}  # by epoch
@@ -146,6 +147,8 @@ class Batch:
     def finish(self) -> Progress:
         if self.event_rows:
             self.sql.execute(insert(t.events), self.event_rows)
+        if self.certificate_rows:
+            self.sql.execute(insert(t.certificates), self.certificate_rows)
         self.write_latest()
         self.n_blobs += self.summaries.end_batch()
         progress = Progress(
@@ -313,7 +316,7 @@ class Batch:
             "weight": body.weight,
             "verified": self._is_certified(body),
         }
-        insert_row(self.sql, t.certificates, row)
+        self.certificate_rows.append(row)
 
     def _is_certified(self, body: e.BlobCertified) -> bool:
         """Check the certificate again, with the keys of the committee in this database."""
