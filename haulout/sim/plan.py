@@ -71,6 +71,7 @@ class Plan:
         change_pause_ms: how long holders and operators rest between two changes, at most.
         most_joins: how many nodes join, at most: each makes everything that follows cost more.
         sync_bytes_per_s: how fast a node takes shards in; 0 for no limit.
+        has_small_files: nodes put into files what is otherwise small enough for rows.
         has_real_signatures: BLS12-381 instead of the keyed hash.
         is_canary: something happens that no fault does, and that the oracle has to see.
     """
@@ -87,6 +88,7 @@ class Plan:
     change_pause_ms: int = 15_000
     most_joins: int = 3
     sync_bytes_per_s: int = 0
+    has_small_files: bool = False
     has_real_signatures: bool = False
     is_canary: bool = False
     weather: Weather = field(default_factory=Weather)
@@ -161,6 +163,7 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         has_real_signatures=rng.below(50) == 0,
         is_canary=is_canary,
         weather=_weather(rng, kinds),
+        has_small_files=rng.below(2) == 0,
     )
 
 

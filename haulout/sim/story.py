@@ -19,6 +19,7 @@ from haulout.crypto.bls import Bls12381
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.node.identity import NodeSettings
 from haulout.node.storage_node import StorageNode
+from haulout.node.store_layout import Layout
 from haulout.ports import StorageNodeApi
 from haulout.sim import loop
 from haulout.sim.changes import Changes
@@ -38,6 +39,7 @@ GRACE_MS: Final = 500
 FUNDS_FROST: Final = 1_000_000 * WAL
 CALM_MS: Final = 600_000
 LIMIT_S: Final = 7_200.0
+SMALL_FILES: Final = Layout(inline_bytes=400, inline_piece_bytes=1_000, pack_bytes=4_000, own_file_bytes=8_000)
 
 
 @dataclass
@@ -97,7 +99,9 @@ class _Story:
             epoch_ms=plan.epoch_ms,
             grace_ms=GRACE_MS,
             funds_frost=FUNDS_FROST,
-            settings=NodeSettings(sync_bytes_per_s=plan.sync_bytes_per_s),
+            settings=NodeSettings(
+                sync_bytes_per_s=plan.sync_bytes_per_s, layout=SMALL_FILES if plan.has_small_files else Layout()
+            ),
             seen_checkpoint=self._scheme.note_checkpoint,
         )
         self._troubles = Troubles(self._world, plan, self._rng.fork("troubles"), TREASURY, run.faults)
