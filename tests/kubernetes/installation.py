@@ -27,6 +27,12 @@ def say(text: str) -> None:
     print(f"\n[e2e] {text}", flush=True)
 
 
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a Pod says so."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
 class Installation:
     """One namespace of one cluster, with the chart in it."""
 
@@ -153,6 +159,15 @@ class Installation:
             return holds.get("Ready") == "True" and holds.get("Available") == "True" and len(self.nodes()) == size
 
         self.wait(f"{size} settled nodes", is_settled)
+
+    def wait_for_another_pod(self, pod: str, uid: str) -> None:
+        """A Pod of this name that is not the one with this uid, and ready: what statuses say may be of before."""
+
+        def is_there() -> bool:
+            found = [one for one in self.get("pods")["items"] if one["metadata"]["name"] == pod]
+            return bool(found) and found[0]["metadata"]["uid"] != uid and is_ready(found[0])
+
+        self.wait(f"another {pod}", is_there)
 
     def wait_until_down_and_up(self, node: str) -> None:
         """A node goes, and comes back by itself."""

@@ -149,7 +149,8 @@ def test_a_stake_that_the_treasury_lacks_is_told(network: Installation) -> None:
 
 
 def test_a_node_whose_keys_were_restored_wrongly_says_so(network: Installation) -> None:
-    node, other = network.nodes()[:2]
+    founders = {one["name"] for one in json.loads(network.get("cm", "main-genesis")["data"]["genesis.json"])["nodes"]}
+    node, other = [name for name in network.nodes() if name in founders][:2]
     right, others = (network.get("secret", f"{name}-keys") for name in (node, other))
     keys, theirs = (json.loads(base64.b64decode(one["data"]["keys.json"])) for one in (right, others))
     mixed = json.dumps({**keys, "blsSecret": theirs["blsSecret"]})

@@ -7,9 +7,8 @@ server need the testbed's command (`HAULOUT_TESTBED`); elsewhere they are left o
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from tests.kubernetes.installation import Installation, say
+from tests.kubernetes.installation import Installation, is_ready, say
 from tests.kubernetes.load import SHORT, Load, read, store
 
 FROZEN_S = 120
@@ -99,13 +98,10 @@ def test_a_release_rolls_through_within_the_budget(breakable: Installation, unde
     under_load.finish(f"a release rolled through in {time.monotonic() - started:.0f} s")
 
 
-def is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
 def test_the_ledgers_process_dies(network: Installation, under_load: Load) -> None:
+    uid = network.get("pod", "main-ledger-0")["metadata"]["uid"]
     network.kubectl("delete", "pod", "main-ledger-0", "--grace-period=0", "--force")
+    network.wait_for_another_pod("main-ledger-0", uid)
     network.wait("the ledger is back", lambda: network.condition("snet", "main", "LedgerReachable")["status"] == "True")
     network.settle()
     under_load.finish("a killed ledger", least=SHORT)
@@ -116,7 +112,9 @@ def test_a_lost_ledger_is_restored_from_the_nodes(network: Installation) -> None
         blob_id = store(gateway, BLOB)
     chain, epoch = network.get("snet", "main")["status"]["chainId"], network.epoch()
     started = time.monotonic()
+    uid = network.get("pod", "main-ledger-0")["metadata"]["uid"]
     replaced_claim(network, "main-ledger-data", "main-ledger-0")
+    network.wait_for_another_pod("main-ledger-0", uid)
     network.wait("the ledger is back", lambda: network.condition("snet", "main", "LedgerReachable")["status"] == "True")
     assert network.get("cm", "main-restore")["data"]["nodes"].count("\n") == len(network.nodes())
     network.settle()
