@@ -26,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ITEMS_UNDER_WAY = 4
+USUAL_DELAY_US = 5_000  # most, one way; what takes longer is a fault
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Weather:
     """How the wires are: times one way, and how often a message is swallowed, held up or sent twice."""
 
     delay_us_min: int = 500
-    delay_us_max: int = 5_000
+    delay_us_max: int = USUAL_DELAY_US
     loss_per_million: int = 0
     straggler_per_million: int = 0  # takes up to `straggler_ms` longer: later calls overtake it
     straggler_ms: int = 2_000
@@ -131,6 +132,7 @@ class Fabric:
         """
         weather = self.weather
         delay_us = weather.delay_us_min + self._rng.below(weather.delay_us_max - weather.delay_us_min + 1)
+        self.happened["latency"] += delay_us > USUAL_DELAY_US
         is_lost = self._happens("loss", weather.loss_per_million)
         if self._happens("reordering", weather.straggler_per_million):
             delay_us += self._rng.below(weather.straggler_ms * 1000)

@@ -19,6 +19,7 @@ from haulout.ledger.commands import Stake
 from haulout.node.records import BLOB, METADATA, PIECE, SLIVER, STRIPED
 from haulout.sim.clock import VirtualClock
 from haulout.sim.disk import DiskMedium
+from haulout.sim.fabric import USUAL_DELAY_US
 from haulout.sim.plan import WAL, Plan
 from haulout.sim.rng import SeededRng
 from haulout.sim.store import StoreMedium
@@ -63,7 +64,7 @@ class Troubles:
         world.fabric.heal()
         calm = world.fabric.weather
         calm.loss_per_million = calm.straggler_per_million = calm.duplicate_per_million = 0
-        calm.delay_us_max = 5_000
+        calm.delay_us_max = USUAL_DELAY_US
         for name in sorted(world.misled):
             await world.restore_replica(name, misled=False)
         if FORK in world.hosts:

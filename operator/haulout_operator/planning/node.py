@@ -35,28 +35,27 @@ AWAITED = ("NodeHolds", "WaitingForAttestation", "WaitingForSample", "WaitingFor
 def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
     """The next steps of one node."""
     if node.is_deleting:
-        return _plan_removal(observed, node)
+        return _plan_removal(observed, place, node)
     actions: list[Action] = []
     if not node.holds_finalizer:
         actions.append(AddFinalizer(node.subject, node.uid))
     if keys_name(node.name) not in observed.secrets:
         # Keys of a node that the ledger knows are lost for ever if they are gone: new ones would be another node.
         if observed.genesis is None or (observed.ledger is not None and observed.ledger_node(node.name) is None):
-            shape = NodeShape(node.name, node.spec, None)
-            labels = tuple(sorted(shape.labels(place.network).items()))
+            unnamed = NodeShape(node.name, node.spec, None)
+            labels = tuple(sorted(unnamed.labels(place.network).items()))
             actions.append(CreateNodeKeys(node.subject, node.name, labels))
         return actions
     if observed.genesis is None:
         return actions
-    in_genesis = any(one.name == node.name for one in observed.genesis.nodes)
     known = observed.ledger_node(node.name)
-    if not in_genesis and known is None:
+    shape = _shape_of(observed, node)
+    if shape is None:
         if observed.ledger is not None:
             capacity = capacity_of(node.spec.template.storage.size)
             actions.append(RegisterNode(node.subject, node.name, capacity))
         return actions  # its Pod needs the id that the ledger gives it
-    node_id = None if in_genesis or known is None else hex_id_text(known.node_id)
-    actions += plan_children(observed, place, node, NodeShape(node.name, node.spec, node_id))
+    actions += plan_children(observed, place, node, shape)
     if not counts_toward_replicas(node):
         leaving = plan_leaving(observed, node)
         if not leaving.is_over:
@@ -73,6 +72,14 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
         if vote is not None:
             actions.append(VoteCapacity(node.subject, node.name, known.node_id, vote))
     return actions
+
+
+def _shape_of(observed: Observed, node: Node) -> NodeShape | None:
+    """What its children are made from; None while neither genesis nor ledger knows it, and so nobody its id."""
+    if observed.genesis is not None and any(one.name == node.name for one in observed.genesis.nodes):
+        return NodeShape(node.name, node.spec, None)
+    known = observed.ledger_node(node.name)
+    return None if known is None else NodeShape(node.name, node.spec, hex_id_text(known.node_id))
 
 
 def capacity_to_vote(observed: Observed, node: Node, known: LedgerNode) -> int | None:
@@ -167,13 +174,15 @@ def _pool_of(observed: Observed, node: Node) -> Resource[StorageNodePoolSpec] | 
     return next((pool for pool in observed.pools if pool.name == name), None)
 
 
-def _plan_removal(observed: Observed, node: Node) -> list[Action]:
-    """Out by steps; at the end its volume follows the pool's rule, its keys stay."""
+def _plan_removal(observed: Observed, place: Place, node: Node) -> list[Action]:
+    """Out by steps, serving until the last; at the end its volume follows the pool's rule, its keys stay."""
     if not node.holds_finalizer:
         return []
     leaving = plan_leaving(observed, node)
     if not leaving.is_over:
-        return list(leaving.actions)
+        shape = _shape_of(observed, node) if keys_name(node.name) in observed.secrets else None
+        children = [] if shape is None else plan_children(observed, place, node, shape)
+        return [*children, *leaving.actions]
     actions: list[Action] = []
     pool = _pool_of(observed, node)
     claim = observed.child("PersistentVolumeClaim", volume_name(node.name))

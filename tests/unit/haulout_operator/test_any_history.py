@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 NAMESPACE = "demo"
@@ -24,6 +24,7 @@ events = st.one_of(
 @pytest.mark.timeout(600)  # an example is dozens of rounds
 @settings(max_examples=settings.default.max_examples // 12)
 @given(history=st.lists(events, max_size=5))
+@example(history=[("delete node", 2), ("remove", "StatefulSet", 4)])  # who is on its way out serves until it is gone
 def test_every_history_comes_to_rest(new_town, history: list[tuple]) -> None:
     asyncio.run(play_history(new_town(), history))
 
