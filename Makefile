@@ -37,7 +37,7 @@ up: venv ## run a network here until Ctrl-C (ARGS="--nodes 7")
 
 test: venv ## every test
 	@tests/tools
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder tests
 
 soak: venv ## the network changes hands for a quarter of an hour, then at each step something is killed
 	@HAULOUT_SOAK=1 $(BIN)/python -m pytest -q -s tests/integration/test_epochs.py tests/integration/test_epoch_kills.py
