@@ -12,6 +12,7 @@ import strawberry
 
 from graphql_api.health import Checkup
 from graphql_api.holdings import NodeReport
+from haulout.ports import NodeHealth
 
 BEHIND_BLOCKS = 50
 ATTESTED_BEHIND_BLOCKS = 500
@@ -80,8 +81,7 @@ def diagnose(checkup: Checkup, report: NodeReport | None, known: Known) -> list[
             )
         ]
     found = []
-    word = health.status.split(" ", 1)[0]
-    if word not in ("Active", "Standby"):
+    if not health.is_serving:
         found.append(
             Diagnosis(
                 code="STOPPED",
@@ -91,7 +91,7 @@ def diagnose(checkup: Checkup, report: NodeReport | None, known: Known) -> list[
                 remedy="Diverged: compare its build with the others', then resume it. StorageFailed: replace its disk.",
             )
         )
-    head = max(known.height, health.head_height)
+    head = _head(health, known)
     if head - health.height > BEHIND_BLOCKS:
         deaf = head - health.head_height > BEHIND_BLOCKS
         found.append(
@@ -193,12 +193,11 @@ def conditions_of(checkup: Checkup, known: Known) -> list[Condition]:
     if health is None:
         own = [Condition(type=name, status=False, reason="Unreachable", message=silent) for name in OWN_CONDITIONS]
         return [*own, owns, leaving]
-    is_serving = health.status.split(" ", 1)[0] in ("Active", "Standby")
-    behind = max(known.height, health.head_height) - health.height
+    behind = _head(health, known) - health.height
     is_behind, lacking = behind > BEHIND_BLOCKS, health.incomplete_blobs
     return [
         Condition(type="Reachable", status=True, reason="Answers", message=""),
-        Condition(type="Serving", status=is_serving, reason=health.status.split(" ", 1)[0], message=health.status),
+        Condition(type="Serving", status=health.is_serving, reason=health.word, message=health.status),
         Condition(
             type="CaughtUp",
             status=not is_behind,
@@ -214,6 +213,11 @@ def conditions_of(checkup: Checkup, known: Known) -> list[Condition]:
         owns,
         leaving,
     ]
+
+
+def _head(health: NodeHealth, known: Known) -> int:
+    """The last block that it, or this process, has heard of."""
+    return max(known.height, health.head_height)
 
 
 OWN_CONDITIONS = ("Reachable", "Serving", "CaughtUp", "Complete")

@@ -410,14 +410,17 @@ async def events_connection(
     last: int | None,
     before: str | None,
     of_epoch: int | None = None,
+    to_height: int | None = None,
 ) -> Connection[Event]:
-    """Events in the ledger's order, of the whole network or of one epoch."""
+    """Events in the ledger's order, of the whole network or of one epoch, or as they were at a block."""
     query = event_query(filter)
-    name = "events" if of_epoch is None else f"epoch.events {of_epoch}"
+    name = "events" if to_height is None else f"events to {to_height}"
+    if of_epoch is not None:
+        name = f"epoch.events {of_epoch}"
     order = queries.EVENTS_ORDER
     paging = Paging(
         info, name, order, "SEQUENCE", first=first, after=after, last=last, before=before, query=repr(query)
     )
     if of_epoch is not None:
         return await paging.fetch_of("events", "epoch", of_epoch, query, build_event)
-    return await paging.fetch(queries.events_statement(query), build_event)
+    return await paging.fetch(queries.events_statement(query, to_height=to_height), build_event)

@@ -188,12 +188,11 @@ CATCHING_UP_BLOCKS = 50
 
 
 def node_phase(checkup: Checkup, *, activation_epoch: int, epoch: int) -> NodePhase:
-    """A node's phase from its answer; statuses are matched on their first word."""
+    """A node's phase from its answer."""
     health = checkup.health
     if health is None:
         return NodePhase.UNREACHABLE
-    word = health.status.split(" ", 1)[0]
-    if word not in ("Active", "Standby"):
+    if not health.is_serving:
         return NodePhase.FAILED
     if activation_epoch > epoch:
         return NodePhase.PENDING

@@ -10,10 +10,9 @@ import strawberry
 from graphql_api.blobs import Blob, BlobState, load_blob
 from graphql_api.connections import After, Before, Connection, First, Last, Paging
 from graphql_api.context import Info
-from graphql_api.events import Event, EventFilter, build_event, event_query
+from graphql_api.events import Event, EventFilter, events_connection
 from graphql_api.fields import resolved
 from graphql_api.read_model import history, queries
-from graphql_api.read_model import schema as t
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, BlobID, at
 
@@ -112,20 +111,9 @@ class EpochQuery:
         before: Before = None,
         filter: Annotated[EventFilter | None, strawberry.argument(description="Which events.")] = None,
     ) -> Connection[Event]:
-        query = event_query(filter)
-        paging = Paging(
-            info,
-            f"events to {self.height}",
-            queries.EVENTS_ORDER,
-            "SEQUENCE",
-            first=first,
-            after=after,
-            last=last,
-            before=before,
-            query=repr(query),
+        return await events_connection(
+            info, filter, first=first, after=after, last=last, before=before, to_height=self.height
         )
-        statement = queries.events_statement(query).where(t.events.c.height <= self.height)
-        return await paging.fetch(statement, build_event)
 
 
 async def load_history(info: Info, epoch: int) -> EpochQuery | None:

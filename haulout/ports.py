@@ -228,6 +228,16 @@ class NodeHealth:
     moving_bytes: int = 0  # of slivers on the shards on their way here, when their sync began
     moved_bytes: int = 0  # of these, what has arrived
 
+    @property
+    def word(self) -> str:
+        """The first word of its status."""
+        return self.status.split(" ", 1)[0]
+
+    @property
+    def is_serving(self) -> bool:
+        """It has not stopped by itself."""
+        return self.word in ("Active", "Standby")
+
 
 class StorageNodeApi(Protocol):
     """One storage node as its clients and peers see it. Every request names the epoch it is made for.

@@ -320,10 +320,12 @@ class EventQuery:
     after_sequence: int | None = None
 
 
-def events_statement(query: EventQuery) -> Select[Any]:
-    """All events that a query asks for, without order."""
+def events_statement(query: EventQuery, *, to_height: int | None = None) -> Select[Any]:
+    """All events that a query asks for, without order; those up to a block if it is given."""
     c = t.events.c
     statement = select(t.events)
+    if to_height is not None:
+        statement = statement.where(c.height <= to_height)
     if query.kinds is not None:
         statement = statement.where(c.kind.in_(query.kinds) if query.kinds else false())
     pairs = (

@@ -21,7 +21,7 @@ from haulout.chain.block import BlockHeader
 from haulout.chain.checkpoint import CertifiedCheckpoint, Checkpoint
 from haulout.chain.verify import check_block
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import Corrupt, HauloutError
+from haulout.errors import HauloutError
 from haulout.ledger import queries
 from haulout.ledger.apply import apply_block
 from haulout.ledger.genesis import Genesis
@@ -242,10 +242,8 @@ async def _follow(store: LedgerStore, source: Ledger, height: int, scheme: Signa
             await store.commit(out, durable=block.header.height >= height)
             if block.header.height >= height:
                 return
-    except Corrupt:
-        return  # another history, or none: the next node is asked from here on
     except HauloutError:
-        return
+        return  # another history, or none, or it went away: the next node is asked from here on
     finally:
         await close_stream(blocks)
 
