@@ -68,7 +68,8 @@ class NodeStanding:
 
     @property
     def is_needed(self) -> bool:
-        """It owns shards, will own some, or others still take some from it."""
+        """It owns shards, will own some, or keeps some that others took: until they have them, and the epoch in which
+        they say so is settled."""
         return bool(self.n_shards or self.n_shards_next or self.n_giving)
 
 
@@ -188,12 +189,20 @@ class LedgerView:
     async def standing(self, node_id: ObjectId) -> NodeStanding | None:
         """How much of the network depends on a node; None when there is no such node."""
         rows = await self._rows_of_epoch(
-            lambda epoch: (keys.STAKING, keys.node(node_id), keys.committee(epoch), keys.committee(epoch + 1))
+            lambda epoch: (
+                keys.PARAMS,
+                keys.STAKING,
+                keys.node(node_id),
+                keys.committee(epoch),
+                keys.committee(epoch + 1),
+            )
         )
         node, epoch = queries.node(rows, node_id), queries.system(rows).epoch
         if node is None:
             return None
         moving = await self.open_hand_overs()
+        is_settled = queries.is_settled(rows)
+        kept = moving if is_settled else await self._known_hand_overs()
         coming = queries.next_committee(rows)
         return NodeStanding(
             name=node.name,
@@ -203,7 +212,7 @@ class LedgerView:
             n_shards=_weight_in(queries.committee(rows, epoch), node_id),
             n_shards_next=None if coming is None else _weight_in(coming, node_id),
             n_gaining=sum(record.to_node == node_id for record in moving),
-            n_giving=sum(record.from_node == node_id for record in moving),
+            n_giving=sum(record.from_node == node_id for record in kept),
         )
 
     async def owned_stakes(self, owner: bytes) -> list[tuple[ObjectId, StakedWal]]:
@@ -222,11 +231,19 @@ class LedgerView:
         """Shards that are on their way, at most `SCAN_LIMIT`; done ones are left out."""
         start, end = keys.table_range(keys.HAND_OVER_OF_SHARD)
         places = [key[3:] + key[1:3] for key in await self._source.scan(start, end, limit=SCAN_LIMIT)]
+        return [record for record in await self._hand_overs(places) if not record.done]
+
+    async def _known_hand_overs(self) -> list[ShardHandOver]:
+        """Shards that moved in the last epochs, at most `SCAN_LIMIT`, whether or not they have arrived."""
+        start, end = keys.table_range(keys.HAND_OVER)
+        return await self._hand_overs([key[1:] for key in await self._source.scan(start, end, limit=SCAN_LIMIT)])
+
+    async def _hand_overs(self, places: Sequence[bytes]) -> list[ShardHandOver]:
         if not places:
             return []
         rows = await self._rows(*(keys.HAND_OVER + place for place in places))
         found = [queries.find_hand_over(rows, place) for place in places]
-        return [record for record in found if record is not None and not record.done]
+        return [record for record in found if record is not None]
 
     async def nodes(self, node_ids: Sequence[bytes]) -> dict[ObjectId, Node]:
         """Nodes by id; those that are not there are left out."""

@@ -35,7 +35,7 @@ from haulout.ledger.state import (
     System,
     View,
 )
-from haulout.primitives import BlobId, ObjectId, storage_units
+from haulout.primitives import BlobId, ObjectId, is_quorum, storage_units
 
 T = TypeVar("T")
 ASKED_FOR_ALL_THE_TIME: Final = frozenset({Params, System, Staking, Committee, BlobRecord})
@@ -304,6 +304,19 @@ def open_hand_overs(
 def is_handed_over(view: View, epoch: int) -> bool:
     """Whether every shard that moved with an epoch has arrived."""
     return all(record.done for record in hand_overs_of_epoch(view, epoch))
+
+
+def is_settled(view: View) -> bool:
+    """Whether members with a quorum of shards have said of this epoch that they have what they gained; a forced Done
+    comes without that."""
+    return is_quorum(staking(view).sync_weight, params(view).n_shards)
+
+
+def kept_hand_overs(view: View, *, is_settled: bool) -> list[ShardHandOver]:
+    """Hand-overs of which the giver keeps what it gave: open ones, and until the epoch is settled those that are done,
+    for the word of one taker is no proof."""
+    found = (_shard_hand_over(key, raw) for key, raw in view.scan(*keys.table_range(keys.HAND_OVER)))
+    return [record for record in found if not (record.done and is_settled)]
 
 
 def shard_holder(view: View, shard_index: int, certified_epoch: int) -> bytes:

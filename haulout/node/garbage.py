@@ -1,10 +1,10 @@
 """Bytes that nobody pays for are deleted, and shards that went to others: after a delay, never against a promise.
 
 Two phases. First candidates are noted, with the height of the state that made them so: an event made a blob
-superfluous (deleted, invalid), an epoch began in which blobs expired, or a shard's new owner has everything. Then,
-once n - f shards have *attested* that height, and after a delay that spreads the nodes over half an epoch, each is
-looked at again under its lock, in the state of that moment. `rules` decides; a node that stops half-way finds its
-lists again.
+superfluous (deleted, invalid), an epoch began in which blobs expired, or a shard's new owner has everything and the
+epoch is settled. Then, once n - f shards have *attested* that height, and after a delay that spreads the nodes over
+half an epoch, each is looked at again under its lock, in the state of that moment. `rules` decides; a node that stops
+half-way finds its lists again.
 """
 
 from __future__ import annotations

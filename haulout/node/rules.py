@@ -110,8 +110,11 @@ def holders_of(view: View, certified_epoch: int) -> dict[ObjectId, tuple[int, ..
 
 
 def may_drop_shard(view: View, duty: Duty, node_id: ObjectId, shard_index: int) -> bool:
-    """A shard belongs to others for good: not owned, not on its way here or from here, and not coming back."""
+    """A shard belongs to others for good: not owned, not on its way here or from here, and not coming back; and not on
+    the word of its new owner alone, but once the epoch is settled."""
     if shard_index in duty.shards or shard_index in duty.gaining or shard_index in duty.giving:
+        return False
+    if not queries.is_settled(view):
         return False
     coming = queries.next_committee(view)
     return coming is None or all(m.node_id != node_id or shard_index not in m.shards for m in coming.members)

@@ -303,7 +303,8 @@ class ShardSync:
     # --- reporting ------------------------------------------------------------------------------------------
 
     def _owes_report(self, duty: rules.Duty) -> bool:
-        """Shards arrived, or the epoch asks every member whether it has its own."""
+        """Shards arrived, or the epoch asks every member whether it has its own, also after a forced Done: givers wait
+        for the answers."""
         if self._wallet is None or self._vault.replica.diverged is not None:
             return False
         now_us = self._clock.monotonic_us()
@@ -313,7 +314,8 @@ class ShardSync:
             return True
         view = self._vault.view
         node = queries.node(view, self._identity.node_id)
-        is_asked = bool(duty.shards) and queries.staking(view).phase is Phase.SYNC
+        staking = queries.staking(view)
+        is_asked = bool(duty.shards) and (staking.phase is Phase.SYNC or staking.forced)
         return is_asked and node is not None and node.last_sync_done_epoch < duty.epoch
 
     async def _report(self) -> None:

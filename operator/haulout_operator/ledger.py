@@ -223,6 +223,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
     nodes = Rows(await _scan(ledger, keys.table_range(keys.NODE)))
     hand_overs = Rows(await _scan(ledger, keys.table_range(keys.HAND_OVER)))
     open_ones = list(queries.open_hand_overs(hand_overs))
+    kept = queries.kept_hand_overs(hand_overs, is_settled=queries.is_settled(rows))
     moves = list(queries.hand_overs_of_epoch(hand_overs, system.epoch))
     stakes = await _read_stakes(ledger, treasury)
     facts: dict[str, LedgerNode] = {}
@@ -236,7 +237,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
             capacity_bytes=node.node_capacity_bytes,
             shards=shards.get(node_id, ()),
             is_next=node_id in chosen,
-            open_hand_overs=sum(move.from_node == node_id for move in open_ones),
+            open_hand_overs=sum(move.from_node == node_id for move in kept),
             stakes=tuple(stake for stake, target in stakes if target == node_id),
         )
     status = await ledger.status()  # after the rows: what it says is attested covers them when it covers its head

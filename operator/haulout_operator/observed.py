@@ -77,7 +77,7 @@ class LedgerNode:
     capacity_bytes: int  # as it votes
     shards: tuple[int, ...]  # in the current committee
     is_next: bool = False  # chosen for the next committee
-    open_hand_overs: int = 0  # shards that it still has to hand over
+    open_hand_overs: int = 0  # shards that it still has to hand over, or keeps until the epoch is settled
     stakes: tuple[bytes, ...] = ()  # object ids of what the treasury has staked in it
 
     @property

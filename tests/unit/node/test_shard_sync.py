@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from haulout.client.view import LedgerView, ReplicaSource
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.messages import parse, sync_shard_request
 from haulout.errors import InvalidField, Unreachable, WrongEpoch
 from haulout.ledger import queries
-from haulout.ledger.commands import AdvanceEpoch, Stake
+from haulout.ledger.commands import AdvanceEpoch, ForceDone, ReportSyncDone, Stake
 from haulout.ledger.state import Phase
 from haulout.node.errors import ShardSyncForbidden
 from haulout.ports import SignedMessage, SyncedSliver
@@ -101,6 +102,32 @@ async def test_a_giver_serves_what_it_gave_until_the_hand_over_is_attested_and_t
     assert giver.api.vault.slivers.drop_shard_page(shard) == []
     duty = giver.api.vault.duty()
     assert giver.api.vault.held(blob.blob_id) == duty.mask
+
+
+async def test_a_giver_does_not_let_go_on_the_word_of_its_taker_alone(moved) -> None:
+    """A taker that lies is one of few: what it does not have is elsewhere once a quorum has said that it has its own,
+    be it after a forced Done."""
+    world, liar = moved, moved.nodes[0]
+    giver = node_of(world, world.moves[0][1])
+    shards = tuple(shard for shard, _, _ in world.moves)
+    report = ReportSyncDone(liar.secrets.node_id, world.epoch, shards)
+    await liar.api.shard_sync._wallet.execute([report])
+    await world.settle()
+    assert open_moves(world) == []
+    await world.attest()
+    assert await giver.api.garbage.drop_shards() == 0
+    await world.submit(ForceDone(world.epoch))
+    assert queries.phase(view_of(world)) is Phase.DONE
+    await world.attest()
+    assert await giver.api.garbage.drop_shards() == 0
+    standing = await LedgerView(ReplicaSource(giver.replica)).standing(giver.secrets.node_id)
+    assert standing.n_giving == len([m for m in world.moves if m[1] == giver.secrets.node_id])
+    await sync_all(world)
+    assert queries.is_settled(view_of(world))
+    await world.attest()
+    assert await giver.api.garbage.drop_shards() == standing.n_giving
+    standing = await LedgerView(ReplicaSource(giver.replica)).standing(giver.secrets.node_id)
+    assert standing.n_giving == 0
 
 
 async def test_without_its_giver_a_shard_is_rebuilt_from_the_others(moved) -> None:
