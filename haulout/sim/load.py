@@ -20,7 +20,7 @@ from haulout.client.read import read_blob, read_metadata, read_range, stream_blo
 from haulout.client.store import AlreadyCertified, StoreRequest, identify
 from haulout.codec import ConsistencyCheck
 from haulout.codec.errors import InconsistentBlob
-from haulout.codec.red_stuff import EncodedBlob
+from haulout.codec.red_stuff import encode_blob
 from haulout.crypto import ed25519
 from haulout.errors import HauloutError
 from haulout.ledger.commands import DeleteBlob, Existing, ExtendBlob
@@ -32,7 +32,7 @@ from haulout.sim.plan import WRITERS, Plan
 from haulout.sim.rng import SeededRng
 from haulout.sim.witness import Truth
 from haulout.sim.world import World
-from haulout.sim.writers import contradict, register_only, store_inconsistent
+from haulout.sim.writers import ContradictoryStripes, contradict, register_only, store_inconsistent
 
 WRITER: Final = "alice"
 READER: Final = "bob"
@@ -312,16 +312,16 @@ class Load:
             await clock.sleep_ms(1_000 + rng.below(20_000))
             kind = kinds[rng.below(len(kinds))]
             client = self._client(MESSY)
-            size_bytes = 1 + _size_bytes(rng, LARGEST_BLOB_BYTES)
-            data, other = rng.random_bytes(size_bytes), rng.random_bytes(size_bytes)
-            encoded = contradict(data, other, self._plan.n_shards)
+            if kind == "inconsistent blob":
+                self.happened[kind] += await self._attempt(kind, self._store_inconsistent(client, rng))
+                continue
+            data = rng.random_bytes(1 + _size_bytes(rng, LARGEST_BLOB_BYTES))
             if kind == "half upload":
                 self.happened[kind] += await self._upload_half(client, data, rng)
-            elif kind == "abandoned registration":
+            else:
+                encoded = encode_blob(data, self._plan.n_shards)
                 registration = register_only(client.network, client.wallet, encoded)
                 self.happened[kind] += await self._attempt(kind, registration)
-            else:
-                self.happened[kind] += await self._attempt(kind, self._store_inconsistent(client, encoded))
 
     async def _upload_half(self, client: SimClient, data: bytes, rng: SeededRng) -> bool:
         """Begin to store a blob and go away; says whether it was before the end."""
@@ -333,9 +333,16 @@ class Load:
             return True
         return False
 
-    async def _store_inconsistent(self, client: SimClient, encoded: EncodedBlob) -> None:
-        self._truth.inconsistent[encoded.blob_id] = None  # it may be certified although that is not heard of
-        await client.host.machine.start(store_inconsistent(client.network, client.wallet, encoded))
+    async def _store_inconsistent(self, client: SimClient, rng: SeededRng) -> None:
+        """As most blobs are encoded, or in stripes; brought to all, or only to as many as are needed."""
+        is_striped = rng.below(2) == 0
+        size_bytes = 1 + _size_bytes(rng, LARGEST_STRIPED_BYTES if is_striped else LARGEST_BLOB_BYTES)
+        data, other = rng.random_bytes(size_bytes), rng.random_bytes(size_bytes)
+        blob = (ContradictoryStripes if is_striped else contradict)(data, other, self._plan.n_shards)
+        first_left_out = rng.below(len(self._world.node_names)) if rng.below(2) else None
+        self._truth.inconsistent[blob.blob_id] = None  # it may be certified although that is not heard of
+        storing = store_inconsistent(client.network, client.wallet, blob, first_left_out=first_left_out)
+        await client.host.machine.start(storing)
 
     # --- shared ---------------------------------------------------------------------------------------------
 
