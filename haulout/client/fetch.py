@@ -152,7 +152,7 @@ def _verify_uploads(
 
 def read_whole(metadata: BlobMetadata, uploads: Sequence[SliverUpload], owed: frozenset[int]) -> list[Sliver]:
     """Whole primary slivers."""
-    slivers: list[Sliver] = [bcs.decode(Sliver, upload.bcs) for upload in uploads]
+    slivers = [Sliver.view(upload.bcs) for upload in uploads]
     _check_asked(uploads, [sliver.index for sliver in slivers], owed)
     codec.verify_slivers(metadata, Axis.PRIMARY, slivers)
     return slivers

@@ -11,6 +11,7 @@ Source: `spec/encoding.md` 7 and 9; `walrus-core`, `metadata.rs`, `slivers.rs`, 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +24,8 @@ from haulout.crypto.merkle import MerkleProof, Node
 from haulout.primitives import Axis, BlobId, Digest, EncodingType, pair_of_sliver_index
 
 METADATA_VERSION = 0
+LENGTH_BYTES_MAX = 5  # of a ULEB128 of 32 bits
+SLIVER_TAIL = struct.Struct("<HH")  # symbol size and index
 
 Buffer = bytes | bytearray | memoryview
 Data = Annotated[Buffer, bcs.codec(bytes)]  # read back as bytes, written from any buffer
@@ -116,6 +119,21 @@ class Sliver:
         head = bytearray()
         bcs.write_uleb(head, len(self.data))
         return bytes(head), self.data, bcs.encode((self.symbol_size_bytes, self.index), tuple[U16, U16])
+
+    @classmethod
+    def view(cls, raw: Buffer) -> Sliver:
+        """The sliver with these canonical bytes; its data is a view of them and no copy.
+
+        Raises:
+            UndecodableBytes: as `bcs.decode`.
+        """
+        whole = memoryview(raw)
+        try:
+            length, start = bcs.read_uleb(bytes(whole[:LENGTH_BYTES_MAX]), 0)
+            end = start + length
+            return cls(whole[start:end], *SLIVER_TAIL.unpack(whole[end:]))
+        except (ValueError, struct.error):
+            return bcs.decode(cls, raw)  # says what is wrong
 
 
 @dataclass(frozen=True, slots=True)

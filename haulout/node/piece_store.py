@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from haulout.crypto.checksum import checksum, is_intact
 from haulout.errors import NotFound
 from haulout.node.errors import CorruptRecord
 from haulout.node.records import (
@@ -26,7 +27,6 @@ from haulout.node.records import (
     SliverName,
     StripedRow,
     bit_of,
-    checksum,
     mask_bytes,
     piece_key,
     piece_shard_range,
@@ -175,7 +175,7 @@ class PieceStore:
             raise CorruptRecord(what=f"file {path} (gone)") from e
         except StorageFailed as e:  # a bad sector costs this piece, not the node
             raise CorruptRecord(what=f"file {path} ({e.problem})") from e
-        if await self._workers.run(checksum, data) != place.checksum or len(data) != place.size_bytes:
+        if len(data) != place.size_bytes or not await self._workers.run(is_intact, data, place.checksum):
             raise CorruptRecord(what=f"file {path} at {place.offset}")
         return data
 

@@ -38,7 +38,7 @@ def expand_slivers(metadata: BlobMetadata, axis: Axis, slivers: Sequence[bytes])
     shape = codec.verify.shape_of(metadata)
     words = []
     for raw in slivers:
-        sliver: Sliver = bcs.decode(Sliver, raw)
+        sliver = Sliver.view(raw)
         words.append(codec.words.expand_word(shape.code(axis.other), codec.verify.symbols_of(sliver, shape)).tobytes())
     return words
 
@@ -126,7 +126,7 @@ def rebuild_all(
     metadata: BlobMetadata, primaries: Sequence[bytes], missing: Sequence[tuple[SliverPairIndex, Axis]]
 ) -> list[SliverUpload] | None:
     """The missing slivers from verified primary ones (BCS), or None when the blob is not encoded as its id says."""
-    slivers: list[Sliver] = [bcs.decode(Sliver, raw) for raw in primaries]
+    slivers = [Sliver.view(raw) for raw in primaries]
     try:
         encoded = codec.decode_and_reencode(metadata, slivers, Axis.PRIMARY)
     except HauloutError:
@@ -162,7 +162,7 @@ def prove_by_columns(metadata: BlobMetadata, primaries: Sequence[bytes]) -> Inco
 
     None when all columns come out right: then other rows are wrong, or the padding, and these rows prove nothing.
     """
-    rows: list[Sliver] = [bcs.decode(Sliver, raw) for raw in primaries]
+    rows = [Sliver.view(raw) for raw in primaries]
     words = [
         (row.index, word) for row, word in zip(rows, expand_slivers(metadata, Axis.PRIMARY, primaries), strict=True)
     ]

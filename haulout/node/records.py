@@ -34,7 +34,7 @@ from haulout.primitives import Axis, BlobId
 T = TypeVar("T")
 SliverName = tuple[int, Axis]  # shard index, axis
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2  # 1: checksums of slivers in one lane (`crypto.checksum`); read, and written as 2 from then on
 ROW_VERSION = 1
 CURSOR_VERSION = 2
 SEAL_BYTES = 16
@@ -120,7 +120,7 @@ class InFile:
     name: Bytes8
     offset: U64
     size_bytes: U64
-    checksum: Bytes16
+    checksum: Bytes16  # `crypto.checksum`
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,11 +299,6 @@ def names_in(mask: int) -> Iterator[SliverName]:
 
 def mask_bytes(mask: int) -> bytes:
     return mask.to_bytes((mask.bit_length() + 7) // 8, "little")
-
-
-def checksum(data: bytes | bytearray | memoryview) -> bytes:
-    """BLAKE2b-128: against damage, not against forgery (that is the metadata's part)."""
-    return hashlib.blake2b(data, digest_size=SEAL_BYTES).digest()
 
 
 def seal(key: bytes, value: bytes) -> bytes:

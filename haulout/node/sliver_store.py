@@ -23,8 +23,10 @@ with the rest of their blob. All methods that change a blob are called under its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from haulout.crypto.checksum import checksum, is_intact
 from haulout.errors import NotFound
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
 from haulout.node.piece_store import Changes, PieceName, PieceStore
@@ -45,7 +47,6 @@ from haulout.node.records import (
     TotalsRow,
     bit_of,
     blob_key,
-    checksum,
     mask_bytes,
     metadata_key,
     names_in,
@@ -74,7 +75,7 @@ class _Pending:
 
     touched_us: int
     metadata: bytes | None = None
-    buffered: dict[SliverName, bytes] = field(default_factory=dict)
+    buffered: dict[SliverName, Buffer] = field(default_factory=dict)
     buffered_bytes: int = 0
     placed: dict[SliverName, InFile] = field(default_factory=dict)
     files: dict[bytes, FileRow] = field(default_factory=dict)
@@ -109,19 +110,18 @@ class SliverStore:
     async def open(
         cls, store: Store, disk: Disk, *, clock: Clock, rng: Rng, workers: Workers, layout: Layout | None = None
     ) -> SliverStore:
-        """Open what is there, or start an empty one.
+        """Open what is there, or start an empty one; what an earlier release wrote is this one's from now on.
 
         Raises:
             UnknownStoreVersion: a later release wrote it.
             CorruptRecord: its first record is damaged.
         """
         sealed = store.get(FORMAT_KEY)
-        if sealed is None:
+        found = 0 if sealed is None else _format_of(sealed)  # of any release: only its first four bytes are promised
+        if found > STORE_FORMAT:
+            raise UnknownStoreVersion(found=found, supported=STORE_FORMAT)
+        if found < STORE_FORMAT:
             await store.commit({FORMAT_KEY: seal_row(FORMAT_KEY, FormatRow(STORE_FORMAT))}, durable=True)
-        else:
-            found = _format_of(sealed)  # of any release: only its first four bytes are promised
-            if found > STORE_FORMAT:
-                raise UnknownStoreVersion(found=found, supported=STORE_FORMAT)
         totals = TotalsRow(ROW_VERSION, 0, 0)
         sealed = store.get(TOTALS_KEY)
         if sealed is not None:
@@ -211,7 +211,7 @@ class SliverStore:
         if pending is not None:
             buffered = pending.buffered.get((shard_index, axis))
             if buffered is not None:
-                return buffered
+                return bytes(buffered)
             place = pending.placed.get((shard_index, axis))
         if place is None:
             key = sliver_key(shard_index, blob_id, axis)
@@ -231,8 +231,11 @@ class SliverStore:
             raise CorruptRecord(what=f"file {path} (gone)") from e
         except StorageFailed as e:  # a bad sector costs this sliver, not the node
             raise CorruptRecord(what=f"file {path} ({e.problem})") from e
-        digest = checksum(data) if len(data) <= HASH_INLINE_BYTES else await self._workers.run(checksum, data)
-        if digest != place.checksum or len(data) != place.size_bytes:
+        if len(data) <= HASH_INLINE_BYTES:
+            intact = is_intact(data, place.checksum)
+        else:
+            intact = await self._workers.run(is_intact, data, place.checksum)
+        if not intact or len(data) != place.size_bytes:
             raise CorruptRecord(what=f"file {path} at {place.offset}")
         return data
 
@@ -248,7 +251,7 @@ class SliverStore:
         self._touch(blob_id).metadata = metadata
 
     async def put_sliver(self, blob_id: BlobId, shard_index: int, axis: Axis, sliver: Buffer) -> None:
-        """Keep a verified sliver; durable with the blob's next sync.
+        """Keep a verified sliver; durable with the blob's next sync. The caller does not write into it any more.
 
         If it stops half-way, what it had written is a file without a row.
 
@@ -261,18 +264,18 @@ class SliverStore:
         name = (shard_index, axis)
         if name in pending.buffered or name in pending.placed:
             return
-        data = bytes(sliver)
-        if len(data) >= self._layout.own_file_bytes:
-            await self._write_file(blob_id, pending, {name: data})
+        size = len(sliver)
+        if size >= self._layout.own_file_bytes:
+            await self._write_file(blob_id, pending, {name: sliver})
             return
-        pending.buffered[name] = data
-        self._count_buffered(pending, len(data))
+        pending.buffered[name] = sliver
+        self._count_buffered(pending, size)
         if pending.buffered_bytes >= self._layout.pack_bytes or self._buffered_bytes >= self._layout.buffer_limit_bytes:
             try:
                 await self._write_pack(blob_id, pending)
             except BaseException:
                 if pending.buffered.pop(name, None) is not None:
-                    self._count_buffered(pending, -len(data))
+                    self._count_buffered(pending, -size)
                 raise
 
     async def sync_blob(self, blob_id: BlobId, *, promise: Promise | None = None) -> None:
@@ -327,7 +330,7 @@ class SliverStore:
         added_slivers = added_bytes = 0
         files = dict(pending.files)
         places: dict[SliverName, Inline | InFile] = dict(pending.placed)
-        places.update({name: Inline(data) for name, data in pending.buffered.items()})
+        places.update({name: Inline(bytes(data)) for name, data in pending.buffered.items()})
         for (shard_index, axis), place in places.items():
             if mask & bit_of(shard_index, axis):  # held already: this copy is not needed
                 if isinstance(place, InFile):
@@ -352,12 +355,13 @@ class SliverStore:
             if pending.buffered.pop(name, None) is not None:
                 self._count_buffered(pending, -len(data))
 
-    async def _write_file(self, blob_id: BlobId, pending: _Pending, slivers: dict[SliverName, bytes]) -> None:
+    async def _write_file(self, blob_id: BlobId, pending: _Pending, slivers: dict[SliverName, Buffer]) -> None:
         name = self._rng.random_bytes(8)
         size = await self._disk.write(path_of(blob_id, name), slivers.values())
+        many = list(slivers.values())
+        digests = _checksums(many) if size <= HASH_INLINE_BYTES else await self._workers.run(_checksums, many)
         offset = 0
-        for sliver_name, data in slivers.items():
-            digest = checksum(data) if len(data) <= HASH_INLINE_BYTES else await self._workers.run(checksum, data)
+        for (sliver_name, data), digest in zip(slivers.items(), digests, strict=True):
             pending.placed[sliver_name] = InFile(name, offset, len(data), digest)
             offset += len(data)
         pending.files[name] = FileRow(name, len(slivers), size)
@@ -529,6 +533,10 @@ class SliverStore:
             self._slivers = max(0, self._slivers - slivers)
             self._bytes = max(0, self._bytes - size)
             raise
+
+
+def _checksums(slivers: Sequence[Buffer]) -> list[bytes]:
+    return [checksum(sliver) for sliver in slivers]
 
 
 def _place_or_none(key: bytes, sealed: bytes) -> Inline | InFile | None:

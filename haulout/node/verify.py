@@ -54,7 +54,7 @@ def check_slivers(
     problem: InvalidSliver | None = None
     for upload in uploads:
         try:
-            slivers.append(bcs.decode(Sliver, upload.bcs))
+            slivers.append(Sliver.view(upload.bcs))
         except HauloutError as e:
             problem = _invalid(upload, blob_id, str(e))
             break

@@ -18,6 +18,7 @@ from haulout.codec.inconsistency import NotInconsistent, WrongSymbolCount
 from haulout.codec.metadata import SymbolId
 from haulout.codec.red_stuff import build_metadata
 from haulout.crypto.merkle import MerkleProof
+from haulout.errors import UndecodableBytes
 from haulout.primitives import Axis, EncodingType
 
 DATA = bytes(range(250))
@@ -185,3 +186,20 @@ class TestInconsistency:
             codec.verify_inconsistency_proof(liar.metadata, S, doubled)
         with pytest.raises(NotEnoughSymbols):
             codec.build_inconsistency_proof(liar.metadata, [symbols[0]] * 4, 8, S)
+
+
+def test_a_view_of_a_sliver_is_what_decoding_gives_and_refuses_what_decoding_refuses() -> None:
+    for size in (2, 126, 130, 70_000):
+        sliver = Sliver(bytes(i % 251 for i in range(size)), 2, 7)
+        raw = bcs.encode(sliver)
+        for buffer in (raw, bytearray(raw), memoryview(raw)):
+            viewed = Sliver.view(buffer)
+            assert isinstance(viewed.data, memoryview)
+            assert dataclasses.replace(viewed, data=bytes(viewed.data)) == bcs.decode(Sliver, raw) == sliver
+        no_symbols = raw[:-4] + bytes(2) + raw[-2:]
+        for broken in (raw[:-1], raw + b"\0", raw[1:], b"", b"\xff" * 9, b"\x80\x00" + raw[1:], no_symbols):
+            with pytest.raises(UndecodableBytes) as decoded:
+                bcs.decode(Sliver, broken)
+            with pytest.raises(UndecodableBytes) as refused:
+                Sliver.view(broken)
+            assert str(refused.value) == str(decoded.value)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from haulout.errors import DiskFull
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
-from haulout.node.records import FORMAT_KEY, FormatRow, Promise, bit_of, seal_row, sliver_key
+from haulout.node.records import (
+    FORMAT_KEY,
+    STORE_FORMAT,
+    FormatRow,
+    InFile,
+    Promise,
+    SliverRow,
+    bit_of,
+    seal_row,
+    sliver_key,
+    unseal_row,
+)
 from haulout.node.sliver_files import FOLDER
 from haulout.node.sliver_store import Layout, SliverStore
 from haulout.primitives import Axis, BlobId
@@ -242,7 +255,28 @@ async def test_buffers_of_all_blobs_together_stay_below_the_limit(store, disk) -
 
 
 async def test_refuses_the_folder_of_a_later_release(store, disk) -> None:
-    await store.commit({FORMAT_KEY: seal_row(FORMAT_KEY, FormatRow(2))})
+    await store.commit({FORMAT_KEY: seal_row(FORMAT_KEY, FormatRow(STORE_FORMAT + 1))})
     with pytest.raises(UnknownStoreVersion) as refusal:
         await open_store(store, disk)
-    assert (refusal.value.found, refusal.value.supported) == (2, 1)
+    assert (refusal.value.found, refusal.value.supported) == (STORE_FORMAT + 1, STORE_FORMAT)
+
+
+async def test_reads_what_an_earlier_release_wrote_and_bars_that_release_from_now_on(store, disk) -> None:
+    slivers = await open_store(store, disk)
+    await put_all(slivers, BLOB, 150, shards=2)
+    await slivers.sync_blob(BLOB)
+    for shard in range(2):
+        for axis in Axis:  # as format 1 had it: one hash over all
+            key = sliver_key(shard, BLOB, axis)
+            place = unseal_row(key, store.get(key), SliverRow).place
+            assert isinstance(place, InFile)
+            digest = hashlib.blake2b(sliver(shard, axis, 150), digest_size=16).digest()
+            assert digest != place.checksum
+            old = SliverRow(1, replace(place, checksum=digest))
+            await store.commit({key: seal_row(key, old), FORMAT_KEY: seal_row(FORMAT_KEY, FormatRow(1))})
+
+    again = await open_store(store, disk)
+    for shard in range(2):
+        for axis in Axis:
+            assert await again.get_sliver(BLOB, shard, axis) == sliver(shard, axis, 150)
+    assert unseal_row(FORMAT_KEY, store.get(FORMAT_KEY), FormatRow, version=2) == FormatRow(2)
