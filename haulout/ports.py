@@ -302,7 +302,8 @@ class StorageNodeApi(Protocol):
 
         Args:
             public_key: BLS key of the node that asks.
-            requests: signed messages of type 3, one per shard and axis, alike in epoch, first blob and count.
+            requests: one signed message for all shards, or messages of type 3, one per shard and axis, alike in
+                epoch, first blob and count.
         """
 
     async def read_recovery_symbols(

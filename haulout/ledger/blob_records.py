@@ -10,7 +10,7 @@ What each path does to it:
     burn       nothing a reader sees: the bytes stay until they expire, so the end moves into the record
 
 A permanent object never leaves before its end, so `permanent_end_epoch` only grows while it is live. An object that
-has expired counts until it is deleted, burned or swept; ends tell who lives.
+has expired still counts; ends tell who lives.
 """
 
 from __future__ import annotations

@@ -228,8 +228,8 @@ class Blob:
 class BlobRecord:
     """All objects with one blob id, summed up; what existence, status and retention are read from.
 
-    Counts are of undeleted objects, expired ones included until they are swept; ends are epochs in which the blob is
-    gone. A blob exists in epoch E when `certified_end_epoch` is set and greater than E.
+    Counts are of undeleted objects, expired and burned ones included; ends are epochs in which the blob is gone. A
+    blob exists in epoch E when `certified_end_epoch` is set and greater than E.
     """
 
     version: U8

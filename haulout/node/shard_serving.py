@@ -1,7 +1,8 @@
 """Shards are handed over: their slivers in order of the blobs, to whoever proves to be their new owner.
 
-A request is a signed message of type 3 (`spec/encoding.md` 10), one for each shard and axis. All requests of a call
-begin at the same blob, so that a blob's slivers travel together and are made durable together at the other end.
+A request is one signed message for all shards, or a message of type 3 (`spec/encoding.md` 10) for each shard and axis,
+as earlier releases ask. All requests of a call begin at the same blob, so that a blob's slivers travel together and are
+made durable together at the other end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from haulout.crypto.messages import SyncShardRequest, parse
+from haulout.crypto.messages import Message, SyncShardRequest, SyncShardsRequest, parse
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import InvalidField
 from haulout.ledger import queries
@@ -34,7 +35,7 @@ class SyncOrder:
     epoch: int
     shards: tuple[tuple[ShardIndex, Axis], ...]
     start: BlobId
-    sliver_count: int
+    blob_count: int
 
 
 class ShardServer:
@@ -50,7 +51,7 @@ class ShardServer:
         self._settings = settings
 
     async def serve(self, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
-        """The slivers that are here of blobs certified before the epoch, of at most `sliver_count` blobs.
+        """The slivers that are here of blobs certified before the epoch, of at most `blob_count` blobs.
 
         Raises:
             InvalidField, TooManyTargets: the requests are not alike, or too many.
@@ -58,7 +59,12 @@ class ShardServer:
             ShardSyncForbidden: a shard that does not go to the sender, or a signature that is not its own.
         """
         duty = self._vault.duty()
-        order = read_order(requests, n_shards=duty.n_shards, count_max=self._settings.sync_slivers_max)
+        order = read_order(
+            requests,
+            chain_id=self._vault.replica.head.chain_id,
+            n_shards=duty.n_shards,
+            count_max=self._settings.sync_slivers_max,
+        )
         rules.check_epoch(duty, order.epoch)
         check_taker(self._vault.view, public_key, order)
         messages = [request.message for request in requests]
@@ -75,7 +81,7 @@ class ShardServer:
                     n_sent += 1
                     yield sliver
                 n_blobs += n_sent > 0
-                if n_blobs == order.sliver_count:
+                if n_blobs == order.blob_count:
                     return
 
     async def _slivers(self, blob_id: BlobId, order: SyncOrder, n_shards: int) -> AsyncIterator[SyncedSliver]:
@@ -97,18 +103,37 @@ class ShardServer:
                 yield SyncedSliver(blob_id, SliverUpload(pair_index, axis, sliver))
 
 
-def read_order(requests: Sequence[SignedMessage], *, n_shards: int, count_max: int) -> SyncOrder:
+def read_order(requests: Sequence[SignedMessage], *, chain_id: bytes, n_shards: int, count_max: int) -> SyncOrder:
     """What signed requests ask for together; their signatures are checked elsewhere.
 
     Raises:
         TooManyTargets: more than a blob has slivers.
-        InvalidField: none, not of type 3, or not alike.
+        InvalidField: none, no requests for shards, for another network, or not alike.
     """
     if len(requests) > 2 * n_shards:
         raise TooManyTargets(count=len(requests), limit=2 * n_shards)
+    messages = [parse(request.message) for request in requests]
+    if len(messages) == 1 and isinstance(messages[0].body, SyncShardsRequest):
+        order = _order_of_many(messages[0].epoch, messages[0].body, chain_id)
+    else:
+        order = _order_of_each(messages)
+    if not 1 <= order.blob_count <= count_max:
+        raise InvalidField(field="requests", problem=f"{order.blob_count} slivers, must be 1 to {count_max}")
+    if not order.shards or order.shards[-1][0] >= n_shards:
+        raise InvalidField(field="requests", problem=f"must be for shards below {n_shards}")
+    return order
+
+
+def _order_of_many(epoch: int, body: SyncShardsRequest, chain_id: bytes) -> SyncOrder:
+    if body.chain_id != chain_id:
+        raise InvalidField(field="requests", problem=f"signed for the network {body.chain_id.hex()}")
+    shards = tuple((ShardIndex(shard_index), axis) for shard_index in sorted(set(body.shards)) for axis in Axis)
+    return SyncOrder(epoch, shards, BlobId(body.starting_blob_id), body.blob_count)
+
+
+def _order_of_each(messages: Sequence[Message]) -> SyncOrder:
     bodies: list[SyncShardRequest] = []
-    for request in requests:
-        message = parse(request.message)
+    for message in messages:
         if not isinstance(message.body, SyncShardRequest) or message.epoch != message.body.epoch:
             raise InvalidField(field="requests", problem="not a request for a shard in the signer's epoch")
         bodies.append(message.body)
@@ -116,11 +141,7 @@ def read_order(requests: Sequence[SignedMessage], *, n_shards: int, count_max: i
     if len(alike) != 1:
         raise InvalidField(field="requests", problem="they must be alike in epoch, first blob and count")
     epoch, start, count = alike.pop()
-    if not 1 <= count <= count_max:
-        raise InvalidField(field="requests", problem=f"{count} slivers, must be 1 to {count_max}")
     shards = tuple(sorted({(ShardIndex(body.shard_index), body.axis) for body in bodies}))
-    if shards[-1][0] >= n_shards:
-        raise InvalidField(field="requests", problem=f"there is no shard {shards[-1][0]}")
     return SyncOrder(epoch, shards, BlobId(start), count)
 
 

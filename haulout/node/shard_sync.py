@@ -13,12 +13,12 @@ of them, not from the list. If it stops half-way nothing was reported, and the g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from haulout.account.wallet import Wallet
 from haulout.codec import sizes
 from haulout.codec.metadata import BlobMetadata
-from haulout.crypto.messages import sync_shard_request
+from haulout.crypto.messages import sync_shard_request, sync_shards_request
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull, HauloutError, InvalidInput, Rejected, Unavailable
 from haulout.ledger import queries
@@ -43,6 +43,9 @@ REPORT_AGAIN_MS = 5_000
 ENROL_PAGE = 256
 SCAN_PAGE = 512
 FIRST_BLOB = BlobId(bytes(32))
+
+# epoch, shards, first blob, number of blobs
+Sign = Callable[[int, tuple[ShardIndex, ...], BlobId, int], list[SignedMessage]]
 
 
 class ShardSync:
@@ -202,10 +205,11 @@ class ShardSync:
             self._settings.sync_patience_ms, queries.params(self._vault.view).epoch_duration_ms // 8
         )
         start = FIRST_BLOB
+        sign = self._sign_request
         last_us = self._clock.monotonic_us()
         while self._vault.duty().epoch == duty.epoch:
             try:
-                async for done in self._pull(peer, duty, start):
+                async for done in self._pull(peer, duty, start, sign):
                     start = done
                     last_us = self._clock.monotonic_us()
                 return
@@ -215,19 +219,22 @@ class ShardSync:
                 self._peers.report_lie(peer)
                 return
             except InvalidInput:
-                return  # it does not know such requests
+                if sign == self._sign_each:
+                    return  # it does not know such requests
+                sign = self._sign_each  # of an earlier release
+                continue
             except HauloutError:
                 self._metrics.peer_failures.labels(peer.name).inc()
             if self._clock.monotonic_us() - last_us > patience_us:
                 return
             await self._clock.sleep_ms(self._settings.sync_retry_ms)
 
-    async def _pull(self, peer: Peer, duty: rules.Duty, start: BlobId) -> AsyncIterator[BlobId]:
+    async def _pull(self, peer: Peer, duty: rules.Duty, start: BlobId, sign: Sign) -> AsyncIterator[BlobId]:
         """Pull page after page; yields the last blob of each that is durable here."""
         shards = tuple(ShardIndex(shard) for shard in peer.shards)
         while True:
             count = self._settings.sync_slivers
-            requests = await self._workers.run(self._sign_requests, duty.epoch, shards, start, count)
+            requests = await self._workers.run(sign, duty.epoch, shards, start, count)
             stream = self._peers.connect(peer).sync_shards(public_key=self._identity.public_key, requests=requests)
             n_blobs, last = 0, start
             running: set[asyncio.Task[None]] = set()
@@ -252,9 +259,19 @@ class ShardSync:
                 return
             start = BlobId(((int.from_bytes(last, "big") + 1) % (1 << 256)).to_bytes(32, "big"))
 
-    def _sign_requests(
+    def _sign_request(
         self, epoch: int, shards: tuple[ShardIndex, ...], start: BlobId, count: int
     ) -> list[SignedMessage]:
+        message = sync_shards_request(
+            epoch,
+            chain_id=self._vault.replica.head.chain_id,
+            shards=shards,
+            starting_blob_id=start,
+            blob_count=count,
+        )
+        return [SignedMessage(message, self._scheme.sign(self._identity.bls_secret, message))]
+
+    def _sign_each(self, epoch: int, shards: tuple[ShardIndex, ...], start: BlobId, count: int) -> list[SignedMessage]:
         signed = []
         for shard_index in shards:
             for axis in Axis:

@@ -707,7 +707,9 @@ class SyncShardsRequest(_message.Message):
     """BLS key of the node that asks, 48 bytes."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]:
-        """Shard sync requests (type 3): one per shard and axis, alike in epoch, first blob and count."""
+        """One request for all shards (type 129), or shard sync requests (type 3): one per shard and axis, alike in epoch,
+        first blob and count.
+        """
 
     def __init__(
         self,

@@ -19,6 +19,9 @@ ALL = {
     Intent.DENY_LISTED_BLOB_DELETED: messages.deny_listed_blob_deleted(21, BLOB),
     Intent.PROTOCOL_VERSION: messages.protocol_version(21, start_epoch=22, version=7),
     Intent.CHECKPOINT: messages.checkpoint(21, chain_id=BLOB, checkpoint_digest=b"\x08" * 32),
+    Intent.SYNC_SHARDS: messages.sync_shards_request(
+        21, chain_id=BLOB, shards=(3, 5), starting_blob_id=b"\x08" * 32, blob_count=1000
+    ),
 }
 
 
@@ -60,6 +63,11 @@ def test_refuses_another_version_of_a_shard_request() -> None:
     raw[7] = 1
     with pytest.raises(UndecodableBytes, match="version"):
         messages.parse(bytes(raw))
+
+
+def test_the_bytes_of_a_request_for_many_shards_are_for_ever() -> None:
+    expected = "81000315000000" + "07" * 32 + "0203000500" + "08" * 32 + "e803000000000000"
+    assert ALL[Intent.SYNC_SHARDS].hex() == expected
 
 
 def test_our_own_intents_are_clear_of_those_of_walrus() -> None:

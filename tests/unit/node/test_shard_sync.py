@@ -9,7 +9,7 @@ import pytest
 
 from haulout.client.view import LedgerView, ReplicaSource
 from haulout.crypto.keyed_hash import KeyedHash
-from haulout.crypto.messages import parse, sync_shard_request
+from haulout.crypto.messages import SyncShardsRequest, parse, sync_shard_request, sync_shards_request
 from haulout.errors import InvalidField, Unreachable, WrongEpoch
 from haulout.ledger import queries
 from haulout.ledger.commands import AdvanceEpoch, ForceDone, ReportSyncDone, Stake
@@ -270,6 +270,59 @@ class TestRequests:
         rest = await self.ask(giver, gainer, self.sign(moved, gainer, shard, start=ids[-1]))
         assert [synced.blob_id for synced in rest] == sorted(blob.blob_id for blob in moved.blobs)[3:]
         assert {synced.upload.axis for synced in rest} == {Axis.PRIMARY}
+
+    def sign_many(self, world, node, shards, *, start: bytes = FIRST, count: int = 10, chain_id: bytes | None = None):
+        chain_id = chain_id or world.nodes[0].replica.head.chain_id
+        message = sync_shards_request(
+            world.epoch, chain_id=chain_id, shards=shards, starting_blob_id=start, blob_count=count
+        )
+        return SignedMessage(message, KeyedHash().sign(node.secrets.bls_secret, message))
+
+    async def test_one_signature_asks_for_both_axes_of_many_shards(self, moved) -> None:
+        from_node = moved.moves[0][1]
+        shards = [shard for shard, giver, _ in moved.moves if giver == from_node]
+        giver, gainer = node_of(moved, from_node), moved.nodes[0]
+        at_once = await self.ask(giver, gainer, self.sign_many(moved, gainer, shards, count=3))
+        each = [self.sign(moved, gainer, shard, axis=axis, count=3) for shard in shards for axis in Axis]
+        assert at_once == await self.ask(giver, gainer, *each)
+        assert len(at_once) == 3 * 2 * len(shards)
+
+    async def test_one_request_for_many_shards_is_checked_as_the_others_are(self, moved) -> None:
+        shard, from_node, _ = moved.moves[0]
+        giver, gainer = node_of(moved, from_node), moved.nodes[0]
+        other = next(node for node in moved.nodes[1:] if node is not giver)
+        not_moving = next(s for s in range(10) if s not in {shard for shard, _, _ in moved.moves})
+        for node, shards, signer in ((other, [shard], other), (gainer, [shard], other)):
+            with pytest.raises(ShardSyncForbidden):
+                await self.ask(giver, node, self.sign_many(moved, signer, shards))
+        if not_moving not in gainer.api.vault.duty().shards:
+            with pytest.raises(ShardSyncForbidden):
+                await self.ask(giver, gainer, self.sign_many(moved, gainer, [shard, not_moving]))
+        one = self.sign_many(moved, gainer, [shard])
+        for requests in (
+            [one, one],
+            [one, self.sign(moved, gainer, shard)],
+            [self.sign_many(moved, gainer, [])],
+            [self.sign_many(moved, gainer, [shard, 10])],
+            [self.sign_many(moved, gainer, [shard], count=0)],
+            [self.sign_many(moved, gainer, [shard], chain_id=bytes(32))],
+        ):
+            with pytest.raises(InvalidField):
+                await self.ask(giver, gainer, *requests)
+
+    async def test_a_giver_of_an_earlier_release_is_asked_as_it_knows_it(self, moved) -> None:
+        gainer = moved.nodes[0]
+        for node in moved.nodes[1:]:
+
+            def old(inner=node.api.sync_shards, **asked):
+                if any(isinstance(parse(request.message).body, SyncShardsRequest) for request in asked["requests"]):
+                    raise InvalidField(field="message", problem="unknown intent")
+                return inner(**asked)
+
+            node.api.sync_shards = old
+        await sync_all(moved)
+        assert gainer.api.vault.duty().gaining == ()
+        assert gainer.counter("repair_received_bytes_total") == 0
 
     async def test_others_and_forgers_get_nothing(self, moved) -> None:
         shard, from_node, _ = moved.moves[0]
