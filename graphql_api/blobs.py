@@ -326,7 +326,7 @@ async def blobs_connection(
     order = Order(queries.BLOB_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
     query = blob_query(filter)
     paging = Paging(
-        info, "blobs", order, chosen.field.name, first=first, after=after, last=last, before=before, query=repr(query)
+        info, "blobs", order, chosen.field.name, first=first, after=after, last=last, before=before, query=query
     )
     epoch = await info.context.epoch()
     statement = queries.blobs_statement(query, epoch)
@@ -349,7 +349,7 @@ async def objects_connection(
     query = object_query(filter)
     order = queries.OBJECTS_ORDER
     paging = Paging(
-        info, "blobObjects", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=repr(query)
+        info, "blobObjects", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
     )
     return await paging.fetch(queries.objects_statement(query, await info.context.epoch()), BlobObject.of)
 
@@ -368,9 +368,7 @@ async def objects_of_parent(
     """Undeleted objects of one blob or one owner; many parents of one answer are read together."""
     name = f"objects {column} {parent.hex()}"
     order = queries.OBJECTS_ORDER
-    paging = Paging(
-        info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before, query=repr(query)
-    )
+    paging = Paging(info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query)
     return await paging.fetch_of("objects", column, parent, query, BlobObject.of)
 
 

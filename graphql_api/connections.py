@@ -12,7 +12,7 @@ from sqlalchemy import Select
 from graphql_api.context import Info
 from graphql_api.fields import resolved
 from graphql_api.loaders import PageOf
-from graphql_api.read_model.paging import CursorCodec, Order, Page, bind, count_up_to, fetch_page, read_window
+from graphql_api.read_model.paging import CursorCodec, Order, Page, count_up_to, fetch_page, read_window
 from graphql_api.scalars import BigInt
 
 T = TypeVar("T")
@@ -101,8 +101,8 @@ class Paging:
         """
         self.info = info
         self.order = order
-        binding = bind(name, f"{order_name} {'DESC' if order.descending else 'ASC'}", **filters)
-        self.cursors = CursorCodec(info.context.services.cursor_key, binding)
+        order_name = f"{order_name} {'DESC' if order.descending else 'ASC'}"
+        self.cursors = CursorCodec(info.context.services.cursor_key, name, order_name, **filters)
         self.window = read_window(self.cursors, first=first, after=after, last=last, before=before)
 
     async def fetch(

@@ -86,7 +86,7 @@ class Context:
     async def renew(self) -> None:
         """Let go of the snapshot: what is read from here on is as of a later one."""
         self._n_queries += self.reading.n_queries
-        await self.reading.close()
+        await self.close()
         self.reading = self._read_model.open()
         self.loaders = Loaders(self.reading)
 
@@ -97,6 +97,7 @@ class Context:
 
     async def close(self) -> None:
         """Let go of the snapshot for good."""
+        self.loaders.close()
         await self.reading.close()
 
 

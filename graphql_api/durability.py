@@ -13,7 +13,7 @@ from graphql_api.fields import resolved
 from graphql_api.holdings import Margin
 from graphql_api.inspection import PairHolding
 from graphql_api.proofs import Axis
-from graphql_api.read_model.paging import CursorCodec, bind, page_of, read_window
+from graphql_api.read_model.paging import CursorCodec, page_of, read_window
 from graphql_api.scalars import Base64, BigInt, at
 from haulout.primitives import Axis as CodecAxis
 from haulout.primitives import BlobId, sliver_index_of_pair
@@ -104,8 +104,7 @@ async def slivers_connection(
 ) -> Connection[Sliver]:
     """The slivers of a certified blob, by pair, asked from its holders now."""
     services = info.context.services
-    binding = bind(f"slivers {blob_id.hex()}", f"PAIR {axis.name}", stored=stored)
-    cursors = CursorCodec(services.cursor_key, binding)
+    cursors = CursorCodec(services.cursor_key, f"slivers {blob_id.hex()}", f"PAIR {axis.name}", stored=stored)
     window = read_window(cursors, first=first, after=after, last=last, before=before)
     on = CodecAxis[axis.name]
     holdings = [h for h in await services.inspector.holdings(blob_id) if stored is None or h.is_stored[on] is stored]

@@ -17,7 +17,7 @@ from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
-from graphql_api.read_model.paging import CursorCodec, bind, page_of, read_window
+from graphql_api.read_model.paging import CursorCodec, page_of, read_window
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, at
 from graphql_api.transitions import EpochTransition, ShardMove, ShardMoveFilter, moves_connection, transition_of
@@ -100,8 +100,8 @@ class Committee(Node):
         ] = None,
     ) -> Connection[CommitteeMember]:
         chosen = order_by or MemberOrder()
-        binding = bind(f"members {self.epoch}", f"{chosen.field.name} {chosen.direction.name}")
-        cursors = CursorCodec(info.context.services.cursor_key, binding)
+        order_name = f"{chosen.field.name} {chosen.direction.name}"
+        cursors = CursorCodec(info.context.services.cursor_key, f"members {self.epoch}", order_name)
         window = read_window(cursors, first=first, after=after, last=last, before=before)
         rows = await info.context.loaders.members.load(self.epoch)
         column = {"WEIGHT": "weight", "STAKE": "stake_frost", "POSITION": "position"}[chosen.field.name]

@@ -418,9 +418,7 @@ async def events_connection(
     if of_epoch is not None:
         name = f"epoch.events {of_epoch}"
     order = queries.EVENTS_ORDER
-    paging = Paging(
-        info, name, order, "SEQUENCE", first=first, after=after, last=last, before=before, query=repr(query)
-    )
+    paging = Paging(info, name, order, "SEQUENCE", first=first, after=after, last=last, before=before, query=query)
     if of_epoch is not None:
         return await paging.fetch_of("events", "epoch", of_epoch, query, build_event)
     return await paging.fetch(queries.events_statement(query, to_height=to_height), build_event)

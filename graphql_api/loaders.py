@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select
-from strawberry.dataloader import DataLoader
 
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
@@ -16,6 +16,64 @@ from graphql_api.read_model.queries import Row
 from graphql_api.read_model.reading import Reading
 
 BATCH_MAX = 500
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Loader(Generic[K, V]):
+    """Reads each key once; those that are asked for in one turn of the event loop are read together."""
+
+    def __init__(self, read: Callable[[list[K]], Awaitable[Sequence[V]]]) -> None:
+        """`read` gives the values of some keys, in their order."""
+        self._read = read
+        self._known: dict[K, asyncio.Future[V]] = {}
+        self._waiting: list[K] = []
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def load(self, key: K) -> asyncio.Future[V]:
+        """The value of a key, to be waited for."""
+        known = self._known.get(key)
+        if known is not None and not known.cancelled():
+            return known
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._begin)
+        self._waiting.append(key)
+        future: asyncio.Future[V] = loop.create_future()
+        self._known[key] = future
+        return future
+
+    def load_many(self, keys: Iterable[K]) -> Awaitable[list[V]]:
+        """The values of some keys, in their order."""
+        return asyncio.gather(*map(self.load, keys))
+
+    def close(self) -> None:
+        """Read nothing any more, now that nobody waits for it."""
+        self._waiting.clear()
+        for task in self._reading:
+            task.cancel()
+
+    def _begin(self) -> None:
+        keys, self._waiting = self._waiting, []
+        for start in range(0, len(keys), BATCH_MAX):
+            task = asyncio.ensure_future(self._read_batch(keys[start : start + BATCH_MAX]))
+            self._reading.add(task)
+            task.add_done_callback(self._reading.discard)
+
+    async def _read_batch(self, keys: list[K]) -> None:
+        futures = [self._known[key] for key in keys]
+        try:
+            values: Sequence[V | BaseException] = await self._read(keys)
+        except Exception as e:  # noqa: BLE001 - each who waits raises it
+            values = [e] * len(keys)
+        for future, value in zip(futures, values, strict=True):
+            if future.done():  # nobody waits for it any more
+                continue
+            if isinstance(value, BaseException):
+                future.set_exception(value)
+            else:
+                future.set_result(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +109,23 @@ class Loaders:
         self.epoch = self._by(t.epochs.c.epoch)
         self.ring = self._by(t.ring.c.epoch)
         self.event = self._by(t.events.c.sequence)
-        self.members: DataLoader[int, list[Row]] = self._batch(self._members)
-        self.move_counts: DataLoader[int, tuple[int, int]] = self._batch(self._move_counts)
-        self.attributes: DataLoader[bytes, list[tuple[str, str]]] = self._batch(self._attributes)
-        self.page: DataLoader[PageOf, Page[Row]] = self._batch(self._pages)
+        self.members: Loader[int, list[Row]] = Loader(self._members)
+        self.move_counts: Loader[int, tuple[int, int]] = Loader(self._move_counts)
+        self.attributes: Loader[bytes, list[tuple[str, str]]] = Loader(self._attributes)
+        self.page: Loader[PageOf, Page[Row]] = Loader(self._pages)
 
-    def _by(self, column: ColumnElement[Any]) -> DataLoader[Any, Row | None]:
+    def close(self) -> None:
+        """Ask the snapshot for nothing any more."""
+        for loader in vars(self).values():
+            if isinstance(loader, Loader):
+                loader.close()
+
+    def _by(self, column: ColumnElement[Any]) -> Loader[Any, Row | None]:
         async def load(keys: list[Any]) -> Sequence[Row | None]:
             rows = await self._reading.run(queries.rows_by, column, keys)
             return [rows.get(key) for key in keys]
 
-        return self._batch(load)
-
-    @staticmethod
-    def _batch(load: Any) -> DataLoader[Any, Any]:
-        return DataLoader(load_fn=load, max_batch_size=BATCH_MAX)
+        return Loader(load)
 
     async def _members(self, epochs: list[int]) -> Sequence[list[Row]]:
         found = await self._reading.run(queries.members_by_epoch, epochs)
@@ -82,19 +142,17 @@ class Loaders:
     async def _pages(self, keys: list[PageOf]) -> Sequence[Page[Row]]:
         """First pages of many parents by one query per list; a page behind a cursor by its own."""
         answers: dict[PageOf, Page[Row]] = {}
-        groups: dict[PageOf, list[PageOf]] = {}
+        groups: dict[tuple[Any, ...], list[bytes | int]] = {}
         for key in keys:
             if key.window.after is None and key.window.before is None:
-                groups.setdefault(replace(key, parent=b""), []).append(key)
+                shape = (key.list_name, key.column, key.query, key.epoch, key.window)
+                groups.setdefault(shape, []).append(key.parent)
             else:
                 order = queries.LISTS[key.list_name].order
                 answers[key] = await self._reading.run(fetch_page, key.statement(), order, key.window)
-        for shape, members in groups.items():
-            parents = [key.parent for key in members]
-            found = await self._reading.run(
-                queries.pages_by_parent, shape.list_name, shape.column, parents, shape.query, shape.epoch, shape.window
-            )
-            answers.update({key: found.get(key.parent, EMPTY) for key in members})
+        for (name, column, query, epoch, window), parents in groups.items():
+            found = await self._reading.run(queries.pages_by_parent, name, column, parents, query, epoch, window)
+            answers.update({PageOf(name, column, p, query, epoch, window): found.get(p, EMPTY) for p in parents})
         return [answers[key] for key in keys]
 
 

@@ -247,7 +247,7 @@ async def nodes_connection(
         after=after,
         last=last,
         before=before,
-        query=repr(query),
+        query=query,
     )
     return await paging.fetch(queries.nodes_statement(query), StorageNode.of)
 

@@ -54,6 +54,7 @@ from graphql_api.epochs import (
 from graphql_api.errors import label_error
 from graphql_api.events import TYPES as EVENT_TYPES
 from graphql_api.events import Event, EventFilter, events_connection
+from graphql_api.execution import LevelExecutor
 from graphql_api.fields import resolved
 from graphql_api.finders import find_by_id
 from graphql_api.guard import requires
@@ -418,6 +419,7 @@ schema = Schema(
     subscription=Subscription,
     types=EVENT_CLASSES,
     config=StrawberryConfig(scalar_map=SCALARS, name_converter=Names()),
+    execution_context_class=LevelExecutor,
     extensions=[
         lambda: MaxTokensLimiter(max_token_count=DEFAULT_BOUNDS.tokens),
         lambda: ParserCache(maxsize=DOCUMENTS_REMEMBERED),

@@ -250,7 +250,7 @@ async def stakes_connection(
     """Live stakes."""
     order = queries.STAKES_ORDER
     paging = Paging(
-        info, "stakes", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=repr(query)
+        info, "stakes", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
     )
     epoch = await info.context.epoch()
     return await paging.fetch(queries.stakes_statement(query), lambda row: Stake.of(row, epoch))

@@ -108,7 +108,7 @@ async def moves_connection(
     query = MoveQuery() if filter is None else move_query(filter)
     name = "shardMoves" if of_epoch is None else f"moves {of_epoch}"
     paging = Paging(
-        info, name, queries.MOVES_ORDER, "SHARD", first=first, after=after, last=last, before=before, query=repr(query)
+        info, name, queries.MOVES_ORDER, "SHARD", first=first, after=after, last=last, before=before, query=query
     )
     if of_epoch is not None:
         return await paging.fetch_of("moves", "epoch", of_epoch, query, ShardMove.of)

@@ -14,7 +14,8 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Select, func, literal, select, tuple_
@@ -63,12 +64,19 @@ class PageTooLarge(InvalidInput):
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
 class CursorCodec:
     """Writes and reads cursors of one list with one filter and order."""
 
-    key: bytes
-    binding: str
+    def __init__(self, key: bytes, list_name: str, order: str, **filters: Any) -> None:
+        """`list_name` names the list with its parent, `filters` are all values that choose its rows."""
+        self._key = key
+        self._list = (list_name, order, filters)
+
+    @cached_property
+    def binding(self) -> str:
+        """What its cursors are bound to, as a short hash; many lists are read without one of their cursors."""
+        canonical = json.dumps(self._list, sort_keys=True, default=_describe, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=12).hexdigest()
 
     def encode(self, values: Key) -> str:
         """The cursor of the row with these sort values."""
@@ -94,13 +102,7 @@ class CursorCodec:
         return tuple(_rich(value) for value in values)
 
     def _tag(self, body: bytes) -> bytes:
-        return hmac.new(self.key, CURSOR_VERSION + body, hashlib.sha256).digest()[:TAG_BYTES]
-
-
-def bind(list_name: str, order: str, **filters: Any) -> str:
-    """What a cursor is bound to: the list with its parent, its order and its filter, as a short hash."""
-    canonical = json.dumps([list_name, order, filters], sort_keys=True, default=_describe, separators=(",", ":"))
-    return hashlib.blake2b(canonical.encode(), digest_size=12).hexdigest()
+        return hmac.new(self._key, CURSOR_VERSION + body, hashlib.sha256).digest()[:TAG_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,4 +248,6 @@ def _rich(value: Any) -> int | str | bytes | None:
 def _describe(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if is_dataclass(value):
+        return repr(value)
     raise TypeError(f"a filter cannot hold {value!r}")

@@ -9,7 +9,7 @@ one that was not, and one that is built again from genesis.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Table, delete, insert
 
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.project_epochs import EPOCH_HANDLERS
-from graphql_api.read_model.statements import find_row, find_rows, insert_row, update_rows
+from graphql_api.read_model.rows import Rows
+from graphql_api.read_model.statements import find_rows, insert_row, update_rows
 from graphql_api.read_model.summaries import Summaries, is_certificate
 from haulout import bcs
 from haulout.crypto.certificate import Signer
@@ -98,6 +99,7 @@ class Projector:
             OtherHistory: a block that does not continue the one before.
         """
         batch = Batch(self, connection, progress)
+        batch.expect(event.body for block in blocks for event in block.events)
         for block in blocks:
             batch.apply(block)
         return batch.finish()
@@ -125,9 +127,26 @@ class Batch:
         self.balances: dict[bytes, tuple[int, Row]] = {}  # by address, with what a new account's row also says
         self.bookings: dict[int, Row] = {}  # by epoch
         self.signers: dict[int, list[Signer]] = {}  # by epoch
+        self.objects = Rows(connection, t.blob_objects)
+        self.storage = Rows(connection, t.storage)
         self.summaries = Summaries(connection, projector.n_shards)
 
     # --- blocks -------------------------------------------------------------------------------------------
+
+    def expect(self, bodies: Iterable[Any]) -> None:
+        """Read the rows that these events speak of, together."""
+        objects: list[bytes] = []
+        storage: list[bytes] = []
+        for body in bodies:
+            if isinstance(body, STORAGE_EVENTS):
+                storage.append(body.object_id)
+            elif isinstance(body, e.BlobRegistered):
+                storage.append(body.storage_id)
+            elif isinstance(body, OBJECT_EVENTS):
+                objects.append(body.object_id)
+        self.objects.expect(objects)
+        found = (self.objects.find(object_id) for object_id in objects)
+        self.storage.expect([*storage, *(row["storage_id"] for row in found if row is not None)])
 
     def apply(self, block: BlockEvents) -> None:
         if block.height != self.height + 1:
@@ -149,6 +168,8 @@ class Batch:
             self.sql.execute(insert(t.events), self.event_rows)
         if self.certificate_rows:
             self.sql.execute(insert(t.certificates), self.certificate_rows)
+        self.objects.write()
+        self.storage.write()
         self.write_latest()
         self.n_blobs += self.summaries.end_batch()
         progress = Progress(
@@ -218,11 +239,21 @@ class Batch:
         if not update_rows(self.sql, table, {column.name: key}, values):
             raise AssertionError(f"{type(self.event.body).__name__} speaks of {key!r}, which {table.name} lacks")
 
+    def _set(self, rows: Rows, key: bytes, **values: Any) -> None:
+        if not rows.set(key, values):
+            raise AssertionError(f"{type(self.event.body).__name__} speaks of {key.hex()}, which never came to be")
+
     def _object(self, object_id: bytes) -> Mapping[str, Any]:
-        row = find_row(self.sql, t.blob_objects, {"object_id": object_id})
+        row = self.objects.find(object_id)
         if row is None:
             raise AssertionError(f"{type(self.event.body).__name__} speaks of an object that never came to be")
         return row
+
+    def _bound_storage(self, storage_id: bytes, object_id: bytes, **values: Any) -> None:
+        """Change the storage of an object, unless its own event said before this one that it is so no more."""
+        storage = self.storage.find(storage_id)
+        if storage is not None and storage["blob_object_id"] == object_id:
+            self.storage.set(storage_id, values)
 
     # --- accounts and storage -----------------------------------------------------------------------------
 
@@ -246,19 +277,22 @@ class Batch:
             "blob_object_id": None,
             "deleted_height": None,
         }
-        self.put(t.storage, {"object_id": body.object_id}, values, born=self.born())
+        self._put_storage(body.object_id, values)
         self.record(obj=body.object_id, account=body.owner)
 
+    def _put_storage(self, storage_id: bytes, values: Row) -> None:
+        if not self.storage.set(storage_id, values):
+            self.storage.add(storage_id, {**values, **self.born()})
+
     def _storage_destroyed(self, body: e.StorageDestroyed) -> None:
-        before = find_row(self.sql, t.storage, {"object_id": body.object_id})
-        self.set(t.storage, body.object_id, deleted_height=self.event.height)
-        self.record(obj=body.object_id, account=before["owner"] if before else None)
+        self._set(self.storage, body.object_id, deleted_height=self.event.height)
+        storage = self.storage.find(body.object_id)
+        self.record(obj=body.object_id, account=storage["owner"] if storage else None)
 
     # --- blobs --------------------------------------------------------------------------------------------
 
     def _blob_registered(self, body: e.BlobRegistered) -> None:
         row = {
-            "object_id": body.object_id,
             "blob_id": body.blob_id,
             "owner": body.owner,
             "root_hash": body.root_hash,
@@ -275,7 +309,7 @@ class Batch:
             "burned": False,
             **self.born(),
         }
-        insert_row(self.sql, t.blob_objects, row)
+        self.objects.add(body.object_id, row)
         bound = {
             "owner": body.owner,
             "start_epoch": body.start_epoch,
@@ -284,7 +318,7 @@ class Batch:
             "blob_object_id": body.object_id,
             "deleted_height": None,
         }
-        self.put(t.storage, {"object_id": body.storage_id}, bound, born=self.born())
+        self._put_storage(body.storage_id, bound)
         self.summaries.stale_blobs[body.blob_id] = None
         self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
@@ -297,8 +331,8 @@ class Batch:
             values["certified_height"] = self.event.height
             values["certified_sequence"] = self.event.sequence
             self._add_certificate(body)
-        self.set(t.blob_objects, body.object_id, **values)
-        self.set(t.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
+        self._set(self.objects, body.object_id, **values)
+        self._set(self.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
         self.summaries.stale_blobs[body.blob_id] = None
         self.record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
@@ -332,28 +366,21 @@ class Batch:
 
     def _blob_deleted(self, body: e.BlobDeleted) -> None:
         owner = self._object(body.object_id)["owner"]
-        self.set(t.blob_objects, body.object_id, deleted_height=self.event.height)
-        self._unbind(body.storage_id, body.object_id)
+        self._set(self.objects, body.object_id, deleted_height=self.event.height)
+        self._bound_storage(body.storage_id, body.object_id, blob_object_id=None)
         self.summaries.stale_blobs[body.blob_id] = None
         self.record(blob=body.blob_id, obj=body.object_id, account=owner)
 
-    def _unbind(self, storage_id: bytes, object_id: bytes) -> None:
-        """The storage is the blob's no more; when its own event says so before this one, nothing is left to do."""
-        bound = {"object_id": storage_id, "blob_object_id": object_id}
-        update_rows(self.sql, t.storage, bound, {"blob_object_id": None})
-
     def _blob_burned(self, body: e.BlobBurned) -> None:
         before = self._object(body.object_id)
-        self.set(t.blob_objects, body.object_id, deleted_height=self.event.height, burned=True)
-        bound = {"object_id": before["storage_id"], "blob_object_id": body.object_id}
-        update_rows(self.sql, t.storage, bound, {"deleted_height": self.event.height})
+        self._set(self.objects, body.object_id, deleted_height=self.event.height, burned=True)
+        self._bound_storage(before["storage_id"], body.object_id, deleted_height=self.event.height)
         self.summaries.stale_blobs[body.blob_id] = None
         self.record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
 
     def _blob_transferred(self, body: e.BlobTransferred) -> None:
-        self.set(t.blob_objects, body.object_id, owner=body.owner)
-        bound = {"object_id": self._object(body.object_id)["storage_id"], "blob_object_id": body.object_id}
-        update_rows(self.sql, t.storage, bound, {"owner": body.owner})
+        self._set(self.objects, body.object_id, owner=body.owner)
+        self._bound_storage(self._object(body.object_id)["storage_id"], body.object_id, owner=body.owner)
         self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
     def _blob_attributes_changed(self, body: e.BlobAttributesChanged) -> None:
@@ -415,6 +442,9 @@ class Batch:
         self.summaries.stale_pools[body.node_id] = None
         self.record(obj=body.object_id, account=body.owner, node=body.node_id)
 
+
+STORAGE_EVENTS = (e.StorageReserved, e.StorageChanged, e.StorageDestroyed)
+OBJECT_EVENTS = (e.BlobCertified, e.BlobDeleted, e.BlobBurned, e.BlobTransferred, e.BlobAttributesChanged)
 
 # One handler per kind of event; a test holds this to the ledger's list.
 HANDLERS: Mapping[type, Callable[[Batch, Any], None]] = {

@@ -7,7 +7,7 @@ statement stays the same object.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Select, Table, Update, bindparam, insert, select, update
@@ -42,6 +42,14 @@ def insert_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> 
 def update_rows(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> int:
     """Set columns of the rows with this key; returns how many there were."""
     return connection.execute(_update(table, tuple(key)), {**_bound(key), **values}).rowcount
+
+
+def update_all(
+    connection: Connection, table: Table, key: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Set these columns of many rows, which `key` finds, to what the rows say."""
+    values = [{KEY + key: row[key], **{name: row[name] for name in columns}} for row in rows]
+    connection.execute(_update(table, (key,)), values)
 
 
 def find_row(connection: Connection, table: Table, key: Mapping[str, Any]) -> dict[str, Any] | None:

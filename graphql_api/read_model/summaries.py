@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.queries import rows_by
-from graphql_api.read_model.statements import find_row, insert_row, update_rows
+from graphql_api.read_model.statements import find_row, insert_row, update_all, update_rows
 from haulout.codec import sizes
 from haulout.crypto.certificate import Signer, check_certificate
 from haulout.crypto.messages import storage_confirmation
@@ -126,20 +126,20 @@ class Summaries:
             objects.setdefault(row["blob_id"], []).append(dict(row))
         invalid = rows_by(self.sql, t.invalid_blobs.c.blob_id, blob_ids)
         known = rows_by(self.sql, t.blobs.c.blob_id, blob_ids)
-        fresh = []
+        fresh: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
         for blob_id, rows in objects.items():  # an id that was invalidated before anyone registered it has none
             proven, before = invalid.get(blob_id), known.get(blob_id)
             after = summarize_blob(rows, self.n_shards)
             after["invalid_epoch"] = proven["epoch"] if proven else None
             after["invalid_height"] = proven["height"] if proven else None
-            if before is None:
-                fresh.append({"blob_id": blob_id, **after})
-            else:
-                update_rows(self.sql, t.blobs, {"blob_id": blob_id}, after)
+            (fresh if before is None else changed).append({"blob_id": blob_id, **after})
             self._count(before, -1)
             self._count(after, 1)
         if fresh:
             self.sql.execute(insert(t.blobs), fresh)
+        if changed:
+            update_all(self.sql, t.blobs, "blob_id", [name for name in changed[0] if name != "blob_id"], changed)
         return len(fresh)
 
     def _count(self, blob: Mapping[str, Any] | None, sign: int) -> None:
