@@ -28,6 +28,7 @@ from haulout.observability.http_server import serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry
+from haulout.observability.tracing import tracing
 from haulout.wire.control import GrpcControl
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
@@ -195,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process = os.environ.get("HAULOUT_PROCESS", "graphql")
     configure_logs(log_format=options.log_format, level=options.log_level, process=process)
     try:
-        asyncio.run(serve(options))
+        with tracing("graphql"):
+            asyncio.run(serve(options))
     except HauloutError as e:
         log.error("cannot go on", code=e.code, problem=str(e))
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from haulout.errors import Unreachable, from_wire
+from haulout.observability import tracing
 
 if TYPE_CHECKING:
     import httpx
@@ -43,7 +44,10 @@ class Gateway:
         import httpx
 
         try:
-            response = await self.http.request(method, self.url + path, params=parameters, timeout=TIMEOUT_S)
+            with tracing.call(method, self.url) as span:
+                response = await self.http.request(
+                    method, self.url + path, params=parameters, headers=dict(span.headers), timeout=TIMEOUT_S
+                )
             document = response.json()
         except (httpx.HTTPError, ValueError) as e:
             raise Unreachable(peer="the gateway", problem=type(e).__name__) from e

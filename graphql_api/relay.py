@@ -12,6 +12,7 @@ from starlette.responses import Response
 from graphql_api.gateway import Gateway
 from haulout.errors import HauloutError, InvalidField, Unreachable
 from haulout.gateway.errors import error_response
+from haulout.observability import tracing
 
 CONNECT_S = 5
 WRITE_S = 60  # for the gateway to take the next piece
@@ -39,12 +40,13 @@ class UploadRelay:
 
         length = request.headers.get("content-length")
         try:
-            answer = await self._gateway.http.put(
-                f"{self._gateway.url}/v1/uploads/{upload_id}",
-                content=request.stream(),
-                headers={} if length is None else {"content-length": length},
-                timeout=httpx.Timeout(STORE_S, connect=CONNECT_S, write=WRITE_S, pool=CONNECT_S),
-            )
+            with tracing.call("PUT", self._gateway.url) as span:
+                answer = await self._gateway.http.put(
+                    f"{self._gateway.url}/v1/uploads/{upload_id}",
+                    content=request.stream(),
+                    headers={**({} if length is None else {"content-length": length}), **dict(span.headers)},
+                    timeout=httpx.Timeout(STORE_S, connect=CONNECT_S, write=WRITE_S, pool=CONNECT_S),
+                )
         except httpx.HTTPError as e:
             raise Unreachable(peer="the gateway", problem=type(e).__name__) from e
         headers = {"content-type": answer.headers.get("content-type", "text/plain"), "cache-control": "no-store"}

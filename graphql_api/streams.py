@@ -24,6 +24,7 @@ from graphql_api.access import Caller, Scope
 from graphql_api.context import Context
 from graphql_api.limits import Bounds, refusal
 from haulout.errors import HauloutError, Unavailable
+from haulout.observability import tracing
 from haulout.observability.logs import get_logger
 
 QUEUE_MAX = 256
@@ -187,7 +188,7 @@ class Streams:
         self._all.add(stream)
         if shape.is_shared:
             self._shared[key] = stream
-        stream.task = asyncio.create_task(self._run(stream, request), name="stream")
+        stream.task = asyncio.create_task(self._run(stream, request), name="stream", context=tracing.apart())
         return stream
 
     async def _close(self, stream: _Stream) -> None:

@@ -34,6 +34,7 @@ from graphql_api.streams import Listener, Streams
 from graphql_api.streams import Request as StreamRequest
 from graphql_api.websocket import Connection
 from haulout.errors import HauloutError
+from haulout.observability import tracing
 from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Rng
 
@@ -84,7 +85,7 @@ class View(GraphQL[Context, None]):
         request = Request(scope, receive)
         started_us = self._clock.monotonic_us()
         response = await self._answer(request)
-        self._metrics.seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
+        self._metrics.seconds.observe((self._clock.monotonic_us() - started_us) / 1e6, tracing.exemplar())
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -143,7 +144,7 @@ class View(GraphQL[Context, None]):
         root_value: None,
         request_data: GraphQLRequestData,
     ) -> ExecutionResult:
-        trace_id = trace_of(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
+        trace_id = self._trace_of(request)
         await self._wait_for_min_sequence(request)
         context = Context(self._services, self._read_model, request.scope[CALLER], trace_id)
         try:
@@ -206,7 +207,7 @@ class View(GraphQL[Context, None]):
         data = await self.parse_http_body(self.request_adapter_class(request))
         if isinstance(data, list) or data.query is None:
             return self._error(400, "INVALID_ARGUMENT", "server-sent events answer one document, sent as its text")
-        trace_id = trace_of(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
+        trace_id = self._trace_of(request)
         self._services.rates.charge(caller.client, SUBSCRIBE_POINTS)
         await self._wait_for_min_sequence(request)
         places = self.streams.listen(StreamRequest(data.query, data.variables, data.operation_name, caller, trace_id))
@@ -216,6 +217,10 @@ class View(GraphQL[Context, None]):
             return self._error(503, e.code, str(e), **{"retry-after": "5"})
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(event_stream(places, listener), headers=headers, media_type=MEDIA_EVENTS)
+
+    def _trace_of(self, request: Request) -> str:
+        """Under which id errors, the log and the audit have a request."""
+        return tracing.trace_id(request.headers.get("traceparent", "")) or self._rng.random_bytes(16).hex()
 
     def _build_context(self, caller: Caller, trace_id: str) -> Context:
         return Context(self._services, self._read_model, caller, trace_id)
@@ -361,13 +366,6 @@ async def event_stream(places: AsyncGenerator[Listener, None], listener: Listene
             yield f'event: next\ndata: {{"errors":{listener.errors}}}\n\n'
         if not listener.is_cut_off:
             yield "event: complete\ndata:\n\n"
-
-
-def trace_of(traceparent: str) -> str | None:
-    """The trace id of a W3C `traceparent` header, or None."""
-    parts = traceparent.split("-")
-    is_hex = len(parts) == 4 and len(parts[1]) == 32 and all(c in "0123456789abcdef" for c in parts[1])
-    return parts[1] if is_hex and parts[1] != "0" * 32 else None
 
 
 async def read_body(request: Request) -> bytes | None:

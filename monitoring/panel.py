@@ -151,5 +151,7 @@ def _panel(panel: Panel, n_beside: int) -> StatPanel | TimeseriesPanel:
     built = built.title(panel.title).description(panel.about).datasource(SOURCE).unit(panel.unit).thresholds(thresholds)
     for letter, query in zip("ABCDEFGH", panel.queries, strict=False):
         target = Dataquery().expr(query.expr).legend_format(query.legend or "__auto").ref_id(letter).datasource(SOURCE)
+        if panel.kind == "lines" and "_bucket" in query.expr:
+            target = target.exemplar(True)  # a dot for each trace, where there are any
         built = built.with_target(target)
     return built

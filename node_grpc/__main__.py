@@ -30,6 +30,7 @@ from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
 from haulout.observability.metrics import build_registry, show_disk
+from haulout.observability.tracing import tracing
 from haulout.primitives import ObjectId, parse_object_id
 from haulout.replica.bootstrap import open_replica
 from haulout.replica.metrics import ReplicaCollector
@@ -285,7 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process = os.environ.get("HAULOUT_PROCESS", "node")
     configure_logs(log_format=options.log_format, level=options.log_level, process=process)
     try:
-        asyncio.run(serve(options))
+        with tracing("node"):
+            asyncio.run(serve(options))
     except HauloutError as e:
         log.error("cannot go on", code=e.code, problem=str(e))
         return 1

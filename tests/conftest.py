@@ -10,9 +10,11 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -112,6 +114,43 @@ class PostgresServer:
             [self._programs / program, *arguments],
             cwd=self._home, env=environment, check=True, capture_output=True, timeout=60, **self._user,
         )  # fmt: skip
+
+
+class Collector:
+    """Takes traces in by OTLP over gRPC, as any collector does."""
+
+    def __init__(self) -> None:
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as rpc
+
+        spans: list[tuple[dict[str, str], Any]] = []
+        self.spans = spans
+
+        class Servicer(rpc.TraceServiceServicer):
+            def Export(self, request: Any, context: Any) -> Any:
+                for of_process in request.resource_spans:
+                    named = {a.key: a.value.string_value for a in of_process.resource.attributes}
+                    spans.extend((named, span) for scope in of_process.scope_spans for span in scope.spans)
+                return pb.ExportTraceServiceResponse()
+
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        rpc.add_TraceServiceServicer_to_server(Servicer(), self._server)
+        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def trace(self, trace_id: str) -> list[tuple[dict[str, str], Any]]:
+        """Spans of a trace, each with what its process says of itself."""
+        return [(named, span) for named, span in self.spans if span.trace_id.hex() == trace_id]
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    running = Collector()
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

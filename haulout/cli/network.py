@@ -48,6 +48,9 @@ def up(
     scrub_rate: int | None = typer.Option(
         None, min=0, help="Bytes per second that each node reads again to find damage; 0 for none."
     ),
+    traces: str | None = typer.Option(
+        None, help="Send traces to this collector of OTLP over gRPC, as http://127.0.0.1:4317."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Run a network on this machine until Ctrl-C."""
@@ -57,8 +60,11 @@ def up(
     from haulout.embedded.folder import find_folder
     from haulout.embedded.layout import Layout
     from haulout.observability.logs import configure_logs
+    from haulout.observability.tracing import tracing, variables_for
 
     folder = find_folder(directory)
+    if traces is not None:
+        os.environ.update(variables_for(traces))  # all processes inherit them
     duration_ms = None if epoch_duration is None else parse_duration_ms(epoch_duration, field="epoch_duration")
     if detach:
         given = _given(
@@ -88,7 +94,8 @@ def up(
         if monitoring:
             _say_monitoring(folder, running.layout)
 
-    asyncio.run(run_network(options, on_start=announce, on_ready=_show_live))
+    with tracing("supervisor"):
+        asyncio.run(run_network(options, on_start=announce, on_ready=_show_live))
 
 
 def _given(**options: int | str | None) -> list[str]:

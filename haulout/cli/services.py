@@ -135,6 +135,7 @@ def _serve(role: str, service: Coroutine[Any, Any, None], log_format: str, log_l
 
     from haulout.errors import HauloutError, InvalidField
     from haulout.observability.logs import LEVELS, configure_logs, get_logger
+    from haulout.observability.tracing import tracing
 
     if log_format not in ("auto", "human", "json") or log_level not in LEVELS:
         service.close()
@@ -142,7 +143,9 @@ def _serve(role: str, service: Coroutine[Any, Any, None], log_format: str, log_l
     process = os.environ.get("HAULOUT_PROCESS", role)
     configure_logs(log_format=log_format, level=log_level, process=process)  # type: ignore[arg-type]
     try:
-        asyncio.run(service)
+        with tracing(role):
+            asyncio.run(service)
     except HauloutError as e:
+        service.close()  # it may not have begun
         get_logger(role).error("cannot go on", code=e.code, problem=str(e))
         raise

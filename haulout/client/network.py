@@ -20,6 +20,7 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull, Unreachable
 from haulout.ledger import queries
 from haulout.ledger.state import Node
+from haulout.observability import tracing
 from haulout.ports import Clock, NodeTransport, Rng, StorageNodeApi, Workers
 from haulout.primitives import BlobId, ObjectId
 
@@ -80,6 +81,17 @@ class Network:
     encoded: ByteBudget = field(default_factory=lambda: ByteBudget(ENCODED_IN_MEMORY_BYTES))
     _records: dict[ObjectId, NodeRecord] = field(default_factory=dict)
     _stores: dict[BlobId, asyncio.Lock] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure one phase of a store, and show it in the trace."""
+        started_us = self.clock.monotonic_us()
+        with tracing.span(f"store: {name}"):
+            try:
+                yield
+            finally:
+                seconds = (self.clock.monotonic_us() - started_us) / 1_000_000
+                self.metrics.store_phase.labels(name).observe(seconds, tracing.exemplar())
 
     def record_of(self, node_id: ObjectId) -> NodeRecord:
         """What is known of a node's behaviour."""

@@ -124,7 +124,7 @@ async def store_blob(
         return await _store_striped(network, wallet, data, n_shards, request, on_progress, on_node)
     with contextlib.ExitStack() as stack:
         on_progress(Progress("encoding", 0, size_bytes))
-        with network.metrics.store_phase.labels("encoding").time():
+        with network.phase("encoding"):
             out = codec.SliverBuffers(
                 *(
                     open_buffer(network.spill, sizes.slivers_size_bytes(axis, size_bytes, n_shards, encoding), stack)
@@ -176,7 +176,7 @@ async def _store_striped(
 ) -> StoreResult:
     """Store a blob in stripes: its slivers are not kept anywhere, but made when they are sent."""
     on_progress(Progress("encoding", 0, len(data)))
-    with network.metrics.store_phase.labels("encoding").time():
+    with network.phase("encoding"):
         striped = await prepare_striped(
             network, data, n_shards, lambda done: on_progress(Progress("encoding", done, len(data)))
         )
@@ -199,7 +199,7 @@ async def _store_encoded(
             if existing is not None:
                 return existing
             on_progress(Progress("registering", 0, 0))
-            with network.metrics.store_phase.labels("registering").time():
+            with network.phase("registering"):
                 encoded_bytes = encoded_bytes_of(encoded.metadata)
                 plan = await propose(network.view, wallet.address, encoded.blob_id, encoded_bytes, request)
                 object_id = await register(network, wallet, encoded.blob_id, encoded.metadata, request, plan)
@@ -272,7 +272,7 @@ async def _upload(
             on_bytes=on_bytes,
             on_node=on_node,
         )
-    with network.metrics.store_phase.labels("uploading").time():
+    with network.phase("uploading"):
         certificate = await upload.run()
     return CertifyBlob(Existing(object_id), certificate.message, certificate.signature, certificate.bitmap)
 
@@ -293,7 +293,7 @@ async def _certify(
         commands.append(ExtendBlob(Existing(object_id), plan.n_epochs))
     if request.send_object_to is not None:
         commands.append(TransferObject(Existing(object_id), request.send_object_to))
-    with network.metrics.store_phase.labels("certifying").time():
+    with network.phase("certifying"):
         try:
             result = await wallet.execute(commands)
             await network.view.reach(result.height)

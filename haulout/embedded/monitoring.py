@@ -125,6 +125,7 @@ def _command(program: str, folder: NetworkFolder, layout: Layout) -> list[str]:
         f"--storage.tsdb.path={root / 'data'}",
         f"--storage.tsdb.retention.time={RETENTION}",
         f"--web.listen-address={layout.address_of('prometheus')}",
+        "--enable-feature=exemplar-storage",  # which trace an observation is from
         "--log.format=json",
     ]
 

@@ -28,11 +28,15 @@ from haulout.gateway.limits import LoadLimit
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.gateway.publisher import Publisher
 from haulout.gateway.uploads import Uploads
+from haulout.observability import tracing
+from haulout.observability.logs import get_logger
 from haulout.ports import Ledger
 
 READS_SERVED, READS_ADMITTED = 256, 320
 WRITES_SERVED, WRITES_ADMITTED = 8, 16
 EXPOSED_HEADERS = ("Content-Range", "ETag", "Accept-Ranges", "Content-Length", "Location", "X-Quilt-Patch-Identifier")
+
+log = get_logger("gateway")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -65,7 +69,9 @@ def build_app(
                 response = error_response(_of_a_view_behind(e, why_not_ready()))
             except Exception as e:  # noqa: BLE001 - the edge: everything else is our mistake and becomes a 500
                 response = internal_error_response(request, e)
-            metrics.duration.labels(route).observe(time.perf_counter() - started)
+            duration_s = time.perf_counter() - started
+            metrics.duration.labels(route).observe(duration_s, tracing.exemplar())
+            log.debug("request answered", route=route, status=response.status_code, duration_us=round(duration_s * 1e6))
             metrics.requests.labels(route, request.method, str(response.status_code)).inc()
             return response
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from haulout.errors import DOMAIN, Corrupt, Forbidden, HauloutError, InvalidInput, NotFound, Rejected, Unavailable
+from haulout.observability import tracing
 from haulout.observability.logs import get_logger
 
 log = get_logger("gateway")
@@ -147,7 +148,7 @@ def error_response(
 
 def internal_error_response(request: Request, error: Exception) -> Response:
     """The answer for our own mistake: nothing leaks but a trace id, under which the log has it."""
-    trace_id = secrets.token_hex(8)
+    trace_id = tracing.trace_id(request.headers.get("traceparent", "")) or secrets.token_hex(16)
     log.error("request failed", trace_id=trace_id, path=request.url.path, exc_info=error)
     details: list[dict[str, Any]] = [
         {"@type": "ErrorInfo", "reason": "INTERNAL_ERROR", "domain": "global", "metadata": {}},

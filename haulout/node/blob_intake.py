@@ -230,7 +230,7 @@ class BlobIntake:
             if not is_known:
                 self._vault.slivers.put_metadata(blob_id, bytes(metadata))
             for sliver in checked:
-                await self._vault.slivers.put_sliver(blob_id, sliver.shard_index, sliver.axis, sliver.bcs)
+                await self._vault.put_sliver(blob_id, sliver)
             return await self._promise(epoch, blob_id, object_id, keep)
 
         confirmation = await self._vault.promise(blob_id, store_and_confirm)

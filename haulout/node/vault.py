@@ -28,6 +28,7 @@ from haulout.node.sliver_store import SliverStore
 from haulout.node.space import SpaceGuard
 from haulout.node.sync_progress import SyncProgress
 from haulout.node.work_tables import WorkTables
+from haulout.observability import tracing
 from haulout.ports import Buffer, Clock
 from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex
 from haulout.replica.replica import Replica
@@ -153,7 +154,9 @@ class Vault:
         if not self.held(blob_id) & bit_of(shard_index, axis):
             return None
         try:
-            return await self.slivers.get_sliver(blob_id, shard_index, axis)
+            with tracing.span("read sliver") as span:
+                span.note(shard=shard_index, axis=axis.name.lower())
+                return await self.slivers.get_sliver(blob_id, shard_index, axis)
         except CorruptRecord:
             if not self.held(blob_id) & bit_of(shard_index, axis):
                 return None  # dropped while it was being read: nothing is wrong
@@ -201,10 +204,16 @@ class Vault:
         async def put() -> None:
             check()
             for sliver in slivers:
-                await self.slivers.put_sliver(blob_id, sliver.shard_index, sliver.axis, sliver.bcs)
+                await self.put_sliver(blob_id, sliver)
                 self.progress.note(sliver.shard_index, len(sliver.bcs))
 
         await self._write(blob_id, put)
+
+    async def put_sliver(self, blob_id: BlobId, sliver: CheckedSliver) -> None:
+        """Keep one verified sliver, for an action that has the blob to itself; durable with the next sync."""
+        with tracing.span("keep sliver") as span:
+            span.note(shard=sliver.shard_index, axis=sliver.axis.name.lower(), size_bytes=len(sliver.bcs))
+            await self.slivers.put_sliver(blob_id, sliver.shard_index, sliver.axis, sliver.bcs)
 
     async def put_pieces(
         self, blob_id: BlobId, pieces: Sequence[CheckedPiece], n_segments: int, check: Callable[[], None]
@@ -214,7 +223,9 @@ class Vault:
         async def put() -> None:
             check()
             given = [(piece.name, piece.data, piece.leaves, piece.proof) for piece in pieces]
-            await self.slivers.pieces.put(blob_id, given, n_segments)
+            with tracing.span("keep segments") as span:
+                span.note(n_segments=len(pieces))
+                await self.slivers.pieces.put(blob_id, given, n_segments)
             for piece in pieces:
                 self.progress.note(piece.name[0], len(piece.data))
 
@@ -251,8 +262,10 @@ class Vault:
 
     async def _sync(self, blob_id: BlobId, promise: Promise | None = None) -> None:
         started_us = self._clock.monotonic_us()
-        await self.slivers.sync_blob(blob_id, promise=promise)
-        self.metrics.sync_seconds.observe((self._clock.monotonic_us() - started_us) / 1_000_000)
+        with tracing.span("sync"):
+            await self.slivers.sync_blob(blob_id, promise=promise)
+        duration_us = self._clock.monotonic_us() - started_us
+        self.metrics.sync_seconds.observe(duration_us / 1_000_000, tracing.exemplar())
 
     async def drop_blob(self, blob_id: BlobId, may_drop: Callable[[], bool]) -> bool:
         """Delete everything of a blob if it still may go; says whether it did."""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from haulout.errors import HauloutError
 from haulout.observability.listening import bind_address, bound_address, split_address
+from haulout.observability.traced_requests import TraceRequests
 from haulout.observability.unread_bodies import CloseUnread
 
 
@@ -34,7 +35,7 @@ async def serve_http(app: ASGIApp, address: str, *, drain_s: int = 10, **options
     """
     host, port = split_address(address)
     config = uvicorn.Config(
-        CloseUnread(app),
+        TraceRequests(CloseUnread(app)),
         host=host,
         port=port,
         log_config=None,

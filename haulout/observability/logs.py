@@ -1,7 +1,7 @@
 """Logs: structlog, for people on a terminal and as JSON lines for machines.
 
 An event is a short sentence; what varies goes into fields with units in their names. Nothing secret is ever a
-field.
+field. What is said while a traced request is served carries its trace id.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Literal
 
+from haulout.observability import tracing
 from haulout.observability.light_import import import_without
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def configure_logs(*, log_format: Format = "auto", level: str = "info", process:
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info if not human else structlog.dev.set_exc_info,
@@ -63,6 +65,14 @@ def get_logger(room: str) -> FilteringBoundLogger:
     """A logger whose lines carry the room they come from."""
     logger: FilteringBoundLogger = structlog.get_logger(room=room)
     return logger
+
+
+def _add_trace(_: object, __: str, event: EventDict) -> EventDict:
+    ids = tracing.span_ids()
+    if ids is not None:
+        event.setdefault("trace_id", ids[0])
+        event.setdefault("span_id", ids[1])
+    return event
 
 
 def _drop_meta(_: object, __: str, event: EventDict) -> EventDict:

@@ -32,6 +32,7 @@ from haulout.ledger.apply import BlockOut, apply_block
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis
 from haulout.ledger.transactions import digest_of_bytes
+from haulout.observability import tracing
 from haulout.ports import Attestation, Clock, Finality, LedgerStatus, StateRead, Store, Workers
 from haulout.primitives import Digest, ObjectId
 from haulout.replica.ledger_store import LedgerStore
@@ -53,12 +54,13 @@ PACE_MS = 100
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """A transaction that waits for its block, and all who wait for its result."""
+    """A transaction that waits for its block, and all who wait for its result; `span` is of the first of them."""
 
     digest: Digest
     raw: bytes
     n_commands: int
     done: asyncio.Future[TransactionResult]
+    span: tracing.Span
 
 
 class Sequencer:
@@ -147,7 +149,8 @@ class Sequencer:
             raise LedgerBusy(pending=len(self._queue), retry_after_ms=RETRY_AFTER_MS)
         done: asyncio.Future[TransactionResult] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_look_at_outcome)
-        pending = _Pending(digest, raw, n_commands, done)
+        pending = _Pending(digest, raw, n_commands, done, tracing.aside("transaction"))
+        pending.span.note(digest=digest.hex(), n_commands=n_commands)
         self._waiting[raw] = pending
         self._queue.append(pending)
         self._queue_bytes += len(pending.raw)
@@ -212,6 +215,8 @@ class Sequencer:
     async def _make_block(self, taken: list[_Pending]) -> None:
         """Execute, commit, answer. Inadmissible ones are answered and left out; alone they make no block."""
         self._last_count = len(taken)
+        for pending in taken:
+            pending.span.event("executing")
         transactions = tuple(pending.raw for pending in taken)
         out = await self._workers.run(
             apply_block, self.store.view, self.head, self._clock.now_ms(), transactions, self._scheme
@@ -229,6 +234,8 @@ class Sequencer:
     async def _commit(self, out: BlockOut, taken: Sequence[_Pending]) -> None:
         """Make a block durable and answer those who wait for it."""
         self._sequenced_height = out.header.height
+        for pending in taken:
+            pending.span.event("executed")
         try:
             await self.store.commit(out, durable=True)
         except HauloutError as e:
@@ -247,11 +254,14 @@ class Sequencer:
 
     def _finish(self, pending: _Pending, outcome: TransactionResult | HauloutError) -> None:
         self._waiting.pop(pending.raw, None)
-        if pending.done.done():
-            return
         if isinstance(outcome, HauloutError):
-            pending.done.set_exception(outcome)
-        else:
+            pending.span.end(outcome)
+            if not pending.done.done():
+                pending.done.set_exception(outcome)
+            return
+        pending.span.note(height=outcome.height, result=outcome.reason or "OK")
+        pending.span.end()
+        if not pending.done.done():
             pending.done.set_result(outcome)
 
     # --- reading --------------------------------------------------------------------------------------------

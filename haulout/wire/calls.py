@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 
 from haulout.errors import DeadlineExceeded, InvalidField, UndecodableBytes, Unreachable
+from haulout.observability import tracing
 from haulout.wire.errors import MalformedAnswer
 from haulout.wire.status import from_status
 
@@ -114,9 +115,14 @@ class Peer:
     ) -> T:
         """One request, one answer; `wait_ms` is how long the server was asked to wait, on top of the deadline."""
         timeout_ms = self.timeouts.unary_ms + wait_ms
-        with self.errors(operation, timeout_ms):
-            answer: T = await call(request, timeout=timeout_ms / 1000, metadata=self.metadata or None)
+        with self.span(operation) as span, self.errors(operation, timeout_ms):
+            metadata = (*self.metadata, *span.headers)
+            answer: T = await call(request, timeout=timeout_ms / 1000, metadata=metadata or None)
             return answer
+
+    def span(self, operation: str) -> tracing.Span:
+        """One call as a part of the current trace; its `headers` are sent with it."""
+        return tracing.call(operation, self.address)
 
     async def messages(
         self, operation: str, call: grpc.aio.UnaryStreamCall[Any, T], *, endless: bool = False

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from haulout.errors import DeadlineExceeded, HauloutError, InvalidField
+from haulout.observability import tracing
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Rng
@@ -209,7 +210,13 @@ class Guard(grpc.aio.ServerInterceptor):
         return call
 
     async def _run(self, method: _Method, context: Context, answer: Callable[[], Awaitable[T]]) -> T:
-        """Count the call, bound it, and end it with the right status."""
+        """Count the call, bound it, and end it with the right status; a caller's trace goes on in it."""
+        if not tracing.is_on():
+            return await self._run_counted(method, context, answer)
+        with tracing.serve(method.name, context.invocation_metadata() or ()):
+            return await self._run_counted(method, context, answer)
+
+    async def _run_counted(self, method: _Method, context: Context, answer: Callable[[], Awaitable[T]]) -> T:
         started_us = self._clock.monotonic_us()
         status = "OK"
         method.active += 1
@@ -229,14 +236,16 @@ class Guard(grpc.aio.ServerInterceptor):
             raise
         except Exception as e:  # noqa: BLE001 - the edge: logged here, and nothing of it leaves
             status = "INTERNAL"
-            trace_id = self._rng.random_bytes(8).hex()
+            trace_id = tracing.trace_id() or self._rng.random_bytes(16).hex()
             self._log.exception("internal error", method=method.name, trace_id=trace_id, error=repr(e))
             return await self._abort(context, InternalError(trace_id=trace_id))
         finally:
             method.active -= 1
             method.metrics.active.set(method.active)
             method.metrics.count(status)
-            method.metrics.seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
+            duration_us = self._clock.monotonic_us() - started_us
+            method.metrics.seconds.observe(duration_us / 1e6, tracing.exemplar())
+            self._log.debug("call answered", method=method.name, status=status, duration_us=duration_us)
 
     async def _abort(self, context: Context, error: HauloutError) -> NoReturn:
         code, message, metadata = to_status(error)

@@ -138,22 +138,24 @@ class GrpcStorageNode:
                     yield sliver
 
         stub = self._stub()
-        call = stub.StoreSlivers(timeout=self._peer.timeouts.stream_ms / 1000)
-        ending = CallEnding(call)
-        try:
-            start: pb.StoreSliversStart | None = pb.StoreSliversStart(epoch=epoch, blob_id=blob_id)
-            async with closing(pack_slivers(counted())) as messages:
-                async for parts in messages:
-                    request = pb.StoreSliversRequest(start=start, parts=parts)
-                    if not await self._peer.write(operation, call, request, ending):
-                        break
-                    start = None
-            if start is not None:
-                await self._peer.write(operation, call, pb.StoreSliversRequest(start=start), ending)
-            await self._peer.progress(operation, call.done_writing())
-            answer = await self._peer.progress(operation, call)
-        finally:
-            call.cancel()
+        with self._peer.span(operation) as span:
+            call = stub.StoreSlivers(timeout=self._peer.timeouts.stream_ms / 1000, metadata=span.headers or None)
+            ending = CallEnding(call)
+            try:
+                start: pb.StoreSliversStart | None = pb.StoreSliversStart(epoch=epoch, blob_id=blob_id)
+                async with closing(pack_slivers(counted())) as messages:
+                    async for parts in messages:
+                        request = pb.StoreSliversRequest(start=start, parts=parts)
+                        if not await self._peer.write(operation, call, request, ending):
+                            break
+                        start = None
+                if start is not None:
+                    await self._peer.write(operation, call, pb.StoreSliversRequest(start=start), ending)
+                await self._peer.progress(operation, call.done_writing())
+                answer = await self._peer.progress(operation, call)
+            finally:
+                call.cancel()
+            span.note(n_slivers=n_sent)
         with self._peer.reading(operation):
             return convert.read_outcomes(answer, n_sent)
 
@@ -248,16 +250,19 @@ class GrpcStorageNode:
                 raise InvalidField(field="size_bytes", problem=f"{header.size_bytes} is above {self._max_sliver_bytes}")
 
         assembler = SliverAssembler(check_header)
-        call = self._stub().ReadSlivers(request, timeout=self._peer.timeouts.stream_ms / 1000)
-        async with closing(self._peer.messages(operation, call)) as messages:
-            async for message in messages:
-                for part in message.parts:
-                    with self._peer.reading(operation):
-                        sliver = assembler.add(part)
-                    if sliver is not None:
-                        yield sliver
-        with self._peer.reading(operation):
-            assembler.check_complete()
+        with self._peer.span(operation) as span:
+            span.note(n_slivers=len(targets))
+            timeout_s = self._peer.timeouts.stream_ms / 1000
+            call = self._stub().ReadSlivers(request, timeout=timeout_s, metadata=span.headers or None)
+            async with closing(self._peer.messages(operation, call)) as messages:
+                async for message in messages:
+                    for part in message.parts:
+                        with self._peer.reading(operation):
+                            sliver = assembler.add(part)
+                        if sliver is not None:
+                            yield sliver
+            with self._peer.reading(operation):
+                assembler.check_complete()
 
     async def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
         """Slivers of shards that are handed over, as they arrive, not verified here."""

@@ -42,6 +42,7 @@ def run(
     log_level: str = LOG_LEVEL,
 ) -> None:
     """Run the operator until told to stop."""
+    from haulout.observability.tracing import tracing
     from haulout_operator.failpoints import parse_armed
     from haulout_operator.run import OperatorSettings, run_operator
 
@@ -49,7 +50,8 @@ def run(
     settings = OperatorSettings(
         _namespace(namespace), image, metrics, scratch, install, control, control_address, parse_armed(failpoint)
     )
-    asyncio.run(run_operator(settings))
+    with tracing("operator"):
+        asyncio.run(run_operator(settings))
 
 
 @app.command()

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("grpc", "google", "httpx", "kopf", "kubernetes", "numba", "numpy", "rich", "sqlalchemy", "starlette")
-HEAVY += ("strawberry", "uvicorn", "cryptography", "py_arkworks_bls12381", "structlog", "prometheus_client")
+HEAVY += (
+    "strawberry",
+    "opentelemetry",
+    "uvicorn",
+    "cryptography",
+    "py_arkworks_bls12381",
+    "structlog",
+    "prometheus_client",
+)
 
 PROGRAM = """
 import sys
@@ -45,14 +53,14 @@ def test_who_codes_no_blobs_never_loads_the_compiler(module: str) -> None:
 
 # What each process must not have imported when it starts. What it needs for its work later comes with that work.
 LATER = ("rich", "numpy", "numba", "llvmlite", "httpx", "reedsolo", "yaml", "pydantic", "grpc_reflection.v1alpha")
-ELSEWHERE = ("kopf", "kubernetes", "graphql", "strawberry", "sqlalchemy")
+ELSEWHERE = ("opentelemetry", "kopf", "kubernetes", "graphql", "strawberry", "sqlalchemy")
 WEB = ("starlette", "uvicorn", "click")
 ROLES = {
     "haulout.embedded.assembly": (*LATER, *ELSEWHERE, *WEB),
     "node_grpc.ledger_main": (*LATER, *ELSEWHERE, *WEB),
     "node_grpc.__main__": (*LATER, *ELSEWHERE, *WEB, "typer"),
     "haulout.gateway.service": (*LATER, *ELSEWHERE),
-    "graphql_api.__main__": (*LATER, "kopf", "kubernetes", "typer"),
+    "graphql_api.__main__": (*LATER, "opentelemetry", "kopf", "kubernetes", "typer"),
 }
 
 

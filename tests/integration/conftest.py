@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ def random_bytes(size: int, seed: int) -> bytes:
 class LiveNetwork:
     """A network under one folder, driven through the command line as a person would."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
+        self.environment = {**ENVIRONMENT, **environment}
 
     def run(self, *arguments: str, check: bool = True, timeout: int = 180) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "haulout.cli", *arguments, "--dir", str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=ENVIRONMENT)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=self.environment
+        )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
@@ -127,8 +130,8 @@ def start_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     """Starts networks that end with the module."""
     with contextlib.ExitStack() as stack:
 
-        def start(*options: str) -> LiveNetwork:
-            live = LiveNetwork(tmp_path_factory.mktemp("network") / "net")
+        def start(*options: str, **environment: str) -> LiveNetwork:
+            live = LiveNetwork(tmp_path_factory.mktemp("network") / "net", environment)
             stack.callback(live.run, "down", check=False)
             live.run("up", "--detach", f"--port-base={next(_bases)}", *options)
             return live

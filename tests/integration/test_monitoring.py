@@ -25,6 +25,7 @@ from monitoring.boards import BOARDS, OPERATOR
 from monitoring.panel import Panel
 
 LiveNetwork = Any  # of conftest.py, which cannot be imported
+Collector = Any
 NAMES = re.compile(r"\bhaulout[_:][a-z0-9_:]+\b")
 PATIENCE_S = 60
 BLOB = bytes(range(256)) * 800
@@ -72,8 +73,10 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(start_network: Callable[..., LiveNetwork]) -> Iterator[Prometheus]:
-    network = start_network("--nodes=4", "--shards=20", "--monitoring")
+def prometheus(start_network: Callable[..., LiveNetwork], collector: Collector) -> Iterator[Prometheus]:
+    traces = f"--traces={collector.endpoint}"
+    chatty = {"HAULOUT_LOG_LEVEL": "debug", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    network = start_network("--nodes=4", "--shards=20", "--monitoring", traces, **chatty)
     scrape_often(network.folder)
     found = Prometheus(network)
     with found.http:
@@ -141,6 +144,70 @@ def test_what_is_asked_of_the_operator_is_what_it_counts(tmp_path: Path) -> None
     counted = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
     asked = set().union(*(metrics_of(query.expr) for panel in OPERATOR.panels() for query in panel.queries))
     assert asked <= counted
+
+
+def test_one_trace_leads_from_the_gateway_to_every_sliver_and_transaction(
+    prometheus: Prometheus, collector: Collector
+) -> None:
+    network, trace_id = prometheus.network, "ab" * 16
+    answer = httpx.put(
+        f"{network.gateway}/v1/blobs?epochs=2",
+        content=b"a traced walrus",
+        headers={"traceparent": f"00-{trace_id}-{'cd' * 8}-01"},
+        timeout=60,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    everybody = {"gateway", "ledger", "node-0", "node-1", "node-2", "node-3"}
+
+    def seen() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for named, span in collector.trace(trace_id):
+            found.setdefault(named["service.instance.id"], []).append(span.name)
+        return found
+
+    def is_whole() -> bool:
+        """Everybody has told of its part, and every span is a part of another one."""
+        spans = [span for _, span in collector.trace(trace_id)]
+        known = {span.span_id for span in spans} | {bytes.fromhex("cd" * 8)}
+        return everybody <= set(seen()) and all(span.parent_span_id in known for span in spans)
+
+    prometheus.wait(is_whole, seen)
+    spans = seen()
+    assert set(spans) == everybody
+    assert spans["gateway"].count("PUT /v1/blobs") == 1
+    slivers = [span for named, span in collector.trace(trace_id) if span.name == "keep sliver"]
+    places = {tuple(sorted((a.key, str(a.value)) for a in span.attributes)) for span in slivers}
+    assert len(slivers) == len(places) == 2 * 20  # both of each shard
+    assert all({"StoreAndConfirm", "keep sliver", "sync"} <= set(spans[f"node-{i}"]) for i in range(4))
+    assert spans["ledger"].count("transaction") == 2  # it is registered, and certified
+
+    def exemplars() -> set[str]:
+        window = {"start": str(time.time() - 300), "end": str(time.time() + 1)}
+        series = prometheus.get("query_exemplars", query="haulout_http_request_duration_seconds_bucket", **window)
+        return {one["labels"]["trace_id"] for of_series in series for one in of_series["exemplars"]}
+
+    prometheus.wait(lambda: trace_id in exemplars(), exemplars)
+    assert {span.trace_id.hex() for _, span in collector.spans} >= exemplars()
+    for name in everybody:
+        log = (network.folder / "logs" / f"{name}.log").read_text()
+        told = [line for line in map(json.loads, log.splitlines()) if line.get("trace_id") == trace_id]
+        assert told and all(line["process"] == name for line in told), name
+
+
+def test_the_trace_of_a_mutation_goes_on_in_the_gateway(prometheus: Prometheus, collector: Collector) -> None:
+    network, trace_id = prometheus.network, "ef" * 16
+    secret = network.ask("token", "create", "uploads", "--scope", "WRITE_BLOB")["secret"]
+    headers = {"authorization": f"Bearer {secret}", "traceparent": f"00-{trace_id}-{'cd' * 8}-01"}
+    document = "mutation { createUpload(input: {epochs: 3}) { url } }"
+    answer = prometheus.http.post(network.graphql, json={"query": document}, headers=headers).json()
+    assert answer["data"]["createUpload"]["url"], answer
+
+    def seen() -> set[tuple[str, str]]:
+        return {(named["service.name"], span.name) for named, span in collector.trace(trace_id)}
+
+    wanted = {("haulout-graphql", "POST /graphql"), ("haulout-gateway", "POST /v1/uploads")}
+    prometheus.wait(lambda: wanted <= seen(), seen)
 
 
 def test_panels_move_when_a_node_goes(prometheus: Prometheus) -> None:

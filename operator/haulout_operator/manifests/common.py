@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from haulout.observability.tracing import variables_for
 from haulout_operator.models.base import API_VERSION, Resources
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.names import CONTENT_ANNOTATION, METRICS_PORT, genesis_name
@@ -116,6 +117,7 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
         "HAULOUT_ALLOW_PLAINTEXT": "1",
         "HOME": "/tmp",
         **({"NUMBA_CACHE_DIR": KERNELS} if process.needs_kernels else {}),
+        **_tracing_environment(place),
         **process.environment,
     }
     mounts = [
@@ -182,6 +184,19 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
             for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ]
     return spec
+
+
+def _tracing_environment(place: Place) -> dict[str, str]:
+    """The standard variables of OpenTelemetry, where traces are collected."""
+    spec = place.spec.tracing
+    if not spec.endpoint:
+        return {}
+    return {
+        **variables_for(spec.endpoint),
+        "OTEL_RESOURCE_ATTRIBUTES": f"k8s.namespace.name={place.namespace},haulout.network={place.network}",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(spec.sample_percent / 100),
+    }
 
 
 def _of_secret(secret: str, key: str) -> Manifest:

@@ -114,6 +114,16 @@ class NetworkPolicySpec(Model):
     enabled: bool = True
 
 
+class TracingSpec(Model):
+    """Where the network's processes send their traces."""
+
+    endpoint: Annotated[str, Field(max_length=256, pattern=r"^(https?://[^/ ]+/?)?$")] = Field(
+        "",
+        description="A collector that speaks OTLP over gRPC, as http://collector.observability:4317; none when empty.",
+    )
+    sample_percent: int = Field(100, ge=0, le=100, description="How many of the requests that bring no trace have one.")
+
+
 class DeletionSpec(Model):
     """What happens to data when the network is deleted."""
 
@@ -153,6 +163,7 @@ class StorageNetworkSpec(Model):
     safety: SafetySpec = SafetySpec()
     tls: TlsSpec = TlsSpec()
     network_policy: NetworkPolicySpec = NetworkPolicySpec()
+    tracing: TracingSpec = TracingSpec()
     deletion: DeletionSpec = DeletionSpec()
 
 

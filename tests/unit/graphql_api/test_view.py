@@ -10,7 +10,7 @@ import pytest
 from graphql_api.ids import global_id, read_global_id
 from graphql_api.limits import Bounds
 from graphql_api.read_model.database import READERS_MAX
-from graphql_api.view import MEDIA_GRAPHQL, MEDIA_JSON, negotiate, trace_of
+from graphql_api.view import MEDIA_GRAPHQL, MEDIA_JSON, negotiate
 from haulout.errors import InvalidField
 
 
@@ -29,12 +29,6 @@ from haulout.errors import InvalidField
 )
 def test_the_media_type_is_negotiated(accept: str, expected: str) -> None:
     assert negotiate(accept) == expected
-
-
-def test_a_trace_id_comes_from_the_caller_when_it_is_one() -> None:
-    assert trace_of(f"00-{'0a' * 16}-{'cd' * 8}-01") == "0a" * 16
-    for wrong in ("", "00-xyz-1-01", f"00-{'00' * 16}-{'cd' * 8}-01", f"00-{'AB' * 16}-{'cd' * 8}-01"):
-        assert trace_of(wrong) is None
 
 
 def test_ids_are_read_back_and_nothing_else_is() -> None:

@@ -300,7 +300,7 @@ async def test_a_bug_leaves_a_trace_id_and_nothing_else(serve: Any, node: Node) 
             info = error_info(caught.value)
             assert (caught.value.code(), info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL_ERROR")
             trace_id = info.metadata["trace_id"]
-            assert len(trace_id) == 16
+            assert len(trace_id) == 32
             assert trace_id in (caught.value.details() or "")
             assert "secret" not in str(caught.value)
             assert [line["trace_id"] for line in logged] == [trace_id]
