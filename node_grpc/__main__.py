@@ -38,6 +38,8 @@ from haulout.replica.pruning import KEEP_EPOCHS, Pruner
 from haulout.replica.replica import Replica
 from haulout.replica.serving import ReplicaLedger
 from haulout.wire.ledger import GrpcLedger
+from haulout.wire.service import serve_service
+from haulout.wire.serving import Limits
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
 from haulout.wire.v1.storage_pb2 import DESCRIPTOR
@@ -62,7 +64,6 @@ from node_grpc.process import (
     reasons_of,
     run_until,
 )
-from node_grpc.server import serve_service
 from node_grpc.storage_servicer import PER_METHOD, StorageServicer
 
 SERVICE = DESCRIPTOR.services_by_name["StorageNode"].full_name
@@ -258,7 +259,7 @@ async def serve(options: argparse.Namespace) -> None:
             SERVICE,
             options.listen,
             ready=readiness.reasons,
-            per_method={**PER_METHOD, **LEDGER_PER_METHOD},
+            limits=Limits(per_method={**PER_METHOD, **LEDGER_PER_METHOD}),
             clock=clock,
             rng=rng,
             registry=registry,

@@ -22,6 +22,8 @@ from haulout.ports import Clock, LedgerStatus, Store
 from haulout.replica.pruning import Pruner
 from haulout.sequencer.errors import LedgerStopping
 from haulout.sequencer.sequencer import Sequencer
+from haulout.wire.service import serve_service
+from haulout.wire.serving import Limits
 from haulout.wire.v1.ledger_pb2 import DESCRIPTOR
 from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
 from haulout.world.clock import SystemClock
@@ -32,7 +34,6 @@ from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
 from node_grpc.ledger_servicer import PER_METHOD, LedgerServicer
 from node_grpc.process import cancel_all, run_until
-from node_grpc.server import serve_service
 
 SERVICE = DESCRIPTOR.services_by_name["Ledger"].full_name
 ENGINES = ("sqlite", "memory")
@@ -117,7 +118,7 @@ async def run_ledger(settings: LedgerSettings) -> None:
             SERVICE,
             settings.listen,
             ready=lambda: reasons,
-            per_method=PER_METHOD,
+            limits=Limits(per_method=PER_METHOD),
             clock=clock,
             rng=rng,
             registry=registry,

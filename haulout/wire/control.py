@@ -9,6 +9,7 @@ token says which network a caller may control; the supervisor of `haulout up` li
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from haulout.primitives import ObjectId
 from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
 from haulout.wire.convert import read_object_id
 from haulout.wire.security import open_channel
-from haulout.wire.serving import Context, Guard, Limits, build_server, serving
+from haulout.wire.service import serve_service
+from haulout.wire.serving import Context, Limits
 from haulout.wire.v1 import control_pb2 as pb
 from haulout.wire.v1.control_pb2_grpc import (
     ClusterControlServicer,
@@ -33,6 +35,8 @@ from haulout.world.rng import SystemRng
 
 if TYPE_CHECKING:  # stubs of the stubs: they exist for the type checker only
     from haulout.wire.v1.control_pb2_grpc import ClusterControlAsyncStub
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ClusterControl"].full_name
 
 # Stopping a process waits for it to drain.
 STOP_TIMEOUT_MS = 30_000
@@ -172,20 +176,23 @@ async def serve_control(
 ) -> AsyncIterator[str]:
     """Serve a `ClusterControl`, or the one that a caller's token opens, until the block ends; yields the bound address.
 
+    gRPC health speaks of this server, not of the network: who controls one can be asked while it is not ready.
+
     Raises:
         PlaintextRefused, InvalidField, Unreachable: the address cannot be used.
     """
-    guard = Guard(
+    servicer = ControlServicer(control if callable(control) else _open_to_all(control))
+    async with serve_service(
+        functools.partial(add_ClusterControlServicer_to_server, servicer),
+        SERVICE,
+        address,
+        ready=tuple,
+        limits=Limits(max_calls=64),
         clock=clock or SystemClock(),
         rng=rng or SystemRng(),
-        limits=Limits(max_calls=64),
         registry=registry or CollectorRegistry(),
-    )
-    server = build_server(guard)
-    add_ClusterControlServicer_to_server(
-        ControlServicer(control if callable(control) else _open_to_all(control)), server
-    )
-    async with serving(server, address, allow_plaintext=allow_plaintext) as bound:
+        allow_plaintext=allow_plaintext,
+    ) as bound:
         yield bound
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from haulout.embedded.membership import NodeNeeded
 from haulout.errors import Forbidden, InvalidField, TooFewNodes, Unreachable
 from haulout.ports import ClusterControl, ClusterReport, Condition, ProcessInfo
 from haulout.primitives import ObjectId
-from haulout.wire.control import GrpcControl, serve_control
+from haulout.wire.control import SERVICE, GrpcControl, serve_control
 
 NODE = ObjectId(b"\x07" * 32)
 REPORT = ClusterReport(
@@ -150,3 +154,21 @@ async def test_a_taken_address_is_unreachable(cluster: Recorder) -> None:
         with pytest.raises(Unreachable, match="another process"):
             async with serve_control(cluster, address):
                 pass
+
+
+async def test_it_says_that_it_serves_and_what() -> None:
+    async with serve_control(Recorder(), "127.0.0.1:0") as address, grpc.aio.insecure_channel(address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+            pass
+        watch.cancel()
+        asked = [
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+        ]
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(asked))
+        listed = {service.name for service in (await call.read()).list_services_response.service}
+        assert {SERVICE, "grpc.health.v1.Health"} <= listed
+        assert (await call.read()).file_descriptor_response.file_descriptor_proto
+        call.cancel()

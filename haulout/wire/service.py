@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from haulout.observability.health_server import Reasons
 from haulout.ports import Clock, Rng
+from haulout.wire.reflection import REFLECTION, LazyReflection
 from haulout.wire.serving import Guard, Limits, build_server, serving
-from node_grpc.reflection import REFLECTION, LazyReflection
 
 HEALTH_INTERVAL_MS = 500
 Status = health_pb2.HealthCheckResponse
@@ -26,7 +26,7 @@ async def serve_service(
     address: str,
     *,
     ready: Reasons,
-    per_method: Mapping[str, int],
+    limits: Limits,
     clock: Clock,
     rng: Rng,
     registry: CollectorRegistry,
@@ -39,14 +39,14 @@ async def serve_service(
         name: full name of the service, for health and reflection.
         address: `host:port`; port 0 asks for a free one.
         ready: why it is not ready, asked now and then; what gRPC health says follows it.
-        per_method: most calls of a method at once, where it is not the common bound.
+        limits: how many calls of a method at once, and for how long.
         clock, rng, registry: for durations, trace ids and metrics.
         allow_plaintext: also on addresses that are not on this machine.
 
     Raises:
         PlaintextRefused, InvalidField, Unreachable: the address cannot be used.
     """
-    guard = Guard(clock=clock, rng=rng, limits=Limits(per_method=per_method), registry=registry)
+    guard = Guard(clock=clock, rng=rng, limits=limits, registry=registry)
     server = build_server(guard)
     add_to(server)
     states = health.aio.HealthServicer()
