@@ -71,7 +71,9 @@ def build_app(
                 response = internal_error_response(request, e)
             duration_s = time.perf_counter() - started
             metrics.duration.labels(route).observe(duration_s, tracing.exemplar())
-            log.debug("request answered", route=route, status=response.status_code, duration_us=round(duration_s * 1e6))
+            if tracing.is_on():
+                duration_us = round(duration_s * 1e6)
+                log.debug("request answered", route=route, status=response.status_code, duration_us=duration_us)
             metrics.requests.labels(route, request.method, str(response.status_code)).inc()
             return response
 

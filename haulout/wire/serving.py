@@ -245,7 +245,8 @@ class Guard(grpc.aio.ServerInterceptor):
             method.metrics.count(status)
             duration_us = self._clock.monotonic_us() - started_us
             method.metrics.seconds.observe(duration_us / 1e6, tracing.exemplar())
-            self._log.debug("call answered", method=method.name, status=status, duration_us=duration_us)
+            if tracing.is_on():
+                self._log.debug("call answered", method=method.name, status=status, duration_us=duration_us)
 
     async def _abort(self, context: Context, error: HauloutError) -> NoReturn:
         code, message, metadata = to_status(error)

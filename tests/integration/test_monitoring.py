@@ -199,9 +199,9 @@ def test_the_trace_of_a_mutation_goes_on_in_the_gateway(prometheus: Prometheus, 
     network, trace_id = prometheus.network, "ef" * 16
     secret = network.ask("token", "create", "uploads", "--scope", "WRITE_BLOB")["secret"]
     headers = {"authorization": f"Bearer {secret}", "traceparent": f"00-{trace_id}-{'cd' * 8}-01"}
-    document = "mutation { createUpload(input: {epochs: 3}) { url } }"
+    document = "mutation { createUpload(input: {epochs: 3}) { uploadUrl } }"
     answer = prometheus.http.post(network.graphql, json={"query": document}, headers=headers).json()
-    assert answer["data"]["createUpload"]["url"], answer
+    assert answer["data"]["createUpload"]["uploadUrl"], answer
 
     def seen() -> set[tuple[str, str]]:
         return {(named["service.name"], span.name) for named, span in collector.trace(trace_id)}
