@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from haulout.cli.main import app
+from tests import fresh_http
 
 # Far from the usual ports and below those that the system gives away; each network of each worker has its own range.
 FIRST_PORT_BASE = 12_000 + os.getpid() % 16 * 1_000
@@ -102,7 +103,7 @@ class LiveNetwork:
             time.sleep(0.2)
 
     def put(self, data: bytes, *, epochs: int = 5, timeout_s: float = 60) -> httpx.Response:
-        return httpx.put(f"{self.gateway}/v1/blobs?epochs={epochs}", content=data, timeout=timeout_s, trust_env=False)
+        return fresh_http.put(f"{self.gateway}/v1/blobs?epochs={epochs}", content=data, timeout=timeout_s)
 
     def store(self, data: bytes) -> str:
         """Store through the gateway; the blob id."""
@@ -113,7 +114,7 @@ class LiveNetwork:
         return str(created["blobObject"]["blobId"] if created else document["alreadyCertified"]["blobId"])
 
     def read(self, blob_id: str) -> httpx.Response:
-        return httpx.get(f"{self.gateway}/v1/blobs/{blob_id}", timeout=60, trust_env=False)
+        return fresh_http.get(f"{self.gateway}/v1/blobs/{blob_id}", timeout=60)
 
     def wait_complete(self) -> None:
         """Until no node lacks anything."""

@@ -27,6 +27,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import fresh_http
+
 pytestmark = pytest.mark.timeout(900)
 
 N_BLOBS = 1_000
@@ -140,7 +142,7 @@ def fresh_gateway(network: LiveNetwork, tmp_path: Path, port: int) -> Iterator[s
         deadline = time.monotonic() + 60
         while True:
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/ready", trust_env=False).status_code == 200:
+                if fresh_http.get(f"http://127.0.0.1:{port}/ready").status_code == 200:
                     break
             except httpx.TransportError:
                 pass
@@ -154,7 +156,7 @@ def fresh_gateway(network: LiveNetwork, tmp_path: Path, port: int) -> Iterator[s
 
 def corrupt_slivers(network: LiveNetwork, name: str) -> float:
     """How many corrupt slivers a node has found in what it keeps, as its metrics say."""
-    metrics = httpx.get(network.status()[name]["urls"]["metrics"], timeout=30, trust_env=False).text
+    metrics = fresh_http.get(network.status()[name]["urls"]["metrics"], timeout=30).text
     [line] = [line for line in metrics.splitlines() if line.startswith("haulout_node_corrupt_slivers_total ")]
     return float(line.split()[1])
 

@@ -20,6 +20,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import fresh_http
+
 IS_SOAK = "HAULOUT_SOAK" in os.environ
 pytestmark = pytest.mark.timeout(3_600 if IS_SOAK else 600)
 
@@ -67,7 +69,7 @@ class Load:
         url = f"{network.gateway}/v1/blobs?epochs=20"
         data = blob_of(number)
         response = self.attempt(
-            "write", f"blob {number}", lambda: httpx.put(url, content=data, timeout=ATTEMPT_TIMEOUT_S)
+            "write", f"blob {number}", lambda: fresh_http.put(url, content=data, timeout=ATTEMPT_TIMEOUT_S)
         )
         if response is not None:
             document = response.json()
@@ -81,7 +83,7 @@ class Load:
             return
         blob_id = known[turn * 7919 % len(known)]
         url = f"{network.gateway}/v1/blobs/{blob_id}"
-        response = self.attempt("read", blob_id, lambda: httpx.get(url, timeout=ATTEMPT_TIMEOUT_S))
+        response = self.attempt("read", blob_id, lambda: fresh_http.get(url, timeout=ATTEMPT_TIMEOUT_S))
         if response is not None and response.content != blob_of(self.stored[blob_id]):
             self.failures.append(f"read {blob_id}: other bytes")
 

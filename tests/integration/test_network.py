@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import fresh_http
+
 pytestmark = pytest.mark.timeout(300)
 
 LiveNetwork = Any  # of conftest.py, which cannot be imported
@@ -47,7 +49,7 @@ def test_a_body_put_by_http_is_read_by_the_command_line(network: LiveNetwork, tm
 
 
 def test_info_is_the_same_by_http_and_by_the_command_line(network: LiveNetwork) -> None:
-    assert httpx.get(f"{network.gateway}/v1/info").json() == network.json("info")
+    assert fresh_http.get(f"{network.gateway}/v1/info").json() == network.json("info")
 
 
 def test_every_process_has_metrics_and_says_that_it_is_ready(network: LiveNetwork) -> None:
@@ -55,11 +57,11 @@ def test_every_process_has_metrics_and_says_that_it_is_ready(network: LiveNetwor
     base = int(network.gateway.rpartition(":")[2])
     supervisor = f"http://127.0.0.1:{base + 103}/metrics"
     for metrics in (*urls, supervisor):
-        assert httpx.get(metrics.replace("metrics", "readyz")).json() == {"ok": True, "reasons": []}
-        samples = [line for line in httpx.get(metrics).text.splitlines() if not line.startswith("#")]
+        assert fresh_http.get(metrics.replace("metrics", "readyz")).json() == {"ok": True, "reasons": []}
+        samples = [line for line in fresh_http.get(metrics).text.splitlines() if not line.startswith("#")]
         assert "haulout_ready 1.0" in samples
         assert [line for line in samples if not line.startswith("haulout_")] == []
-    assert 'haulout_supervisor_process_ready{process="node-4"} 1.0' in httpx.get(supervisor).text
+    assert 'haulout_supervisor_process_ready{process="node-4"} 1.0' in fresh_http.get(supervisor).text
 
 
 CREATE_UPLOAD = """mutation { createUpload(input: {epochs: 3}) {
@@ -75,14 +77,14 @@ def test_a_link_from_graphql_is_uploaded_to_and_followed(network: LiveNetwork) -
     def ask(query: str, **variables: str) -> Any:
         headers = {"authorization": f"Bearer {secret}"}
         body = {"query": query, "variables": variables}
-        answer = httpx.post(url, json=body, headers=headers, timeout=30).json()
+        answer = fresh_http.post(url, json=body, headers=headers, timeout=30).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
     made = ask(CREATE_UPLOAD)["createUpload"]
     assert made["userErrors"] == []
     assert made["operation"]["phase"] == "WAITING"
-    stored = httpx.put(made["uploadUrl"], content=random_bytes(70_000, 9), timeout=60).json()
+    stored = fresh_http.put(made["uploadUrl"], content=random_bytes(70_000, 9), timeout=60).json()
     blob_id = stored["newlyCreated"]["blobObject"]["blobId"]
     deadline = time.monotonic() + 20
     while True:
@@ -107,7 +109,7 @@ def test_graphql_asks_the_supervisor_who_runs_and_how_many(network: LiveNetwork)
     def ask(query: str, **variables: int) -> Any:
         headers = {"authorization": f"Bearer {secret}"}
         body = {"query": query, "variables": variables}
-        answer = httpx.post(network.graphql, json=body, headers=headers, timeout=30).json()
+        answer = fresh_http.post(network.graphql, json=body, headers=headers, timeout=30).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
@@ -132,12 +134,12 @@ def test_ranges_and_conditions(network: LiveNetwork) -> None:
     data = random_bytes(500_000, 3)
     blob_id = network.store(data)
     url = f"{network.gateway}/v1/blobs/{blob_id}"
-    part = httpx.get(url, headers={"range": "bytes=1000-1999"})
+    part = fresh_http.get(url, headers={"range": "bytes=1000-1999"})
     assert (part.status_code, part.content) == (206, data[1000:2000])
     assert part.headers["content-range"] == f"bytes 1000-1999/{len(data)}"
-    assert httpx.get(url, headers={"range": "bytes=-10"}).content == data[-10:]
-    assert httpx.get(url, headers={"range": f"bytes={len(data)}-"}).status_code == 416
-    assert httpx.get(url, headers={"if-none-match": f'"{blob_id}"'}).status_code == 304
+    assert fresh_http.get(url, headers={"range": "bytes=-10"}).content == data[-10:]
+    assert fresh_http.get(url, headers={"range": f"bytes={len(data)}-"}).status_code == 416
+    assert fresh_http.get(url, headers={"if-none-match": f'"{blob_id}"'}).status_code == 304
     head = httpx.head(url)
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
 
@@ -153,7 +155,7 @@ def test_graphql_shows_the_certificate(network: LiveNetwork) -> None:
     query = "query($id: BlobID!) { blob(blobId: $id) { blobId certificate { weight quorumThreshold } } }"
 
     def found() -> bool:
-        answer = httpx.post(network.graphql, json={"query": query, "variables": {"id": blob_id}}).json()
+        answer = fresh_http.post(network.graphql, json={"query": query, "variables": {"id": blob_id}}).json()
         blob = answer["data"]["blob"]
         return blob is not None and blob["certificate"] is not None and blob["certificate"]["weight"] >= 67
 
@@ -215,7 +217,7 @@ def test_dead_nodes(network: LiveNetwork) -> None:
     assert network.read(blob_id).content == data
 
     network.kill("node-1")
-    fresh = httpx.get(f"{network.gateway}/v1/blobs/{blob_id}?strict_consistency_check=true", timeout=60)
+    fresh = fresh_http.get(f"{network.gateway}/v1/blobs/{blob_id}?strict_consistency_check=true", timeout=60)
     assert fresh.status_code == 503
     assert fresh.json()["error"]["details"][0]["reason"] == "BLOB_UNAVAILABLE"
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+
+from tests import fresh_http
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -34,7 +35,7 @@ def test_goes_in_and_comes_out(network: LiveNetwork, make_bytes: Callable[[int, 
     source.write_bytes(data)
     assert network.read(blob_id).content == data
     for start, end in ((0, 0), (458_751, 458_752), (1_000_000, 2_500_000), (SIZE - 1, SIZE - 1)):
-        part = httpx.get(f"{network.gateway}/v1/blobs/{blob_id}", headers={"range": f"bytes={start}-{end}"})
+        part = fresh_http.get(f"{network.gateway}/v1/blobs/{blob_id}", headers={"range": f"bytes={start}-{end}"})
         assert (part.status_code, part.content) == (206, data[start : end + 1])
     [quote] = network.json("store", str(source), "--epochs", "5", "--dry-run")
     assert quote["blobId"] == blob_id
@@ -54,7 +55,9 @@ def test_survives_dead_nodes_and_they_catch_up(network: LiveNetwork, make_bytes:
     network.wait_complete()
     network.kill("node-0", "node-1", "node-2")
     assert network.read(blob_id).content == data
-    part = httpx.get(f"{network.gateway}/v1/blobs/{blob_id}", headers={"range": "bytes=700000-1400000"}, timeout=60)
+    part = fresh_http.get(
+        f"{network.gateway}/v1/blobs/{blob_id}", headers={"range": "bytes=700000-1400000"}, timeout=60
+    )
     assert part.content == data[700_000:1_400_001]
     network.start("node-0", "node-1", "node-2")
 

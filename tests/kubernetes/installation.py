@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from haulout_operator.failpoints import EXIT_CODE
+from tests import fresh_http
 from tests.kubernetes.testbed import CHART, Cluster, install_arguments
 
 OPERATOR = "app.kubernetes.io/component=haulout-operator"
@@ -241,7 +240,7 @@ class Installation:
     def metrics(self, target: str, port: int = 9090) -> dict[str, float]:
         """Samples of a Pod or Deployment by name and labels."""
         with self.forwarded(target, port) as url:
-            text = httpx.get(f"{url}/metrics", timeout=30, trust_env=False).text
+            text = fresh_http.get(f"{url}/metrics", timeout=30).text
         lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 

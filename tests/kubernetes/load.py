@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import httpx
 
+from tests import fresh_http
+
 ATTEMPTS, ATTEMPT_S = 5, 30.0
 N_CLIENTS = 2
 SIZES = (100, 4_000, 60_000)
@@ -116,7 +118,7 @@ class Load:
 
 def store(gateway: str, content: bytes, *, timeout: float = 60) -> str:
     """The id of a blob that was stored by HTTP."""
-    answer = httpx.put(
+    answer = fresh_http.put(
         f"{gateway}/v1/blobs", params={"epochs": "20"}, content=content, timeout=timeout, trust_env=False
     )
     assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
@@ -127,6 +129,6 @@ def store(gateway: str, content: bytes, *, timeout: float = 60) -> str:
 
 def read(gateway: str, blob_id: str, *, timeout: float = 60) -> bytes:
     """A blob by HTTP."""
-    answer = httpx.get(f"{gateway}/v1/blobs/{blob_id}", timeout=timeout, trust_env=False)
+    answer = fresh_http.get(f"{gateway}/v1/blobs/{blob_id}", timeout=timeout)
     assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
     return answer.content

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
+from tests import fresh_http
 from tests.kubernetes.installation import Installation, say
 from tests.kubernetes.load import Load
 from tests.kubernetes.testbed import Cluster, build_earlier
@@ -31,7 +31,7 @@ def earlier(cluster: Cluster) -> Iterator[Installation]:
 
 def epoch_of(graphql: str) -> int:
     """The ledger's epoch as GraphQL tells it, which asks no operator."""
-    answer = httpx.post(f"{graphql}/graphql", json={"query": "{ epoch { number } }"}, timeout=30, trust_env=False)
+    answer = fresh_http.post(f"{graphql}/graphql", json={"query": "{ epoch { number } }"}, timeout=30)
     return int(answer.json()["data"]["epoch"]["number"])
 
 

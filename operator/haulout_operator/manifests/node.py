@@ -73,6 +73,8 @@ def build_node(place: Place, node: NodeShape, owner: Owner) -> list[Manifest]:
     }
     if node.node_id is not None:
         environment["HAULOUT_NODE_ID"] = node.node_id
+    if template.scrub_bytes_per_second is not None:
+        environment["HAULOUT_SCRUB_RATE"] = str(template.scrub_bytes_per_second)
     process = Process(
         role=ROLE,
         command=["python", "-m", "node_grpc"],

@@ -27,6 +27,12 @@ class NodeTemplate(Model):
     stake: Amount = Field("2000WAL", description="Staked from the treasury for each new node; a bare number is FROST.")
     storage: Storage = Storage()
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
+    scrub_bytes_per_second: int | None = Field(
+        None,
+        ge=0,
+        le=1073741824,
+        description="What a node reads again each second to find damage: 2 MiB when absent, 0 for none.",
+    )
     node_selector: dict[str, Word] = Field(default_factory=dict, max_length=16)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, max_length=16)
     affinity: dict[str, Any] | None = None
