@@ -36,6 +36,7 @@ WARNINGS = frozenset(
         "NodeSilent",
         "SampleUnreadable",
         "SecretMissing",
+        "ServicesNotReady",
         "SpecUnreadable",
         "StakeUnfunded",
         "StorageFailed",
@@ -46,7 +47,7 @@ WARNINGS = frozenset(
     )
 )
 # Those that are ordinary while a network is being founded, and news only when it was otherwise before.
-SETBACKS = frozenset(("LedgerUnreachable", "TooFewShards"))
+SETBACKS = frozenset(("LedgerUnreachable", "ServicesNotReady", "TooFewShards"))
 
 
 @dataclass(frozen=True, slots=True)

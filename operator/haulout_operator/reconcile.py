@@ -27,7 +27,7 @@ from haulout_operator.observed import Observed, Subject
 from haulout_operator.planning.node import awaits_word
 from haulout_operator.planning.plan import Plan, plan
 from haulout_operator.statuses.conditions import Fact, merge_conditions
-from haulout_operator.statuses.network import compute_network_status, is_paused
+from haulout_operator.statuses.network import compute_network_status, is_paused, missing_services
 from haulout_operator.statuses.node import compute_node_status
 from haulout_operator.statuses.pool import compute_pool_status
 from haulout_operator.statuses.transition import compute_transition_status
@@ -69,7 +69,7 @@ class Reconciler:
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._written: dict[Subject, Mapping[str, Any]] = {}
-        self.available: set[str] = set()  # networks that were Available at some time
+        self.installed: set[str] = set()  # networks that were available at some time, with every service
         self.seen: dict[str, Observed] = {}  # what the last round of each network has looked at
         self._rounds = Counter("haulout_operator_reconcile", "Rounds.", ["result"], registry=registry)
         self._seconds = Histogram("haulout_operator_reconcile_duration_seconds", "Time of a round.", registry=registry)
@@ -231,8 +231,9 @@ class Reconciler:
                 await self._announce(
                     build_events(subject, uids.get(subject, ""), self._namespace, found, observed.now_ms)
                 )
-        if any(one["type"] == "Available" and one["status"] == "True" for one in status["conditions"]):
-            self.available.add(network.name)
+        is_available = any(one["type"] == "Available" and one["status"] == "True" for one in status["conditions"])
+        if is_available and not missing_services(observed):
+            self.installed.add(network.name)
 
     async def _announce(self, events: Sequence[Manifest]) -> None:
         """Events are for people: one that cannot be written keeps nobody waiting, and is in the log."""

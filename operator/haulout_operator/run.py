@@ -96,9 +96,9 @@ async def run_operator(settings: OperatorSettings) -> None:
         stack.push_async_callback(reconciler.close)
 
         def why_not_ready() -> Sequence[str]:
-            """Ready once every network that came with the chart was available: `helm install --wait` waits for it."""
-            waiting.difference_update(reconciler.available)
-            return [f"INSTALLING: snet/{name} was not Available yet" for name in sorted(waiting)]
+            """Ready once every network that came with the chart served: `helm install --wait` waits for it."""
+            waiting.difference_update(reconciler.installed)
+            return [f"INSTALLING: snet/{name} was not Available yet with every service" for name in sorted(waiting)]
 
         await stack.enter_async_context(serve_health(settings.metrics, registry, ready=why_not_ready))
         if settings.control:

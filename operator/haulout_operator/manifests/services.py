@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from haulout_operator.identity import TOKEN_FILE
 from haulout_operator.manifests.common import (
@@ -132,7 +132,7 @@ def _build(
     ]
 
 
-def names_of(place: Place) -> Sequence[str]:
-    """The Deployments that a network has by its spec."""
+def names_of(place: Place) -> dict[str, str]:
+    """The Deployments that a network has by its spec, by role."""
     enabled = {"gateway": place.spec.gateway.enabled, "graphql": place.spec.graphql.enabled}
-    return [component_name(place.network, role) for role, is_on in enabled.items() if is_on]
+    return {role: component_name(place.network, role) for role, is_on in enabled.items() if is_on}

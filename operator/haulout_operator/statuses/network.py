@@ -114,12 +114,18 @@ def available_fact(observed: Observed) -> Fact:
             f"{shards} shards are down ({', '.join(sorted(down))}); with more than "
             f"{max_faulty(observed.ledger.n_shards)} nothing can be stored. Next: kubectl describe sn of these nodes.",
         )
-    missing = [name for name in names_of(place_of(observed)) if not _is_serving(observed, name)]
-    if missing:
-        troubles = [text for role in ("gateway", "graphql") if (text := observed.troubles_of(role))]
-        text = "; ".join([f"not ready: {', '.join(missing)}", *troubles])
-        return Fact("Available", False, "ServicesNotReady", text)
+    if missing := missing_services(observed).get("gateway"):
+        return Fact("Available", False, "ServicesNotReady", missing)
     return Fact("Available", True, "Available", f"{budget.remaining} of {budget.limit} shards may still fail")
+
+
+def missing_services(observed: Observed) -> dict[str, str]:
+    """Why nobody answers for a service that the spec asks for, by its role."""
+    return {
+        role: "; ".join(filter(None, [f"not ready: {name}", observed.troubles_of(role)]))
+        for role, name in names_of(place_of(observed)).items()
+        if not _is_serving(observed, name)
+    }
 
 
 def degraded_fact(observed: Observed, ready: int, desired: int) -> Fact:
@@ -130,6 +136,8 @@ def degraded_fact(observed: Observed, ready: int, desired: int) -> Fact:
         troubles.append(f"volumes are full: {', '.join(sorted(full))}")
     if observed.genesis is not None and ready < desired:
         troubles.append(f"{desired - ready} of {desired} nodes are not ready")
+    if observed.genesis is not None:
+        troubles += missing_services(observed).values()
     if troubles:
         return Fact("Degraded", True, "Troubles", "; ".join(troubles))
     return Fact("Degraded", False, "AsExpected")
@@ -197,6 +205,8 @@ def ready_fact(observed: Observed, available: Fact, ready: int, desired: int) ->
         return Fact("Ready", False, available.reason, available.message)
     if ready < desired:
         return Fact("Ready", False, "NodesNotReady", f"{ready} of {desired} nodes are ready")
+    if missing := missing_services(observed):
+        return Fact("Ready", False, "ServicesNotReady", "; ".join(missing.values()))
     return Fact("Ready", True, "Ready", f"{ready} of {desired} nodes are ready")
 
 

@@ -175,6 +175,8 @@ class FakeKube:
             "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": message}},
         }
         self.objects["Pod", f"{workload}-0"]["status"] = {"conditions": [ready], "containerStatuses": [said]}
+        if ("Deployment", workload) in self.objects:
+            self.objects["Deployment", workload]["status"] = {}
 
     def names(self, kind: str) -> list[str]:
         return [name for its_kind, name in sorted(self.objects) if its_kind == kind]

@@ -104,6 +104,22 @@ async def test_a_ledger_that_does_not_answer_is_told_with_what_its_pod_says(town
     assert town.warnings() == {"LedgerUnreachable"}
 
 
+@pytest.mark.parametrize(("service", "available"), [("main-gateway", "False"), ("main-graphql", "True")])
+async def test_a_service_that_does_not_answer_is_told(town, service, available) -> None:
+    await founded(town)
+    town.kube.end_process(service, last_lines("STORAGE_FAILED", "fsync failed"))
+    await town.operator.run_round("main", {})
+    assert town.condition("StorageNetwork", "main", "Available")["status"] == available
+    for name, status in (("Ready", "False"), ("Degraded", "True")):
+        condition = town.condition("StorageNetwork", "main", name)
+        assert condition["status"] == status
+        assert f"not ready: {service}; pod/{service}-0: StorageFailed: fsync failed" in condition["message"]
+    assert town.warnings() == {"ServicesNotReady"}
+    town.kube.settle()
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+
+
 # --- zones ----------------------------------------------------------------------------------------------------
 
 
