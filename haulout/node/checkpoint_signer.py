@@ -131,8 +131,7 @@ class CheckpointSigner:
         """Keep the checkpoint that closed an epoch, which later ones overtake: whoever begins with a snapshot of ours
         needs it to follow the committees."""
         store = self._replica.store
-        kept = store.checkpoint(epoch)
-        if epoch < FIRST_EPOCH or (kept is not None and kept.checkpoint.next_committee is not None):
+        if epoch < FIRST_EPOCH or store.is_closed(epoch):
             return
         closing = await self._ledger.epoch_checkpoint(epoch)
         if closing is None or closing.checkpoint.next_committee is None or closing.checkpoint.epoch != epoch:

@@ -33,7 +33,8 @@ def find_checkpoint(store: LedgerStore, height: int) -> Checkpoint | None:
         if raw is None:
             return None
         next_committee = committee_digest(raw)
-    return checkpoint_of(store.header(height), epoch=epoch, next_committee=next_committee)
+    header = store.find_header(height) or store.header(height)
+    return checkpoint_of(header, epoch=epoch, next_committee=next_committee)
 
 
 def signers_of(committee: Committee) -> list[Signer]:

@@ -222,6 +222,11 @@ class LedgerStore:
             return bcs.decode(CertifiedCheckpoint, raw)
         return None
 
+    def is_closed(self, epoch: int) -> bool:
+        """Whether the checkpoint that closed an epoch is kept: it names the committee of the next."""
+        kept = self.checkpoint(epoch)
+        return kept is not None and kept.checkpoint.next_committee is not None
+
     def committee(self, epoch: int) -> bytes | None:
         """The committee of an epoch (BCS), also of a past one: who follows the checkpoints from epoch to epoch needs
         it."""
@@ -237,6 +242,18 @@ class LedgerStore:
             },
             durable=False,
         )
+
+    async def keep_beginning(self, epoch: int, header: BlockHeader) -> None:
+        """After an import, keep the header of the block that began the epoch, so that the one before can be closed."""
+        row = BlockRow(FORMAT_VERSION, header, 0, 0, ())
+        writes = {
+            _EPOCH + (epoch - 1).to_bytes(4, "big"): bcs.u64_be(header.height - 1),  # at the latest
+            _EPOCH + epoch.to_bytes(4, "big"): bcs.u64_be(header.height),
+            _COMMITTEE + epoch.to_bytes(4, "big"): self._store.get(keys.committee(epoch)),
+        }
+        if header.height < self._head.height:
+            writes[_BLOCK + bcs.u64_be(header.height)] = bcs.encode(row)
+        await self._store.commit(writes)
 
     async def keep_checkpoint(self, certified: CertifiedCheckpoint, *, durable: bool) -> None:
         """Keep a certified checkpoint, if it is the highest of its epoch; the caller has checked it."""

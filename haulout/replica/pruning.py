@@ -91,8 +91,7 @@ class Pruner:
         """Where the first epoch among those to be pruned begins that was not closed by a signature."""
         epoch = self._store.epoch_before(self._store.oldest_height + 1)
         while epoch is not None and epoch < first_epoch:
-            closing = self._store.checkpoint(epoch)
-            if closing is None or closing.checkpoint.next_committee is None:
+            if not self._store.is_closed(epoch):
                 return self._store.epoch_start(epoch) or 0
             epoch += 1
         return limit

@@ -7,7 +7,8 @@ another history. Blocks beyond those that n - f shards hold are kept too when no
 and answered for.
 
 Nodes keep the blocks of some epochs only. When none has the first ones any more, the ledger begins with the snapshot of
-a node whose block n - f shards have executed too, by the committee that the chain of checkpoints leads to from genesis.
+a node whose block n - f shards have executed too, by the committee that the chain of checkpoints leads to from genesis;
+or by the one before, when the epoch began just now and that is not signed yet.
 
 If it stops half-way the store holds a part of the chain, or half a snapshot; restoring again goes on from there.
 """
@@ -24,14 +25,22 @@ from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.ledger import queries
 from haulout.ledger.apply import apply_block
+from haulout.ledger.events import EpochStarted
 from haulout.ledger.genesis import Genesis
 from haulout.ledger.state import Committee, Node, View
 from haulout.ports import Ledger, LedgerStatus, Store, Workers
 from haulout.primitives import Digest, is_quorum
 from haulout.replica.bootstrap import ClosedEpoch, check_signed, committee_of_genesis, follow_committees
 from haulout.replica.checkpoints import verify_checkpoint
-from haulout.replica.errors import NotProven, NotRestorable
-from haulout.replica.ledger_store import LedgerStore, begin_import, discard_import, is_half_imported, read_head
+from haulout.replica.errors import EventNotKept, NotProven, NotRestorable
+from haulout.replica.ledger_store import (
+    EVENT_PAGE,
+    LedgerStore,
+    begin_import,
+    discard_import,
+    is_half_imported,
+    read_head,
+)
 from haulout.replica.replica import check_agrees, check_follows, check_version, close_stream
 from haulout.replica.snapshot import import_snapshot
 
@@ -101,15 +110,24 @@ async def _begin_with_snapshot(
             await begin_import(rows)
         await import_snapshot(rows, sources[name].snapshot(), trusted_digest=Digest(head.digest()), workers=workers)
         store = await LedgerStore.open(rows, genesis, scheme)
-        committee = trusted.get(queries.system(rows).epoch)
-        is_trusted = queries.committee(rows) == committee
-        if committee is None or not is_trusted or not _is_behind(rows, committee, behind[name]):
+        epoch = queries.system(rows).epoch
+        is_closed = epoch in trusted
+        # Where nobody has closed the last epoch yet, the committee of that one has to stand on the block.
+        committee = trusted.get(epoch if is_closed else epoch - 1)
+        is_another = is_closed and queries.committee(rows) != committee
+        if committee is None or is_another or not _is_behind(rows, committee, behind[name]):
             await discard_import(rows)
             continue
-        for epoch in closed:
-            await store.keep_closed(epoch.closing, epoch.next_committee)
+        for known_epoch in closed:
+            await store.keep_closed(known_epoch.closing, known_epoch.next_committee)
         witnesses = [sources[witness] for witness in behind[name]]
-        await _keep_attested(store, await _checkpoints(sources, statuses), witnesses, trusted, scheme, workers)
+        try:
+            if not is_closed:
+                await _keep_beginning(store, epoch, witnesses)
+            await _keep_attested(store, await _checkpoints(sources, statuses), witnesses, trusted, scheme, workers)
+        except HauloutError:
+            await discard_import(rows)  # or the next attempt would take it for a part of the chain
+            raise
         return
     raise NotRestorable(problem="the first blocks are pruned everywhere, and no block is held by enough of the nodes")
 
@@ -165,24 +183,73 @@ async def _keep_attested(
         raise NotRestorable(problem=problem)
 
 
+async def _keep_beginning(store: LedgerStore, epoch: int, witnesses: Sequence[Ledger]) -> None:
+    """Keep the block that began the present epoch, so that the nodes can be asked to close the one before: without that
+    nobody could ever begin with a snapshot again. What a node says of its height is proven by their signatures then.
+
+    Raises:
+        NotRestorable: no node shows it.
+    """
+    for witness in witnesses:
+        height = await _height_of_beginning(witness, epoch, queries.system(store.view).next_sequence)
+        header = None if height is None else await _header_before(witness, height, store.head)
+        if header is not None:
+            await store.keep_beginning(epoch, header)
+            return
+    raise NotRestorable(problem=f"no node shows the block that began epoch {epoch}")
+
+
+async def _height_of_beginning(source: Ledger, epoch: int, next_sequence: int) -> int | None:
+    """The block in which a node saw an epoch begin, searched from its last event backwards."""
+    stop, oldest = next_sequence, 0
+    while stop > oldest:
+        start = max(oldest, stop - EVENT_PAGE)
+        events = source.events(start)
+        found: int | None = None
+        try:
+            async for event in events:
+                if isinstance(event.body, EpochStarted) and event.body.epoch == epoch:
+                    found = event.height
+                if event.sequence + 1 >= stop:
+                    break
+        except EventNotKept as e:
+            if e.oldest <= start:
+                return None
+            oldest = e.oldest
+            continue
+        except HauloutError:
+            return None
+        finally:
+            await close_stream(events)
+        if found is not None:
+            return found
+        stop = start
+    return None
+
+
 async def _leads_to(source: Ledger, checkpoint: Checkpoint, head: BlockHeader) -> bool:
     """By a node's blocks, one after the other, an attested block leads to another one."""
-    blocks = source.blocks(checkpoint.height)
+    header = await _header_before(source, checkpoint.height, head)
+    return header is not None and header.digest() == checkpoint.block_digest
+
+
+async def _header_before(source: Ledger, height: int, head: BlockHeader) -> BlockHeader | None:
+    """The header at a height from which a node's blocks, one after the other, lead to a known one."""
+    blocks = source.blocks(height)
+    first: BlockHeader | None = None
     parent: BlockHeader | None = None
     try:
         async for block in blocks:
             if parent is not None:
                 check_block(parent, block)
-            elif block.header.digest() != checkpoint.block_digest:
-                return False
-            parent = block.header
+            first, parent = first or block.header, block.header
             if parent.height >= head.height:
-                return parent == head
+                return first if parent == head else None
     except HauloutError:
-        return False
+        return None
     finally:
         await close_stream(blocks)
-    return False
+    return None
 
 
 async def _names_behind(

@@ -323,6 +323,24 @@ class TestRestoring:
         restored = await self.restore(pruned, rows, *range(5))
         assert (restored.height, restored.attested_height) == (heights[0], heights[1] - 1)
 
+    async def test_an_epoch_that_began_just_now_is_closed_by_the_restored_ledger(self, pruned, rows) -> None:
+        """Nobody had signed who the present committee is; later beginners need that signature."""
+        await next_epoch(pruned, attests=False)
+        await pruned.submit(Transfer(BOB, 9))
+        world, head = pruned, pruned.sequencer.head
+        assert not world.sequencer.store.is_closed(4)
+        restored = await self.restore(world, rows, *range(5))
+        assert (restored.height, restored.weight) == (head.height, 10)
+        await world.stop_ledger()
+        await world.start_ledger(rows)
+        for node in world.nodes:
+            node.api.signer._ledger = world.sequencer
+        assert world.sequencer.store.oldest_height == head.height + 1
+        await attest(world)
+        assert world.sequencer.store.is_closed(4)
+        late = MemoryStore()
+        assert await bring_near(late, world.sequencer, **settings_of(world)) == head
+
     async def test_too_few_of_them_prove_nothing(self, pruned, rows) -> None:
         with pytest.raises(NotRestorable):
             await self.restore(pruned, rows, 0, 1, 2)
