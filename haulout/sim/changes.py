@@ -87,7 +87,8 @@ class Changes:
             return False
         secrets = self._make_secrets(f"node-{number}")
         replica = self._client.host.replica
-        assert replica is not None, "accounts are never switched off"
+        if replica is None:
+            return False
         epoch = queries.system(replica.view).epoch
         result = await self._client.wallet.execute([self._registration(secrets, epoch)])
         node_id = ObjectId(result.created[0][0])

@@ -44,7 +44,7 @@ class SimClient:
         """Store a blob; raises as `store_blob`."""
         network = self.visiting if is_visiting else self.network
         work = store_blob(network, self.wallet, data, request or StoreRequest(n_epochs=5))
-        return await self.host.machine.start(work, name="store")
+        return await self.host.machine.run(work, name="store")
 
     async def read(self, blob_id: BlobId) -> bytes:
         """Read a blob; raises as `read_blob`."""
@@ -53,4 +53,4 @@ class SimClient:
             with await read_blob(self.network, blob_id) as read:
                 return bytes(read.data)
 
-        return await self.host.machine.start(work(), name="read")
+        return await self.host.machine.run(work(), name="read")

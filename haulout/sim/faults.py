@@ -21,9 +21,10 @@ from haulout.sim.clock import VirtualClock
 from haulout.sim.disk import DiskMedium
 from haulout.sim.fabric import USUAL_DELAY_US
 from haulout.sim.plan import WAL, Plan
+from haulout.sim.processes import FORK, LEDGER
 from haulout.sim.rng import SeededRng
 from haulout.sim.store import StoreMedium
-from haulout.sim.world import FORK, LEDGER, World
+from haulout.sim.world import World
 
 LONGEST_PAUSE_MS: Final = 30_000
 LARGEST_SKEW_MS: Final = 3_600_000
@@ -46,7 +47,6 @@ class Troubles:
     holder: str
     happened: Counter[str] = field(default_factory=Counter)
     damaged: dict[str, None] = field(default_factory=dict)
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def run(self) -> None:
         """All faults of the plan, until cancelled."""
@@ -65,6 +65,7 @@ class Troubles:
         calm = world.fabric.weather
         calm.loss_per_million = calm.straggler_per_million = calm.duplicate_per_million = 0
         calm.delay_us_max = USUAL_DELAY_US
+        await world.stop_starting_anew()
         for name in sorted(world.misled):
             await world.restore_replica(name, misled=False)
         if FORK in world.hosts:
@@ -74,14 +75,16 @@ class Troubles:
             host.rows.is_full = host.state.is_full = False
             host.files.capacity_bytes = DiskMedium().capacity_bytes
             host.machine.resume()
-            if host.node is not None and host.node.status() == "Stopping":
+            is_stopping = host.node is not None and host.node.status() == "Stopping"
+            if host.machine.is_on and (is_stopping or not host.has_started):
                 await world.kill(name, loses_writes=False)
-            if not host.machine.is_on:
-                await world.restart(name)
+        # All at once: who begins with a snapshot waits for the others to attest it.
+        off = [name for name, host in world.hosts.items() if not host.machine.is_on]
+        await asyncio.gather(*(world.restart(name) for name in off))
 
     def lock(self, name: str) -> asyncio.Lock:
         """Held by whoever switches a machine off, until it is on again."""
-        return self._locks.setdefault(name, asyncio.Lock())
+        return self.world.lock(name)
 
     async def _keep_going(self, fault: Fault, rng: SeededRng) -> None:
         clock = VirtualClock()
@@ -192,6 +195,14 @@ async def forked_ledger(troubles: Troubles, rng: SeededRng) -> None:
         await world.end_fork()
 
 
+async def lost_replica(troubles: Troubles, rng: SeededRng) -> None:
+    """A node loses its copy of the ledger, and nothing else; where blocks are pruned it begins with a snapshot."""
+    name = troubles.world.any_node_name(rng)
+    async with troubles.lock(name):
+        troubles.happened["lost replica"] += 1
+        await troubles.world.restore_replica(name, misled=False)
+
+
 # --- disks --------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +295,7 @@ CATALOGUE: Final[dict[str, Fault]] = {
     "clock skew": clock_skew,
     "full disk": full_disk,
     "forked ledger": forked_ledger,
+    "lost replica": lost_replica,
     "bit rot": bit_rot,
     "lost disk": lost_disk,
 }

@@ -24,6 +24,7 @@ class Host:
     files: DiskMedium = field(default_factory=DiskMedium)
     clock: VirtualClock = field(default_factory=VirtualClock)
     n_starts: int = 0
+    has_started: bool = False
     replica: Replica | None = None
     node: StorageNode | None = None
     sequencer: Sequencer | None = None

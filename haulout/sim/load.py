@@ -240,7 +240,7 @@ class Load:
             return await read(network)
 
         try:
-            data = await client.host.machine.start(work(), name="read")
+            data = await client.host.machine.run(work(), name="read")
         except InconsistentBlob:
             raise Violation("D-5", f"{name} calls {blob_id.hex()} inconsistent, which it is not") from None
         if data != self._truth.data[blob_id][part.start : part.stop]:
@@ -262,7 +262,7 @@ class Load:
             what = list(questions)[rng.below(len(questions))]
             client = self._client(READER)
             network = client.visiting if rng.below(2) else client.network
-            await self._attempt(what, client.host.machine.start(questions[what](network, rng), name=what))
+            await self._attempt(what, client.host.machine.run(questions[what](network, rng), name=what))
 
     async def _ask_for_info(self, network: Network, rng: SeededRng) -> None:
         info = await documents.network_info(network.view, self._client(READER).ledger)

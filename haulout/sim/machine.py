@@ -7,6 +7,7 @@ import contextvars
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from haulout.errors import Unreachable
 from haulout.sim.loop import HOME, SimTask
 
 T = TypeVar("T")
@@ -26,6 +27,21 @@ class Machine:
         context.run(HOME.set, self)
         title = f"{self.name}: {name}" if name else None
         return asyncio.get_running_loop().create_task(coro, name=title, context=context)
+
+    async def run(self, coro: Coroutine[Any, Any, T], *, name: str = "") -> T:
+        """Run something on this machine and wait for it.
+
+        Raises:
+            Unreachable: the machine was switched off.
+        """
+        task = self.start(coro, name=name)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            waiting = asyncio.current_task()
+            if self.is_on or waiting is None or waiting.cancelling():
+                raise
+            raise Unreachable(peer=self.name, problem="it was switched off") from None
 
     def pause(self) -> None:
         """Stand still, as a process does that is stopped or swapped out: time goes on, nothing runs."""

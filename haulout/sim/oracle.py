@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 from haulout import bcs
 from haulout.chain import tree
+from haulout.chain.block import Block
 from haulout.codec import rs8
 from haulout.codec.metadata import BlobMetadata, Sliver
 from haulout.crypto import messages
@@ -38,8 +39,9 @@ from haulout.sim.clock import VirtualClock
 from haulout.sim.faults import Troubles
 from haulout.sim.host import Host
 from haulout.sim.plan import Plan
+from haulout.sim.processes import LEDGER
 from haulout.sim.witness import Truth, WitnessedScheme
-from haulout.sim.world import LEDGER, World
+from haulout.sim.world import World
 from haulout.world.memory_store import MemoryStore
 
 LOOK_MS = 500
@@ -64,6 +66,7 @@ class Oracle:
         self._scheme = scheme
         self._troubles = troubles
         self._digests: dict[int, bytes] = {}  # of blocks by height
+        self._blocks: list[Block] = []  # from the first one on, whether or not they are still kept
         self._shards: dict[int, dict[ObjectId, frozenset[int]]] = {}  # by epoch, by node
         self._weights: dict[int, dict[bytes, int]] = {}  # by epoch, by public key
         self._starts: dict[str, int] = {}
@@ -86,6 +89,12 @@ class Oracle:
             n_looks += 1
             if n_looks % LOOKS_BETWEEN_FULL_ONES == 0:
                 self.look_closely()
+
+    async def follow(self) -> None:
+        """Only see what the ledger does, until cancelled; raises `Violation`."""
+        while True:
+            await VirtualClock().sleep_ms(LOOK_MS)
+            self._follow_ledger()
 
     # --- while it runs --------------------------------------------------------------------------------------
 
@@ -136,7 +145,10 @@ class Oracle:
         first = max(self._digests, default=-1) + 1
         for height in range(max(first, store.oldest_height, 1), store.head.height + 1):
             applied = store.applied(height)
+            if height != len(self._blocks) + 1:
+                raise Violation("L-2", f"block {height - 1} was forgotten before anybody could see it")
             self._digests[height] = applied.header.digest()
+            self._blocks.append(applied.block)
             for event in applied.events:
                 self._check_event(event)
         known = self._digests.get(store.head.height)
@@ -289,12 +301,13 @@ class Oracle:
         scheme = self._world.scheme
         out = build_genesis(self._world.network.genesis, scheme)
         state = MemoryStore({key: value for key, value in out.writes.items() if value is not None})
-        for height in range(1, sequencer.head.height + 1):
-            block = sequencer.store.block(height)
+        for block in self._blocks:
             out = apply_block(state, out.header, block.header.time_ms, block.transactions, scheme)
             if out.header != block.header:
-                raise Violation("L-2", f"executing block {height} again gives another header")
+                raise Violation("L-2", f"executing block {block.header.height} again gives another header")
             await state.commit(out.writes)
+        if sequencer.head != out.header:
+            raise Violation("L-2", f"the ledger ends with block {sequencer.head.height}, not {out.header.height}")
 
     async def _check_slivers(self, blob_id: BlobId) -> None:
         """D-1 and D-2: every honest node has every sliver of its shards, and they are the right ones."""

@@ -34,6 +34,10 @@ PASSING: Final = (
 )
 """Faults that come and go; any number of nodes may have them at once."""
 
+LEDGER_KEPT: Final = ("pruned blocks", "lost replica", "lost ledger")
+"""What becomes of the ledger as it is kept: everybody prunes it, a node loses its copy, all of it is put together from
+the nodes once."""
+
 LASTING: Final = ("bit rot", "lost disk", "liar", "false sync-done")
 """Faults that take something away for good; one node at a time, of at most f shards."""
 
@@ -49,7 +53,7 @@ CHANGES: Final = ("stake swing", "join", "leave")
 LIES: Final = ("slivers", "symbols", "metadata", "confirmations", "forgeries", "poverty", "silence")
 """What a liar lies about; see `liars`."""
 
-KINDS: Final = (*PASSING, *LASTING, *WRITERS, *CHANGES)
+KINDS: Final = (*PASSING, *LEDGER_KEPT, *LASTING, *WRITERS, *CHANGES)
 
 SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
 MANY_SHARDS: Final = (50, 100)
@@ -96,7 +100,7 @@ class Plan:
     @property
     def is_fair(self) -> bool:
         """Nothing is in a reader's way but stake that moves and liars: what is certified can be read all the time."""
-        return self.kinds <= {"latency", "stake swing", "join", *DISHONEST}
+        return self.kinds <= {"latency", "stake swing", "join", "pruned blocks", "lost ledger", *DISHONEST}
 
     @property
     def liars(self) -> frozenset[str]:
@@ -139,7 +143,7 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
     names = [f"node-{n}" for n in range(n_nodes)]
     stakes = {name: (1_000 + rng.below(1_000)) * WAL for name in names}
 
-    kinds = {kind for kind in KINDS if rng.below(3) == 0}
+    kinds = {kind for kind in (*PASSING, *LASTING, *WRITERS, *CHANGES) if rng.below(3) == 0}
     lasting = [kind for kind in LASTING if kind in kinds]
     if len(lasting) > 1:
         kinds -= set(lasting) - {lasting[rng.below(len(lasting))]}
@@ -150,6 +154,7 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         lies = frozenset(rng.shuffled(LIES)[: fewest_lies + rng.below(3)])
     if "false sync-done" in kinds:
         kinds.add("stake swing")  # there is nothing to lie about where no shard moves
+    kinds |= _ledger_kept(SeededRng(seed, "plan/ledger kept"), kinds)
     return Plan(
         seed=seed,
         n_shards=n_shards,
@@ -165,6 +170,14 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         weather=_weather(rng, kinds),
         has_small_files=rng.below(2) == 0,
     )
+
+
+def _ledger_kept(rng: SeededRng, kinds: Container[str]) -> set[str]:
+    """Drawn apart, so that what a seed drew before these kinds existed is drawn still."""
+    found = {kind for kind in LEDGER_KEPT if rng.below(3) == 0}
+    if "forked ledger" in kinds:
+        found.discard("pruned blocks")  # nobody attests a fork, so nobody can begin with a snapshot of it
+    return found
 
 
 def leave_room(stakes_frost: dict[str, int], bad_nodes: Iterable[str], kinds: Container[str]) -> dict[str, int]:

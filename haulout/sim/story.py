@@ -39,6 +39,7 @@ GRACE_MS: Final = 500
 FUNDS_FROST: Final = 1_000_000 * WAL
 CALM_MS: Final = 600_000
 LIMIT_S: Final = 7_200.0
+KEEP_MS: Final = 5_000
 SMALL_FILES: Final = Layout(inline_bytes=400, inline_piece_bytes=1_000, pack_bytes=4_000, own_file_bytes=8_000)
 
 
@@ -103,6 +104,7 @@ class _Story:
                 sync_bytes_per_s=plan.sync_bytes_per_s, layout=SMALL_FILES if plan.has_small_files else Layout()
             ),
             seen_checkpoint=self._scheme.note_checkpoint,
+            keep_ms=KEEP_MS if "pruned blocks" in plan.kinds else None,
         )
         self._troubles = Troubles(self._world, plan, self._rng.fork("troubles"), TREASURY, run.faults)
         self._changes = Changes(self._world, plan, TREASURY, run.faults, self._rng.fork("changes"))
@@ -124,6 +126,8 @@ class _Story:
             finally:
                 self._run.n_blobs = len(self._truth.certified)
                 self._run.n_epochs = self._oracle.n_epochs
+                if n_snapshots := self._world.processes.n_snapshots:
+                    self._run.operations["begin with a snapshot: ok"] = n_snapshots
 
     # --- troubles -------------------------------------------------------------------------------------------
 
@@ -156,10 +160,24 @@ class _Story:
 
     async def _calm_down(self) -> None:
         """Mend what can be mended; then everything has to become well, and stay so."""
-        await self._troubles.end()
+        following = asyncio.create_task(self._oracle.follow())
+        try:
+            await self._troubles.end()
+            await self._become_well()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        if not following.cancelled():
+            following.result()
+        await self._oracle.judge()
+
+    async def _become_well(self) -> None:
         await self._until_complete()
         await self._store_all()
         await self._oracle.find_damage()
+        if "lost ledger" in self._plan.kinds:
+            await self._world.lose_ledger(self._oracle.look)
+            self._run.faults["lost ledger"] += 1
         await self._until_complete()
         for name in (WRITER, READER):
             for blob_id in (*self._truth.promised(), *self._truth.inconsistent):
@@ -169,7 +187,7 @@ class _Story:
                     if blob_id not in self._truth.inconsistent:
                         raise
         await self._until_complete()  # an epoch may have begun while they read
-        await self._oracle.judge()
+        self._run.faults["pruned blocks"] += self._world.has_pruned
 
     async def _store_all(self) -> None:
         """What could not be stored in the troubles can be stored now."""

@@ -10,54 +10,39 @@
     run(story(), seed=7)
 
 Killing a machine cuts its media first, so that nothing its tasks do while they end is kept; restarting it opens what
-survived. An actor that fails for a reason of ours ends the world with that error.
+survived. An actor that fails for a reason of ours ends the world with that error; a replica that fell behind the blocks
+that are kept has its machine started anew, as whoever runs it would.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Mapping
+import contextvars
+from collections.abc import Callable, Container, Mapping
 from types import TracebackType
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
 from haulout.account.wallet import Wallet
 from haulout.chain.checkpoint import CheckpointSignature
-from haulout.client.network import Network
-from haulout.client.view import LedgerView, ProvenSource, ReplicaSource, RowSource
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import DiskFull
 from haulout.ledger.genesis import DevelopmentNetwork, NodeSecrets, build_development_network
-from haulout.node.build import build_storage_node
-from haulout.node.identity import NodeIdentity, NodeSettings
+from haulout.node.identity import NodeSettings
 from haulout.node.storage_node import StorageNode
 from haulout.ports import StorageNodeApi
 from haulout.primitives import BlobId
-from haulout.replica.ledger_store import LedgerStore
-from haulout.replica.replica import Replica
-from haulout.sequencer.sequencer import Sequencer
 from haulout.sim.client import SimClient
 from haulout.sim.clock import WALL_START_MS, VirtualClock
-from haulout.sim.disk import SimDisk
 from haulout.sim.fabric import Fabric, Weather
 from haulout.sim.host import Host
-from haulout.sim.ledger import SimLedger
+from haulout.sim.loop import HOME
 from haulout.sim.machine import Machine
-from haulout.sim.network import SimNodeTransport
+from haulout.sim.processes import FORK, LEDGER, Processes, replica_address
 from haulout.sim.rng import SeededRng
-from haulout.sim.store import SimStore, StoreMedium
+from haulout.sim.store import StoreMedium
 from haulout.sim.trace import Trace
-from haulout.sim.workers import SimWorkers
-from haulout.world.errors import StorageFailed
-from haulout.world.memory_store import MemoryStore
 
-LEDGER: Final = "ledger"
-FORK: Final = "forked ledger"
-SYNC_US: Final = 2_000
 POLL_MS: Final = 200
-FULL_PAUSE_MS: Final = 1_000
 STOP_S: Final = 10
 FUNDS_FROST: Final = 1_000_000_000_000
 STAKE_FROST: Final = 2_000_000_000_000
@@ -74,6 +59,7 @@ class World:
         scheme: how nodes sign.
         failures: what ended an actor that nobody had killed.
         misled: nodes that follow the forked ledger, by name.
+        processes: what runs on the machines.
     """
 
     def __init__(
@@ -93,6 +79,7 @@ class World:
         grace_ms: int = 60_000,
         funds_frost: int = FUNDS_FROST,
         seen_checkpoint: Callable[[CheckpointSignature], None] | None = None,
+        keep_ms: int | None = None,
     ) -> None:
         """A world that is not started yet.
 
@@ -108,11 +95,11 @@ class World:
             grace_ms: how long nodes wait for somebody else to bring the epoch on.
             funds_frost: of every account.
             seen_checkpoint: is told of every checkpoint that a node signs, for whichever ledger.
+            keep_ms: everybody forgets blocks that are older and not of the last epochs; None keeps all of them.
         """
         self.rng = SeededRng(seed, "world")
         self.trace = trace or Trace()
         self.fabric = Fabric(self.rng.fork("fabric"), self.trace, weather)
-        self.settings = settings or NodeSettings()
         self.scheme = scheme or KeyedHash()
         self.network: DevelopmentNetwork = build_development_network(
             node_addresses={f"node-{n}": (f"node-{n}:1",) for n in range(n_nodes)},
@@ -128,13 +115,21 @@ class World:
         self._secrets = {node.name: node for node in self.network.nodes}
         names = (LEDGER, *self._secrets, *accounts)
         self.hosts = {name: Host(name, Machine(name)) for name in names}
-        self._clients: dict[str, SimClient] = {}
-        self._served = served
-        self._seen_checkpoint = seen_checkpoint
-        self._workers = SimWorkers()
-        self._founding: dict[bytes, bytes] | None = None  # rows of a ledger at genesis
-        self.misled: set[str] = set()
-        self.failures: list[BaseException] = []
+        self.processes = Processes(
+            network=self.network,
+            scheme=self.scheme,
+            fabric=self.fabric,
+            rng=self.rng,
+            settings=settings or NodeSettings(),
+            served=served,
+            seen_checkpoint=seen_checkpoint,
+            keep_ms=keep_ms,
+            fell_behind=self._start_anew,
+        )
+        self.misled = self.processes.misled
+        self.failures = self.processes.failures
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._starting_anew: dict[asyncio.Task[None], None] = {}
 
     async def __aenter__(self) -> World:
         for host in self.hosts.values():
@@ -144,6 +139,7 @@ class World:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.stop_starting_anew()
         for host in self.hosts.values():
             await host.machine.pull_plug()
         if error is None:
@@ -153,7 +149,7 @@ class World:
 
     def client(self, account: str) -> SimClient:
         """The client of an account."""
-        return self._clients[account]
+        return self.processes.clients[account]
 
     def node(self, name: str) -> StorageNode:
         """A node that is on."""
@@ -164,6 +160,12 @@ class World:
     @property
     def node_names(self) -> tuple[str, ...]:
         return tuple(self._secrets)
+
+    @property
+    def has_pruned(self) -> bool:
+        """Somebody has forgotten the first blocks, or began without them."""
+        replicas = [host.replica for host in self.hosts.values() if host.replica is not None]
+        return any(replica.store.oldest_height > 1 for replica in replicas)
 
     def any_node_name(self, rng: SeededRng) -> str:
         """Some node's name."""
@@ -181,6 +183,10 @@ class World:
 
     # --- faults ---------------------------------------------------------------------------------------------
 
+    def lock(self, name: str) -> asyncio.Lock:
+        """Held by whoever switches a machine off, until it is on again."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
     async def kill(self, name: str, *, loses_writes: bool = True) -> None:
         """Cut a machine's power: what was not synced is lost as the seed decides.
 
@@ -190,6 +196,7 @@ class World:
         host = self.hosts[name]
         self.fabric.note(f"{'cut' if loses_writes else 'kill'} {name}")
         self.fabric.detach(self._address(name))
+        self.fabric.detach(replica_address(name))
         rng = self.rng.fork(f"{name}/cut {host.n_starts}")
         for medium in (host.state, host.rows, host.files):
             if loses_writes:
@@ -197,6 +204,7 @@ class World:
             else:
                 medium.crash()
         host.replica = host.node = host.sequencer = None
+        host.has_started = False
         await host.machine.pull_plug()
 
     async def stop(self, name: str) -> None:
@@ -232,14 +240,33 @@ class World:
             self.misled.discard(name)
         await self.restart(name)
 
+    async def lose_ledger(self, look: Callable[[], None]) -> None:
+        """Have the ledger lose its disk at a moment when everybody has executed all of it, and put it together from
+        the nodes; whoever wants to `look` at it can do so for the last time. What was answered for and is nowhere else
+        would be lost with the disk: that is waited for."""
+        others = [host for host in self.hosts.values() if host.name != LEDGER]
+        ledger = self.hosts[LEDGER]
+
+        def knows_all(host: Host) -> bool:
+            sequencer, replica = ledger.sequencer, host.replica
+            return sequencer is not None and replica is not None and replica.head.height == sequencer.head.height
+
+        await self.until(lambda: all(knows_all(host) for host in others), "everybody has all blocks")
+        look()
+        await self.kill(LEDGER)
+        ledger.state = StoreMedium()
+        ledger.machine = Machine(LEDGER)
+        await ledger.machine.start(self.processes.restore_ledger(ledger, self.node_names), name="restore")
+        await self._start(ledger)
+
     def wallet_of_node(self, name: str) -> Wallet:
         """The wallet that a node reports with, which speaks to the ledger that it follows."""
         ledger = FORK if name in self.misled else LEDGER
-        return self._wallet(self.hosts[name], self._secrets[name].capability_secret, ledger)
+        return self.processes.wallet(self.hosts[name], self._secrets[name].capability_secret, ledger)
 
     def wallet_at_fork(self, account: str) -> Wallet:
         """An account's wallet that speaks to the forked ledger."""
-        return self._wallet(self.hosts[account], self.network.account_secrets[account], FORK)
+        return self.processes.wallet(self.hosts[account], self.network.account_secrets[account], FORK)
 
     async def until(self, condition: Callable[[], bool], what: str, *, within_ms: int = 300_000) -> None:
         """Let time pass until a condition holds, looked at a few times a second.
@@ -275,139 +302,39 @@ class World:
 
     async def _start(self, host: Host) -> None:
         host.n_starts += 1
+        host.has_started = False
         self.fabric.note(f"start {host.name}")
         if host.name in (LEDGER, FORK):
-            starting = self._start_ledger(host)
+            starting = self.processes.start_ledger(host)
         elif host.name in self._secrets:
-            starting = self._start_node(host, self._secrets[host.name])
+            starting = self.processes.start_node(host, self._secrets[host.name])
         else:
-            starting = self._start_client(host)
+            starting = self.processes.start_client(host)
         await host.machine.start(starting, name="start")
+        host.has_started = True
 
-    async def _start_ledger(self, host: Host) -> None:
-        await self._found(host)
-        host.sequencer = await Sequencer.open(
-            store=SimStore(host.state, sync_us=SYNC_US, name=host.name),
-            genesis=self.network.genesis,
-            scheme=self.scheme,
-            clock=host.clock,
-            workers=self._workers,
-            engine="simulated",
-        )
-        self._keep_going(host, host.sequencer.run, "sequencer")
-        self.fabric.attach(host.name, host.machine, host.sequencer)
+    async def stop_starting_anew(self) -> None:
+        """Give up on machines that are being started anew; they are off, or have not started."""
+        tasks = list(self._starting_anew)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _found(self, host: Host) -> None:
-        """Put genesis on an empty medium, as opening a ledger there would; it is built once for all."""
-        if self._founding is None:
-            store = MemoryStore()
-            await LedgerStore.open(store, self.network.genesis, self.scheme)
-            self._founding = dict(store.scan(b"", b"\xff" * 64))
-        if not host.state.durable and not host.state.volatile:
-            host.state.durable = dict(self._founding)
+    def _start_anew(self, host: Host) -> None:
+        """End a machine's process and start it, unless somebody else does."""
+        machine = host.machine
 
-    async def _start_replica(self, host: Host) -> Replica:
-        await self._found(host)
-        replica = await Replica.open(
-            store=SimStore(host.state, sync_us=SYNC_US, name=f"{host.name}/state"),
-            ledger=self._ledger(host),
-            genesis=self.network.genesis,
-            scheme=self.scheme,
-            clock=host.clock,
-            workers=self._workers,
-        )
-        host.replica = replica
-        self._keep_going(host, replica.run, "replica")
-        return replica
+        async def start_anew() -> None:
+            async with self.lock(host.name):
+                if host.machine is machine and machine.is_on:
+                    await self.kill(host.name, loses_writes=False)
+                    await self.restart(host.name)
 
-    async def _start_node(self, host: Host, secrets: NodeSecrets) -> None:
-        replica = await self._start_replica(host)
-        host.node = await build_storage_node(
-            identity=NodeIdentity(
-                secrets.name,
-                secrets.node_id,
-                secrets.bls_secret,
-                self.scheme.public_key(secrets.bls_secret),
-                secrets.capability_secret,
-            ),
-            replica=replica,
-            ledger=self._ledger(host),
-            store=SimStore(host.rows, sync_us=SYNC_US, name=f"{host.name}/rows"),
-            disk=SimDisk(host.files, sync_us=SYNC_US, name=f"{host.name}/files"),
-            transport=SimNodeTransport(self.fabric, host.name),
-            scheme=self.scheme,
-            clock=host.clock,
-            rng=self._rng_of(host),
-            workers=self._workers,
-            registry=CollectorRegistry(),
-            settings=self.settings,
-        )
-        self._keep_going(host, host.node.run, "node")
-        self.fabric.attach(self._address(host.name), host.machine, self._served(host.name, host.node))
-
-    async def _start_client(self, host: Host) -> None:
-        replica = await self._start_replica(host)
-        rng = self._rng_of(host)
-
-        def wallet_of(secret: bytes) -> Wallet:
-            return self._wallet(host, secret, LEDGER, rng)
-
-        def network_of(source: RowSource) -> Network:
-            return Network(
-                view=LedgerView(source),
-                transport=SimNodeTransport(self.fabric, host.name),
-                scheme=self.scheme,
-                clock=host.clock,
-                rng=rng,
-                workers=self._workers,
-            )
-
-        ledger = SimLedger(self.fabric, host.name, LEDGER)
-        self._clients[host.name] = SimClient(
-            host,
-            ledger,
-            network_of(ReplicaSource(replica)),
-            network_of(ProvenSource(ledger, self.network.genesis.chain_id)),
-            wallet_of(self.network.account_secrets[host.name]),
-            wallet_of,
-        )
-
-    def _ledger(self, host: Host) -> SimLedger:
-        address = FORK if host.name in self.misled else LEDGER
-        return SimLedger(self.fabric, host.name, address, seen=self._seen_checkpoint)
-
-    def _wallet(self, host: Host, secret: bytes, ledger: str, rng: SeededRng | None = None) -> Wallet:
-        return Wallet(
-            secret,
-            chain_id=self.network.genesis.chain_id,
-            ledger=SimLedger(self.fabric, host.name, ledger),
-            clock=host.clock,
-            rng=rng or self._rng_of(host).fork(ledger),
-        )
-
-    def _rng_of(self, host: Host) -> SeededRng:
-        return self.rng.fork(f"{host.name}/start {host.n_starts}")
-
-    def _keep_going(self, host: Host, work: Callable[[], Awaitable[None]], what: str) -> None:
-        """Run an actor; a failure that it does not expect is the world's."""
-
-        async def watched() -> None:
-            while True:
-                try:
-                    return await work()
-                except DiskFull as e:
-                    self.fabric.note(f"{host.name} waits for space: {e}")
-                    await host.clock.sleep_ms(FULL_PAUSE_MS)
-                except StorageFailed as e:
-                    if host.machine.is_on:
-                        self.fabric.note(f"{host.name} stops: {e}")
-                        self.failures.append(e)
-                    return None
-                except Exception as e:  # noqa: BLE001 - raised again where the story stands
-                    self.failures.append(e)
-                    return None
-
-        host.machine.start(watched(), name=what)
+        context = contextvars.copy_context()
+        context.run(HOME.set, None)
+        task = asyncio.get_running_loop().create_task(start_anew(), name=f"start {host.name} anew", context=context)
+        self._starting_anew[task] = None
+        task.add_done_callback(lambda task: self._starting_anew.pop(task, None))
 
     def _raise_failure(self) -> None:
         if self.failures:

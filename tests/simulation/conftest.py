@@ -20,8 +20,9 @@ from haulout.sim.clock import VirtualClock
 from haulout.sim.ledger import SimLedger
 from haulout.sim.loop import run
 from haulout.sim.network import SimNodeTransport
+from haulout.sim.processes import LEDGER
 from haulout.sim.rng import SeededRng
-from haulout.sim.world import LEDGER, World
+from haulout.sim.world import World
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
 

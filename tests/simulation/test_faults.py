@@ -13,8 +13,9 @@ from haulout.replica.ledger_store import FIRST_OWN
 from haulout.sim.fabric import Weather
 from haulout.sim.loop import run
 from haulout.sim.machine import Machine
+from haulout.sim.processes import LEDGER
 from haulout.sim.rng import SeededRng
-from haulout.sim.world import LEDGER, World
+from haulout.sim.world import World
 from haulout.world.memory_store import MemoryStore
 
 SIZES_BYTES = (0, 1, 4_000, 60_000, 300_000)
