@@ -149,7 +149,7 @@ class Connection:
             await asyncio.sleep(PING_S)
             if self._caller is not None:
                 await self._identify(UNAUTHORIZED)
-                await self._send('{"type":"ping"}')
+                await self._ping()
 
     async def _next(self) -> dict[str, Any]:
         message = await self._websocket.receive()
@@ -226,12 +226,16 @@ class Connection:
         last = '"complete"' if errors is None else f'"error","payload":{errors}'
         await self._send(f'{{"id":{json.dumps(name)},"type":{last}}}')
 
-    async def _send(self, text: str) -> None:
+    async def _ping(self) -> None:
+        """All that is sent to a client that does not read waits for one thing: this message finds it out for all."""
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._websocket.send_text(text)
+                await self._send('{"type":"ping"}')
         except TimeoutError as e:
             raise Closing(TOO_MUCH, "The client does not read") from e
+
+    async def _send(self, text: str) -> None:
+        await self._websocket.send_text(text)
 
 
 def _errors(code: str, message: str) -> str:

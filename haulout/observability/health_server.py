@@ -15,6 +15,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
+from typing import cast
 
 import httptools
 from prometheus_client import CollectorRegistry, Gauge
@@ -90,8 +91,7 @@ class HealthConnection(asyncio.Protocol):
     # --- what the event loop calls --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio
         self._connections.add(self)
         self._wait()
 

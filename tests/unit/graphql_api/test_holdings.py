@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -14,11 +12,12 @@ from graphql_api.diagnosis import Diagnosis, Known, Severity, conditions_of, dia
 from graphql_api.health import Checkup
 from graphql_api.holdings import ALL, DurabilityUnknown, LowRegion, Margin, NodeReport, compute_margin, n_lacking
 from graphql_api.read_model.project import Projector
-from graphql_api.streams import Request
 from haulout.errors import Unreachable
 from haulout.ledger.queries import ShardHandOver
+from haulout.observability.http_server import serve_http
 from haulout.ports import IncompleteBlob, IncompletePage, NodeHealth
 from haulout.primitives import BlobId, Digest, ObjectId, blob_id_text
+from tests.unit.graphql_api.test_subscriptions import connect
 
 BLOB = BlobId(bytes([5]) * 32)
 NODES = tuple(ObjectId(bytes([i]) * 32) for i in range(4))
@@ -176,26 +175,23 @@ async def test_a_blob_that_falls_is_told_and_told_again_when_it_falls_further(
 
     await lack(0)
     query = "subscription { durabilityAlerts(marginBelow: 6) { blobId durability { marginShards } } }"
-    caller = await net.services.access.caller_of("", origin=None, host=None)
-    async with aclosing(net.app.state.streams.listen(Request(query, None, None, caller, "0"))) as places:
-        messages = (await anext(places)).messages()
-        told = asyncio.ensure_future(anext(messages))
+    async with serve_http(net.app, "127.0.0.1:0", drain_s=1) as address, connect(f"{address}/graphql") as client:
+        await client.subscribe(query)
+        told = asyncio.ensure_future(client.next("durabilityAlerts"))
         await asyncio.sleep(0.1)
         assert not told.done()  # all is well
         for n_slivers in (1, 2):
             await lack(n_slivers)
-            alert = json.loads(await asyncio.wait_for(told, 10))["data"]["durabilityAlerts"]
+            alert = await told
             assert alert == {"blobId": blob_id_text(ids("blob", 1)), "durability": {"marginShards": 6 - n_slivers}}
-            told = asyncio.ensure_future(anext(messages))
+            told = asyncio.ensure_future(client.next("durabilityAlerts"))
         await lack(1)  # better than before: no news
         await asyncio.sleep(0.1)
         assert not told.done()
         await lack(0)
         await asyncio.sleep(0.1)
         await lack(1)
-        assert json.loads(await asyncio.wait_for(told, 10))["data"]["durabilityAlerts"]["durability"] == {
-            "marginShards": 5
-        }
+        assert (await told)["durability"] == {"marginShards": 5}
 
 
 class Links:

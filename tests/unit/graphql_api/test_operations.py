@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from graphql_api import operations
 from graphql_api.operation_keeper import ADVANCE_EPOCH, SETTLING_MS, OperationKeeper
 from graphql_api.records import operations as kept
 from graphql_api.records.operations import Operation, Part, Standing
@@ -23,6 +24,7 @@ from haulout.ports import ClusterReport, Condition, ProcessInfo
 from haulout.primitives import ObjectId, blob_id_text, hex_id_text
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
+from tests.unit.graphql_api.test_subscriptions import connect
 
 UPLOAD = (
     """mutation { createUpload(input: {epochs: 2}) { uploadUrl operation { id phase kind } userErrors { code } } }"""
@@ -254,6 +256,20 @@ async def test_the_number_of_nodes_is_followed_to_the_one_asked_for(live: Any) -
     assert (await state(live, begun["id"]))["phase"] == "CHANGING"  # the last one is still joining
     live.control.conditions = [Condition("Progressing", False, "Settled", "")]
     assert (await state(live, begun["id"]))["phase"] == "DONE"
+
+
+async def test_an_operation_is_told_with_each_step_to_its_end(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "LOOK_S", 0.02)
+    begun = (await change(live, SCALE, "ADMIN", n=6))["operation"]
+    query = "subscription ($id: ID!) { operation(id: $id) { phase doneParts } }"
+    async with serve_http(live.app, "127.0.0.1:0", drain_s=1) as address, connect(f"{address}/graphql") as client:
+        await client.subscribe(query, id=begun["id"])
+        assert await client.next("operation") == {"phase": "CHANGING", "doneParts": 4}
+        live.control.nodes = 6
+        assert await client.next("operation") == {"phase": "CHANGING", "doneParts": 6}
+        live.control.conditions = [Condition("Progressing", False, "Settled", "")]
+        assert await client.next("operation") == {"phase": "DONE", "doneParts": 6}
+        assert await client.receive() == {"id": "1", "type": "complete"}
 
 
 async def test_a_change_of_the_number_ends_when_it_is_blocked_replaced_or_given_up(
