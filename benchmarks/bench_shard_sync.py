@@ -9,7 +9,7 @@ its own that streams as many bytes in messages of the same size, which nobody lo
 sync has less than half of its rate.
 
 Beside the time stands the CPU that both ends took, which a busy machine changes little: of ours that of all nodes from
-the epoch's beginning on, with the blocks they execute meanwhile.
+the epoch's beginning on, with the blocks they execute meanwhile, less what they take at rest in as long a time.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from haulout.wire.slivers import MESSAGE_BYTES
 BLOB_BYTES = 16 << 20
 LIMIT_RATIO = 0.5
 LOOK_AGAIN_S = 1.0
+REST_S = 5.0
 PATIENCE_S = 900
 PEER_ROUNDS = 3  # of which the quickest counts: it has to be beaten where it is undisturbed
 TIMEOUT_S = 600.0
@@ -68,19 +69,29 @@ def measure_sync(network: LiveNetwork, n_mib: int) -> dict[str, Any]:
     nodes = {process["name"]: process for process in network.processes() if process["role"] == "node"}
     url = nodes[name]["urls"]["metrics"]
     reports = scrape(url)[REPORTS]
-    cpu_s = {node: cpu_seconds(process["pid"]) for node, process in nodes.items()}
+    at_rest = cpu_of(nodes)
+    time.sleep(REST_S)
+    cpu_s, began = cpu_of(nodes), time.monotonic()
+    at_rest = {node: (cpu_s[node] - before) / REST_S for node, before in at_rest.items()}
     network.ask("epoch", "advance", "--no-wait")
     deadline = time.monotonic() + PATIENCE_S
     while (counters := scrape(url))[REPORTS] <= reports:
         if time.monotonic() > deadline:
             raise SystemExit(f"{name} does not have its shards after {PATIENCE_S} s")
         time.sleep(LOOK_AGAIN_S)
+    after, lasted = cpu_of(nodes), time.monotonic() - began
     return {
         "bytes": int(counters[RECEIVED]),
         "rebuilt_bytes": int(counters[REPAIRED]),
         "seconds": counters[SECONDS],
-        "cpu_seconds": {node: cpu_seconds(nodes[node]["pid"]) - before for node, before in cpu_s.items()},
+        "cpu_seconds": {node: after[node] - cpu_s[node] - at_rest[node] * lasted for node in nodes},
+        "at_rest": at_rest,
     }
+
+
+def cpu_of(nodes: dict[str, Any]) -> dict[str, float]:
+    """What each node's process has taken."""
+    return {name: cpu_seconds(node["pid"]) for name, node in nodes.items()}
 
 
 def cpu_seconds(pid: int | str = "self") -> float:
