@@ -100,9 +100,12 @@ def restore(
                 "attestedHeight": restored.attested_height,
                 "weight": restored.weight,
                 "nShards": restored.n_shards,
+                "notBelieved": dict(restored.not_believed),
             }
         )
     else:
+        for name, problem in restored.not_believed.items():
+            sys.stderr.write(f"haulout: {name} was not believed: {problem}\n")
         sys.stderr.write(
             f"haulout: the ledger is there again up to block {restored.height}; nodes with {restored.weight} of "
             f"{restored.n_shards} shards stand on it, and {restored.attested_height} is attested\n"

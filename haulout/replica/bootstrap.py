@@ -271,18 +271,31 @@ async def check_signed(
 
 async def _check_linked(ledger: Ledger, header: BlockHeader, certified: CertifiedCheckpoint) -> None:
     """The attested block is this one, or comes of it."""
-    checkpoint, parent = certified.checkpoint, header
-    if parent.height < checkpoint.height:
-        blocks = ledger.blocks(parent.height + 1)
-        try:
-            async for block in blocks:
-                check_block(parent, block)
-                parent = block.header
-                if parent.height == checkpoint.height:
-                    break
-        except BrokenChain as e:
-            raise NotProven(problem=f"block {parent.height + 1} does not follow: {e.problem}") from e
-        finally:
-            await close_stream(blocks)
-    if parent.digest() != checkpoint.block_digest:
+    checkpoint = certified.checkpoint
+    try:
+        last = await header_after(ledger, header, checkpoint.height)
+    except BrokenChain as e:
+        raise NotProven(problem=f"block {e.height} does not follow: {e.problem}") from e
+    if last.digest() != checkpoint.block_digest:
         raise NotProven(problem=f"another block {checkpoint.height} is attested")
+
+
+async def header_after(ledger: Ledger, start: BlockHeader, height: int) -> BlockHeader:
+    """The header at a height, or the last one below it that is given, by blocks that follow from `start`.
+
+    Raises:
+        BrokenChain: one does not follow.
+    """
+    last = start
+    if last.height >= height:
+        return last
+    blocks = ledger.blocks(last.height + 1)
+    try:
+        async for block in blocks:
+            check_block(last, block)
+            last = block.header
+            if last.height == height:
+                break
+    finally:
+        await close_stream(blocks)
+    return last

@@ -10,6 +10,9 @@ Nodes keep the blocks of some epochs only. When none has the first ones any more
 a node whose block n - f shards have executed too, by the committee that the chain of checkpoints leads to from genesis;
 or by the one before, when the epoch began just now and that is not signed yet.
 
+No node is believed alone, and none can stand in the way: a checkpoint that no trusted committee has signed, or a
+snapshot that is none, is left out, and whoever gave it is named.
+
 If it stops half-way the store holds a part of the chain, or half a snapshot; restoring again goes on from there.
 """
 
@@ -20,9 +23,8 @@ from dataclasses import dataclass
 
 from haulout.chain.block import BlockHeader
 from haulout.chain.checkpoint import CertifiedCheckpoint, Checkpoint
-from haulout.chain.verify import check_block
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import HauloutError
+from haulout.errors import HauloutError, Unreachable
 from haulout.ledger import queries
 from haulout.ledger.apply import apply_block
 from haulout.ledger.events import EpochStarted
@@ -30,9 +32,15 @@ from haulout.ledger.genesis import Genesis
 from haulout.ledger.state import Committee, Node, View
 from haulout.ports import Ledger, LedgerStatus, Store, Workers
 from haulout.primitives import Digest, is_quorum
-from haulout.replica.bootstrap import ClosedEpoch, check_signed, committee_of_genesis, follow_committees
+from haulout.replica.bootstrap import (
+    ClosedEpoch,
+    check_signed,
+    committee_of_genesis,
+    follow_committees,
+    header_after,
+)
 from haulout.replica.checkpoints import verify_checkpoint
-from haulout.replica.errors import EventNotKept, NotProven, NotRestorable
+from haulout.replica.errors import BadSnapshot, EventNotKept, NotProven, NotRestorable
 from haulout.replica.ledger_store import (
     EVENT_PAGE,
     LedgerStore,
@@ -53,6 +61,7 @@ class Restored:
     attested_height: int
     weight: int  # shards of the nodes that stand on this chain
     n_shards: int
+    not_believed: Mapping[str, str]  # nodes that gave what nothing proves, and what is wrong with it
 
 
 async def restore_ledger(
@@ -66,36 +75,83 @@ async def restore_ledger(
 
     Raises:
         NotRestorable: too few nodes stand on one chain, or it lacks what was attested.
-        BadSnapshot: a node gave a damaged one; restore again.
+        CheckpointConflict: n - f shards have attested another block than the one on that chain.
     """
     statuses = await _statuses(genesis, sources)
-    await _begin_with_snapshot(rows, sources, statuses, genesis, scheme, workers)
+    behind = {name: await _names_behind(status.head, sources, statuses) for name, status in statuses.items()}
+    # Of what most have executed first: on a branch of its own a node is alone, however long it says that it is.
+    names = sorted(statuses, key=lambda name: (len(behind[name]), statuses[name].head.height), reverse=True)
+    not_believed: dict[str, str] = {}
+    await _begin_with_snapshot(
+        rows, sources, statuses, {name: behind[name] for name in names}, not_believed, genesis, scheme, workers
+    )
     store = await LedgerStore.open(rows, genesis, scheme)
-    for name in sorted(statuses, key=lambda name: statuses[name].head.height, reverse=True):
+    for name in names:
         await _follow(store, sources[name], statuses[name].head.height, scheme, workers)
     weight, n_shards = await _count_weight(store, statuses)
     if not is_quorum(weight, n_shards):
         problem = f"nodes with {weight} of {n_shards} shards stand on the chain that ends at block {store.head.height}"
         raise NotRestorable(problem=problem)
-    for checkpoint in await _checkpoints(sources, statuses):
-        if checkpoint.checkpoint.height < store.oldest_height:
-            continue  # below the snapshot, and looked at with it
-        if not verify_checkpoint(store, scheme, checkpoint):
-            raise NotRestorable(problem=f"block {checkpoint.checkpoint.height} was attested, and no node gives it")
-        await store.keep_checkpoint(checkpoint, durable=True)
+    await _keep_checkpoints(store, sources, statuses, not_believed, genesis, scheme, workers)
     latest = store.checkpoint()
-    return Restored(store.head.height, 0 if latest is None else latest.checkpoint.height, weight, n_shards)
+    attested_height = 0 if latest is None else latest.checkpoint.height
+    return Restored(store.head.height, attested_height, weight, n_shards, not_believed)
+
+
+async def _keep_checkpoints(
+    store: LedgerStore,
+    sources: Mapping[str, Ledger],
+    statuses: Mapping[str, LedgerStatus],
+    not_believed: dict[str, str],
+    genesis: Genesis,
+    scheme: SignatureScheme,
+    workers: Workers,
+) -> None:
+    """Keep the checkpoints that a committee known here, or one that checkpoints lead to, has signed.
+
+    Raises:
+        NotRestorable: one of them is of a block that is not on this chain.
+    """
+    trusted: dict[int, Committee] = {}
+    for name, certified in await _checkpoints(sources, statuses):
+        checkpoint = certified.checkpoint
+        if checkpoint.height < store.oldest_height:
+            continue  # below the snapshot, and looked at with it
+        known = queries.find_committee(store.view, checkpoint.epoch)
+        if known is not None:
+            trusted[checkpoint.epoch] = known
+        elif checkpoint.epoch not in trusted:
+            led_to, _ = await _trusted_committees(sources, statuses, genesis, scheme, workers)
+            trusted = {**led_to, **trusted}
+        try:
+            await check_signed(certified, trusted, Digest(genesis.chain_id), scheme, workers)
+        except NotProven as e:
+            not_believed[name] = e.problem
+            continue
+        header = store.find_header(checkpoint.height)
+        if header is None:
+            raise NotRestorable(problem=f"block {checkpoint.height} was attested, and no node gives it")
+        if verify_checkpoint(store, scheme, certified):
+            await store.keep_checkpoint(certified, durable=True)
+        elif header.digest() != checkpoint.block_digest:
+            raise NotRestorable(problem=f"another block {checkpoint.height} was attested than the one that nodes give")
 
 
 async def _begin_with_snapshot(
     rows: Store,
     sources: Mapping[str, Ledger],
     statuses: Mapping[str, LedgerStatus],
+    behind: Mapping[str, Sequence[str]],
+    not_believed: dict[str, str],
     genesis: Genesis,
     scheme: SignatureScheme,
     workers: Workers,
 ) -> None:
-    """Import the state of a node when no node has the next block any more."""
+    """Import the state of a node when no node has the next block any more.
+
+    Args:
+        behind: the nodes in the order in which to ask them, with those that have executed their last block.
+    """
     if is_half_imported(rows):
         await discard_import(rows)
     known = read_head(rows)
@@ -103,32 +159,41 @@ async def _begin_with_snapshot(
     if not statuses or any(status.oldest_height <= height + 1 for status in statuses.values()):
         return
     trusted, closed = await _trusted_committees(sources, statuses, genesis, scheme, workers)
-    behind = {name: await _names_behind(status.head, sources, statuses) for name, status in statuses.items()}
-    for name in sorted(statuses, key=lambda name: (len(behind[name]), statuses[name].head.height), reverse=True):
+    for name, witnesses in behind.items():
         head = statuses[name].head
         if read_head(rows) is not None:
             await begin_import(rows)
-        await import_snapshot(rows, sources[name].snapshot(), trusted_digest=Digest(head.digest()), workers=workers)
+        try:
+            await import_snapshot(rows, sources[name].snapshot(), trusted_digest=Digest(head.digest()), workers=workers)
+        except BadSnapshot as e:
+            not_believed[name] = e.problem
+            await discard_import(rows)
+            continue
+        except Unreachable:
+            continue  # the next import starts over
         store = await LedgerStore.open(rows, genesis, scheme)
         epoch = queries.system(rows).epoch
         is_closed = epoch in trusted
         # Where nobody has closed the last epoch yet, the committee of that one has to stand on the block.
         committee = trusted.get(epoch if is_closed else epoch - 1)
         is_another = is_closed and queries.committee(rows) != committee
-        if committee is None or is_another or not _is_behind(rows, committee, behind[name]):
+        if committee is None or is_another or not _is_behind(rows, committee, witnesses):
             await discard_import(rows)
             continue
         for known_epoch in closed:
             await store.keep_closed(known_epoch.closing, known_epoch.next_committee)
-        witnesses = [sources[witness] for witness in behind[name]]
+        shown_by = [sources[witness] for witness in witnesses]
         try:
             if not is_closed:
-                await _keep_beginning(store, epoch, witnesses)
-            await _keep_attested(store, await _checkpoints(sources, statuses), witnesses, trusted, scheme, workers)
+                await _keep_beginning(store, epoch, shown_by)
+            checkpoints = await _checkpoints(sources, statuses)
+            await _keep_attested(store, checkpoints, shown_by, not_believed, trusted, scheme, workers)
         except HauloutError:
             await discard_import(rows)  # or the next attempt would take it for a part of the chain
             raise
         return
+    if is_half_imported(rows):
+        await discard_import(rows)
     raise NotRestorable(problem="the first blocks are pruned everywhere, and no block is held by enough of the nodes")
 
 
@@ -157,8 +222,9 @@ async def _trusted_committees(
 
 async def _keep_attested(
     store: LedgerStore,
-    checkpoints: Sequence[CertifiedCheckpoint],
+    checkpoints: Sequence[tuple[str, CertifiedCheckpoint]],
     witnesses: Sequence[Ledger],
+    not_believed: dict[str, str],
     trusted: Mapping[int, Committee],
     scheme: SignatureScheme,
     workers: Workers,
@@ -168,19 +234,25 @@ async def _keep_attested(
     Raises:
         NotRestorable: it does not, as far as these nodes show.
     """
-    for certified in reversed(checkpoints):
+    signed: list[CertifiedCheckpoint] = []
+    for name, certified in checkpoints:
         if certified.checkpoint.height > store.head.height:
             continue  # of a block that is still to be followed
         try:
             await check_signed(certified, trusted, Digest(store.head.chain_id), scheme, workers)
-        except NotProven:
-            continue  # whoever gave it lies
-        for witness in witnesses:
-            if await _leads_to(witness, certified.checkpoint, store.head):
-                await store.keep_checkpoint(certified, durable=True)
-                return
-        problem = f"block {certified.checkpoint.height} was attested, and block {store.head.height} does not come of it"
-        raise NotRestorable(problem=problem)
+        except NotProven as e:
+            not_believed[name] = e.problem
+        else:
+            signed.append(certified)
+    if not signed:
+        return
+    highest = signed[-1]
+    for witness in witnesses:
+        if await _leads_to(witness, highest.checkpoint, store.head):
+            await store.keep_checkpoint(highest, durable=True)
+            return
+    problem = f"block {highest.checkpoint.height} was attested, and block {store.head.height} does not come of it"
+    raise NotRestorable(problem=problem)
 
 
 async def _keep_beginning(store: LedgerStore, epoch: int, witnesses: Sequence[Ledger]) -> None:
@@ -235,21 +307,13 @@ async def _leads_to(source: Ledger, checkpoint: Checkpoint, head: BlockHeader) -
 
 async def _header_before(source: Ledger, height: int, head: BlockHeader) -> BlockHeader | None:
     """The header at a height from which a node's blocks, one after the other, lead to a known one."""
-    blocks = source.blocks(height)
-    first: BlockHeader | None = None
-    parent: BlockHeader | None = None
+    header = await _header_at(source, height)
+    if header is None:
+        return None
     try:
-        async for block in blocks:
-            if parent is not None:
-                check_block(parent, block)
-            first, parent = first or block.header, block.header
-            if parent.height >= head.height:
-                return first if parent == head else None
+        return header if await header_after(source, header, head.height) == head else None
     except HauloutError:
         return None
-    finally:
-        await close_stream(blocks)
-    return None
 
 
 async def _names_behind(
@@ -258,20 +322,22 @@ async def _names_behind(
     """The nodes that have executed a block."""
     found = []
     for name, status in statuses.items():
-        if status.head == head or (status.head.height > head.height and await _has_block(sources[name], head)):
+        if status.head == head or (
+            status.head.height > head.height and await _header_at(sources[name], head.height) == head
+        ):
             found.append(name)
     return found
 
 
-async def _has_block(source: Ledger, header: BlockHeader) -> bool:
-    blocks = source.blocks(header.height)
+async def _header_at(source: Ledger, height: int) -> BlockHeader | None:
+    blocks = source.blocks(height)
     try:
         block = await anext(blocks, None)
     except HauloutError:
-        return False
+        return None
     finally:
         await close_stream(blocks)
-    return block is not None and block.header == header
+    return None if block is None else block.header
 
 
 def _is_behind(view: View, committee: Committee, names: Sequence[str]) -> bool:
@@ -334,14 +400,14 @@ def _node_of(store: LedgerStore, node_id: bytes) -> list[Node]:
 
 async def _checkpoints(
     sources: Mapping[str, Ledger], statuses: Mapping[str, LedgerStatus]
-) -> list[CertifiedCheckpoint]:
-    """The latest certified checkpoint of each node, by height."""
-    found: dict[int, CertifiedCheckpoint] = {}
+) -> list[tuple[str, CertifiedCheckpoint]]:
+    """What each node says is the latest certified checkpoint, with its name, by height."""
+    found: list[tuple[str, CertifiedCheckpoint]] = []
     for name in statuses:
         try:
             latest = (await sources[name].attestation()).latest
         except HauloutError:
             continue
         if latest is not None:
-            found[latest.checkpoint.height] = latest
-    return [found[height] for height in sorted(found)]
+            found.append((name, latest))
+    return sorted(found, key=lambda offered: offered[1].checkpoint.height)

@@ -341,6 +341,28 @@ class TestRestoring:
         late = MemoryStore()
         assert await bring_near(late, world.sequencer, **settings_of(world)) == head
 
+    async def test_a_damaged_snapshot_and_a_forged_checkpoint_stop_nothing(self, pruned, rows) -> None:
+        head, latest = pruned.sequencer.head, pruned.sequencer.store.checkpoint()
+        sources = self.sources(pruned, *range(5))
+        whole = [chunk async for chunk in sources["node-0"].snapshot()]
+
+        async def damaged():
+            for chunk in whole[:-1]:
+                yield chunk
+            yield whole[-1][:-1] + bytes([whole[-1][-1] ^ 1])
+
+        async def forged(**_):
+            return Attestation(0, replace(latest, checkpoint=replace(latest.checkpoint, block_digest=bytes(32))))
+
+        sources["node-0"].snapshot = damaged
+        sources["node-1"].attestation = forged
+        common = {"genesis": pruned.network.genesis, "scheme": pruned.scheme, "workers": pruned.workers}
+        restored = await restore_ledger(rows, sources, **common)
+        assert (restored.height, restored.attested_height) == (head.height, head.height)
+        assert sorted(restored.not_believed) == ["node-0", "node-1"]
+        store = await LedgerStore.open(rows, pruned.network.genesis, pruned.scheme)
+        assert (store.head, store.checkpoint()) == (head, latest)
+
     async def test_too_few_of_them_prove_nothing(self, pruned, rows) -> None:
         with pytest.raises(NotRestorable):
             await self.restore(pruned, rows, 0, 1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from haulout.errors import Unreachable
 from haulout.ledger.apply import apply_block
 from haulout.ledger.commands import Transfer
+from haulout.ports import Attestation
 from haulout.replica.errors import NotRestorable, ReadOnlyLedger
 from haulout.replica.ledger_store import LedgerStore
 from haulout.replica.restore import restore_ledger
@@ -100,6 +102,65 @@ async def test_what_was_attested_is_never_left_out(world) -> None:
         behind.checkpoint = checkpoint
     with pytest.raises(NotRestorable, match="was attested"):
         await restore(world, MemoryStore(), sources)
+
+
+class Forger(ReplicaLedger):
+    """A node that says that another checkpoint is the latest."""
+
+    def __init__(self, replica, **changes) -> None:
+        super().__init__(replica)
+        latest = replica.store.checkpoint()
+        checkpoint = replace(latest.checkpoint, block_digest=b"\x66" * 32, **changes)
+        self.forged = replace(latest, checkpoint=checkpoint)
+
+    async def attestation(self, **_):
+        return Attestation(0, self.forged)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"height": 10**9}, {"height": 10**9, "epoch": 77}, {"height": 5}, {"height": 3}, {"chain_id": bytes(32)}],
+    ids=["above all", "of an epoch to come", "the same block", "below", "of another network"],
+)
+async def test_a_forged_checkpoint_stops_nothing_and_its_forger_is_named(world, changes) -> None:
+    sources = sources_of(world, *range(5))
+    sources["node-4"] = Forger(world.nodes[4].replica, **changes)
+    rows = MemoryStore()
+    restored = await restore(world, rows, sources)
+    assert (restored.height, restored.attested_height, restored.weight) == (5, 5, 10)
+    assert list(restored.not_believed) == ["node-4"]
+    assert "attest" in restored.not_believed["node-4"]
+    assert (await open_store(world, rows)).checkpoint() == world.sequencer.store.checkpoint()
+
+
+async def test_nobody_is_doubted_who_tells_the_truth(world) -> None:
+    assert (await restore(world, MemoryStore(), sources_of(world, *range(5)))).not_believed == {}
+
+
+class Branch(ReplicaLedger):
+    """A node that has executed other blocks from some height on, more of them than there are."""
+
+    def __init__(self, replica, store: LedgerStore) -> None:
+        super().__init__(replica)
+        self._replica = type("Other", (), {"head": store.head, "store": store, "view": store.view})()
+
+
+async def test_a_longer_branch_that_one_node_made_up_is_not_taken(world) -> None:
+    branch = await open_store(world, MemoryStore())
+    for height in range(1, 9):
+        block = world.sequencer.store.block(min(height, 3))
+        transactions = block.transactions if height < 3 else ()
+        out = apply_block(branch.view, branch.head, branch.head.time_ms + 1_000, transactions, world.scheme)
+        if height < 3:
+            out = apply_block(branch.view, branch.head, block.header.time_ms, transactions, world.scheme)
+        await branch.commit(out)
+    assert branch.head.height == 8
+    sources = sources_of(world, *range(5))
+    sources["node-4"] = Branch(world.nodes[4].replica, branch)
+    rows = MemoryStore()
+    restored = await restore(world, rows, sources)
+    assert (restored.height, restored.attested_height, restored.weight) == (5, 5, 8)
+    assert (await open_store(world, rows)).head == world.sequencer.head
 
 
 async def test_a_restore_that_was_cut_off_goes_on(world) -> None:
