@@ -42,9 +42,9 @@ test: venv ## every test
 soak: venv ## the network changes hands for a quarter of an hour, then at each step something is killed
 	@HAULOUT_SOAK=1 $(BIN)/python -m pytest -q -s tests/integration/test_epochs.py tests/integration/test_epoch_kills.py
 
-pages: venv ## playground and console in a browser, with pictures for docs/
-	@tests/tools chromium
-	@HAULOUT_PAGES=1 $(BIN)/python -m pytest -q tests/integration/test_console.py
+pages: venv ## the pictures in docs/screenshots, taken anew in a browser
+	@tests/tools
+	@HAULOUT_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/integration/test_console.py
 
 check: venv ## style, types, import rules, architecture: under a minute
 	@$(BIN)/ruff check --quiet .

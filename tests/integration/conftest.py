@@ -31,13 +31,8 @@ _bases = itertools.count(FIRST_PORT_BASE, 250)
 ENVIRONMENT = {**os.environ, "HAULOUT_KERNELS": "numpy"}
 _asking = threading.Lock()  # standard output is one
 
-# An epoch of its own for each place where something is killed, and a browser for the pages: they are asked for by
-# `make soak` and by `make pages`.
-collect_ignore = [
-    name
-    for name, wish in (("test_epoch_kills.py", "HAULOUT_SOAK"), ("test_console.py", "HAULOUT_PAGES"))
-    if wish not in os.environ
-]
+# An epoch of its own for each place where something is killed: `make soak` asks for it.
+collect_ignore = [] if "HAULOUT_SOAK" in os.environ else ["test_epoch_kills.py"]
 
 
 def random_bytes(size: int, seed: int) -> bytes:

@@ -1,6 +1,6 @@
 """The playground and the console in a real browser, on a real network: what a newcomer sees, at a desk and on a phone.
 
-`HAULOUT_SCREENSHOTS=1` keeps the pictures in `docs/screenshots`.
+`make pages` keeps the pictures in `docs/screenshots`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+pytestmark = pytest.mark.timeout(300)
 LiveNetwork = Any  # of conftest.py, which cannot be imported
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 PATIENCE_MS = 30_000
@@ -27,15 +28,16 @@ QUIET = (
 )
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 380, "height": 760}
-PAGES = {
-    "network": "#/",
-    "upload": "#/upload",
-    "blobs": "#/blobs",
-    "nodes": "#/nodes",
-    "epoch": "#/epoch",
-    "stake": "#/stake",
-    "blob": "#/blobs/{}",
-    "proofs": "#/proofs/{}",
+DAY_LAST, NIGHT_LAST = ("dark", "light"), ("light", "dark")  # what pictures are taken in
+PAGES = {  # by name: where they are, and what the tab says once the page before is gone
+    "network": ("#/", "Network"),
+    "upload": ("#/upload", "Upload"),
+    "blobs": ("#/blobs", "Blobs"),
+    "nodes": ("#/nodes", "Nodes"),
+    "epoch": ("#/epoch", "Epoch"),
+    "stake": ("#/stake", "Stake"),
+    "blob": ("#/blobs/{}", "Blobs"),
+    "proofs": ("#/proofs/{}", "Proofs"),
 }
 WORST = "12 shards to lose"  # 20 shards on 4 nodes: 8 are needed
 SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}  # bytes per second
@@ -65,6 +67,14 @@ class Watched:
     def open(self, path: str) -> Page:
         self.page.goto(f"{self.origin}{path}")
         return self.page
+
+    def turn_to(self, name: str, blob_id: str = "") -> Page:
+        """A page of the console, once it shows what it is about."""
+        path, title = PAGES[name]
+        page = self.open(f"/console/{path.format(blob_id)}")
+        expect(page).to_have_title(f"{title} · Haulout")
+        page.get_by_text("as of block").wait_for()
+        return page
 
     def picture(self, name: str) -> None:
         if "HAULOUT_SCREENSHOTS" in os.environ:
@@ -146,28 +156,34 @@ def test_the_playground_listens_and_fits_on_a_phone(watch: Callable[..., Watched
         assert box is not None
         assert (box["width"] > 300, box["height"] > 120) == (True, True), (part, box)
     phone.picture("playground-phone")
-    page.locator(".graphiql-query-editor").click()
-    page.keyboard.press("ControlOrMeta+A")
-    page.keyboard.insert_text("subscription Now { epochTransition { number phase } }")
-    expect(page.locator(".graphiql-query-editor")).to_contain_text("subscription Now")
+    write_query(page, "subscription Now { epochTransition { number phase } }")
     page.get_by_role("button", name="Execute query").click()
     expect(page.locator(".graphiql-response")).to_contain_text("DONE")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("size", "suffix"), [(DESK, ""), (PHONE, "-phone")])
+@pytest.mark.parametrize(("size", "schemes", "suffix"), [(DESK, DAY_LAST, ""), (PHONE, NIGHT_LAST, "-phone")])
 def test_each_page_shows_the_network(
-    watch: Callable[..., Watched], network: LiveNetwork, scheme: Any, size: Any, suffix: str
+    watch: Callable[..., Watched], network: LiveNetwork, size: Any, schemes: Any, suffix: str
 ) -> None:
-    one = watch(viewport=size, color_scheme=scheme)
-    for name, path in PAGES.items():
-        page = one.open(f"/console/{path.format(network.blob_id)}")
-        page.get_by_text("as of block").wait_for()
+    one = watch(viewport=size, color_scheme=schemes[0])
+    for name in PAGES:
+        page = one.turn_to(name, network.blob_id)
         expect(page.locator(".age")).to_have_text("live")
         assert page.locator(".problem").count() == 0
-        check_width(page, size)
-        if (size == PHONE) == (scheme == "dark"):  # of each page one for a desk by day, one for a phone by night
-            one.picture(f"{name}{suffix}")
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            check_width(page, size)
+        one.picture(f"{name}{suffix}")
+
+
+def write_query(page: Page, text: str) -> None:
+    """Put a document in place of the one in the editor, which takes what is typed once it has the focus."""
+    editor = page.locator(".graphiql-query-editor")
+    editor.click()
+    expect(editor.locator("textarea, .native-edit-context").first).to_be_focused()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.insert_text(text)
+    expect(editor.locator(".view-lines")).to_have_text(text)
 
 
 def check_width(page: Page, size: Mapping[str, int]) -> None:
@@ -317,8 +333,7 @@ def test_a_page_says_how_old_it_is_while_the_api_is_away(watch: Callable[..., Wa
 
 def test_all_is_reached_by_keyboard(watch: Callable[..., Watched], tmp_path: Path) -> None:
     one = watch(viewport=DESK)
-    page = one.open("/console/")
-    page.get_by_text("as of block").wait_for()
+    page = one.turn_to("network")
     seen = []
     for _ in range(8):
         page.keyboard.press("Tab")
@@ -332,11 +347,9 @@ def test_all_is_reached_by_keyboard(watch: Callable[..., Watched], tmp_path: Pat
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="would be").wait_for()
     one.picture("stake-plan")
-    page.goto(page.url.replace("stake", "upload"))
-    page.get_by_text("as of block").wait_for()
-    page.locator("input[type=file]").focus()
+    one.turn_to("upload")
     with page.expect_file_chooser() as choosing:
-        page.keyboard.press("Space")
+        page.locator("input[type=file]").press("Space")
     file = tmp_path / "small.txt"
     file.write_text("typed")
     choosing.value.set_files(file)
