@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,23 @@ class Installation:
 
     def helm(self, *arguments: str, timeout: float = 700) -> str:
         return self.cluster.run("helm", "-n", self.namespace, *arguments, timeout=timeout)
+
+    def plugin(self, *arguments: str) -> str:
+        """kubectl haulout, as it is installed with this interpreter."""
+        program = Path(sys.executable).with_name("kubectl-haulout")
+        return self.cluster.run(str(program), *arguments, "--namespace", self.namespace)
+
+    def mutate(self, graphql: str, token: str, name: str, **fields: Any) -> None:
+        """A mutation that begins an operation."""
+        document = (
+            f"mutation($input: {name[0].upper()}{name[1:]}Input!) "
+            f"{{ {name}(input: $input) {{ operation {{ id }} userErrors {{ code message }} }} }}"
+        )
+        body = {"query": document, "variables": {"input": fields}}
+        headers = {"authorization": f"Bearer {token}"}
+        answer = fresh_http.post(f"{graphql}/graphql", json=body, headers=headers, timeout=30).json()
+        assert "errors" not in answer, answer
+        assert answer["data"][name]["operation"] and not answer["data"][name]["userErrors"], answer
 
     def make_namespace(self) -> None:
         """A namespace under the `restricted` standard."""

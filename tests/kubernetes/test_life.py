@@ -6,8 +6,10 @@ import base64
 import json
 import math
 import subprocess
+import tarfile
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +43,33 @@ def start_seconds(pod: dict[str, Any]) -> float:
 
 def test_helm_test_passes(network: Installation) -> None:
     assert "Succeeded" in network.helm("test", "haulout")
+
+
+def test_people_steer_it_through_graphql_and_the_plugin(network: Installation, tmp_path: Path) -> None:
+    command = ("exec", "deploy/main-graphql", "--", "haulout", "token", "create", "e2e", "--scope", "ADMIN", "--json")
+    token = json.loads(network.kubectl(*command))["secret"]
+    before = network.nodes()
+    with network.reached("main-graphql") as graphql:
+        network.mutate(graphql, token, "scaleCluster", nodes=5)
+        network.wait("a fifth staked node", lambda: network.staked() == 5)
+        [new] = set(network.nodes()) - set(before)
+        assert "nothing: all" not in network.plugin("why", f"sn/{new}")  # it is in no committee yet
+        node_id = network.get("sn", new)["status"]["ledgerNodeId"]
+        network.mutate(graphql, token, "drainNode", nodeId=node_id)
+        network.wait("it is gone", lambda: network.nodes() == before, 60)
+    network.settle()
+    assert "budget   33 of 33 shards may be unavailable" in network.plugin("status")
+    assert "moves    0 shards" in network.plugin("plan")
+    assert network.plugin("why", f"sn/{before[0]}").startswith("nothing: all")
+    bundle = tmp_path / "report.tar.gz"
+    network.plugin("report", "--out", str(bundle))
+    with tarfile.open(bundle) as files:
+        texts = [files.extractfile(member) for member in files.getmembers() if member.isfile()]
+        everything = b"".join(text.read() for text in texts if text is not None)
+    assert all(f"{name}-0".encode() in everything for name in before)
+    kept = [value for one in network.get("secret")["items"] for value in (one.get("data") or {}).values()]
+    secrets = [token.encode(), *(value.encode() for value in kept), *map(base64.b64decode, kept)]
+    assert not [secret for secret in secrets if len(secret) > 8 and secret in everything]
 
 
 def test_a_settled_operator_is_quiet(network: Installation) -> None:
