@@ -19,6 +19,7 @@ from graphql_api.context import Info
 from graphql_api.payloads import Payload, user_error_of
 from graphql_api.records import audit
 from haulout.errors import HauloutError
+from haulout.observability import tracing
 
 F = TypeVar("F", bound=Callable[..., Any])
 Resolve = Callable[..., Awaitable[Any]]
@@ -67,7 +68,8 @@ class Audited(FieldExtension):
         )
         code = INTERNAL
         try:
-            payload = await next_(source, info, **arguments)
+            with tracing.span(f"mutation {info.field_name}"):
+                payload = await next_(source, info, **arguments)
             code = OK
         except HauloutError as e:
             if e.kind == INTERNAL:

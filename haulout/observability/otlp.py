@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import socket
 import threading
 from collections.abc import Mapping
 from types import TracebackType
@@ -70,14 +71,15 @@ class OtlpSpan(Span):
         self._span.set_attributes(attributes)
 
     def end(self, error: BaseException | None = None) -> None:
+        if not self._span.is_recording():  # nobody records it, or it has ended already
+            return
         if isinstance(error, asyncio.CancelledError | GeneratorExit):  # somebody else was quicker, or has gone
             self._span.set_attribute("haulout.cancelled", True)
         elif error is not None:
             code = error.code if isinstance(error, HauloutError) else type(error).__name__
             self._span.set_attribute("error.type", code)
             self._span.set_status(trace.StatusCode.ERROR, str(error))
-        if self._span.is_recording():
-            self._span.end()
+        self._span.end()
 
     @property
     def headers(self) -> Headers:
@@ -93,6 +95,7 @@ class OtlpTracer:
         """Begin to send; the process is named as in logs."""
         identity: dict[str, str] = {
             "service.namespace": "haulout",
+            "host.name": socket.gethostname(),
             "service.instance.id": os.environ.get("HAULOUT_PROCESS", role),
             "service.version": haulout.__version__,
         }

@@ -206,7 +206,8 @@ def test_the_trace_of_a_mutation_goes_on_in_the_gateway(prometheus: Prometheus, 
     def seen() -> set[tuple[str, str]]:
         return {(named["service.name"], span.name) for named, span in collector.trace(trace_id)}
 
-    wanted = {("haulout-graphql", "POST /graphql"), ("haulout-gateway", "POST /v1/uploads")}
+    wanted = {("haulout-graphql", name) for name in ("POST /graphql", "mutation createUpload", "POST")}
+    wanted.add(("haulout-gateway", "POST /v1/uploads"))
     prometheus.wait(lambda: wanted <= seen(), seen)
 
 
