@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -16,13 +17,37 @@ if not os.environ.get("HAULOUT_E2E_FULL"):
     collect_ignore_glob.append("test_full.py")
 
 # One installation lives through all of them, in this order.
-ORDER = ("test_life", "test_rules", "test_operator", "test_trouble", "test_timed", "test_uninstall", "test_full")
+ORDER = (
+    "test_life",
+    "test_policies",
+    "test_rules",
+    "test_operator",
+    "test_trouble",
+    "test_timed",
+    "test_uninstall",
+    "test_full",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.path.parent.name == "kubernetes"]
     ours.sort(key=lambda item: ORDER.index(item.path.stem))  # stable within a file
     items[:] = [item for item in items if item not in ours] + ours
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What could not run here, and why: a skipped scenario is no passed one."""
+    if not os.environ.get("HAULOUT_E2E"):
+        return
+    for report in terminalreporter.stats.get("skipped", []):
+        _, _, reason = report.longrepr
+        terminalreporter.write_line(
+            f"[e2e] not run here: {report.nodeid.rpartition('::')[2]}: {reason.removeprefix('Skipped: ')}"
+        )
+    if not shutil.which("kind"):
+        terminalreporter.write_line(
+            "[e2e] not run here: all of it on kind (.github/workflows/kubernetes.yaml runs it there)"
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
