@@ -17,7 +17,7 @@ from haulout.wire import convert
 from haulout.wire.calls import MAX_ANSWER_BYTES
 from haulout.wire.errors import TooManyCalls
 from haulout.wire.serving import Context
-from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers, pack_synced
+from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_answers, pack_synced
 from haulout.wire.streams import closing
 from haulout.wire.v1 import storage_pb2 as pb
 from haulout.wire.v1.storage_pb2_grpc import StorageNodeServicer
@@ -156,30 +156,32 @@ class StorageServicer(StorageNodeServicer):
             metadata_with_id=await self._node.read_metadata(epoch=request.epoch, blob_id=blob_id)
         )
 
-    async def ReadSlivers(
+    async def ReadSlivers(  # type: ignore[override]
         self, request: pb.ReadSliversRequest, context: Context
-    ) -> AsyncIterator[pb.ReadSliversResponse]:
-        """The asked slivers that the node has."""
+    ) -> AsyncIterator[bytes]:
+        """The asked slivers that the node has; messages come written."""
         blob_id = convert.read_blob_id(request.blob_id)
         if len(request.targets) > 2 * self._n_shards:
             raise TooManyTargets(count=len(request.targets), limit=2 * self._n_shards)
         targets = convert.read_targets(request.targets)
         stripes = convert.read_stripes(request.stripes) if request.HasField("stripes") else None
         slivers = self._node.read_slivers(epoch=request.epoch, blob_id=blob_id, targets=targets, stripes=stripes)
-        async with closing(pack_slivers(slivers)) as messages:
-            async for parts in messages:
-                yield pb.ReadSliversResponse(parts=parts)
+        async with closing(pack_answers(slivers)) as messages:
+            async for message in messages:
+                yield message
 
-    async def SyncShards(self, request: pb.SyncShardsRequest, context: Context) -> AsyncIterator[pb.SyncShardsResponse]:
-        """Slivers of shards that are handed over."""
+    async def SyncShards(  # type: ignore[override]
+        self, request: pb.SyncShardsRequest, context: Context
+    ) -> AsyncIterator[bytes]:
+        """Slivers of shards that are handed over; messages come written."""
         if not 0 < len(request.requests) <= 2 * self._n_shards:
             raise TooManyTargets(count=len(request.requests), limit=2 * self._n_shards)
         public_key = convert.read_fixed(request.public_key, PUBLIC_KEY_BYTES, "public_key")
         signed = [SignedMessage(one.message, one.signature) for one in request.requests]
         slivers = self._node.sync_shards(public_key=public_key, requests=signed)
         async with closing(pack_synced(slivers)) as messages:
-            async for parts in messages:
-                yield pb.SyncShardsResponse(parts=parts)
+            async for message in messages:
+                yield message
 
     async def ReadRecoverySymbols(
         self, request: pb.ReadRecoverySymbolsRequest, context: Context

@@ -284,7 +284,14 @@ def _parse(parse: Callable[[bytes], Any], raw: bytes) -> Any:
 
 
 def _replace(handler: grpc.RpcMethodHandler[Any, Any], **behaviour: Any) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler with another behaviour that reads the raw request itself."""
+    """The handler with another behaviour that reads the raw request itself; an answer may come as bytes already."""
+    serialize = handler.response_serializer
+
+    def write(answer: Any) -> bytes:
+        if isinstance(answer, bytes) or serialize is None:
+            return answer  # type: ignore[no-any-return]
+        return serialize(answer)
+
     fields: Sequence[str] = ("unary_unary", "unary_stream", "stream_unary")
     make = {
         "unary_unary": grpc.unary_unary_rpc_method_handler,
@@ -293,6 +300,6 @@ def _replace(handler: grpc.RpcMethodHandler[Any, Any], **behaviour: Any) -> grpc
     }
     name = next(field for field in fields if field in behaviour)
     made: grpc.RpcMethodHandler[Any, Any] = make[name](
-        behaviour[name], request_deserializer=None, response_serializer=handler.response_serializer
+        behaviour[name], request_deserializer=None, response_serializer=write
     )
     return made

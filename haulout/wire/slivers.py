@@ -5,18 +5,20 @@ header. With messages of 100 bytes, slivers of 30, 30 and 150 bytes travel as::
 
     [header 30 bytes | header 30 bytes | header, 40 of 150]  [100 of 150]  [the last 10]
 
-Large messages matter: a message costs about as much as copying 200 KiB (`research/performance.md` 9). Nothing is
-copied here beyond the piece that goes into the message being made.
+Large messages matter: a message costs about as much as copying 200 KiB (`research/performance.md` 9). What nodes
+answer with is written and read without copies (`sliver_parts`).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from haulout.errors import InvalidField
-from haulout.ports import SliverUpload, SyncedSliver
+from haulout.ports import Buffer, SliverUpload, SyncedSliver
 from haulout.wire.convert import read_axis, read_pair_index, write_axis
+from haulout.wire.sliver_parts import Part, write_parts, write_sync_parts
 from haulout.wire.streams import closing
 from haulout.wire.v1 import storage_pb2 as pb
 
@@ -33,26 +35,33 @@ async def pack_slivers(
     """Cut and gather slivers into the parts of one message at a time; takes the next sliver only when it has room."""
     async with closing(_pack(slivers, lambda sliver: sliver, message_bytes)) as messages:
         async for parts in messages:
-            yield [part for _, part in parts]
+            yield [pb.SliverPart(header=part.header, data=bytes(part.data)) for _, part in parts]
 
 
-async def pack_synced(slivers: AsyncIterable[SyncedSliver]) -> AsyncIterator[list[pb.SyncPart]]:
-    """As `pack_slivers`, for slivers of many blobs in a row."""
+async def pack_answers(slivers: AsyncIterable[SliverUpload]) -> AsyncIterator[bytes]:
+    """As `pack_slivers`, as `ReadSliversResponse` messages that are already written."""
+    async with closing(_pack(slivers, lambda sliver: sliver, MESSAGE_BYTES)) as messages:
+        async for parts in messages:
+            yield write_parts([part for _, part in parts])
+
+
+async def pack_synced(slivers: AsyncIterable[SyncedSliver]) -> AsyncIterator[bytes]:
+    """Slivers of many blobs in a row, as `SyncShardsResponse` messages that are already written."""
     last: bytes | None = None
     async with closing(_pack(slivers, lambda synced: synced.upload, MESSAGE_BYTES)) as messages:
         async for parts in messages:
             message = []
             for synced, part in parts:
-                message.append(pb.SyncPart(blob_id=None if synced.blob_id == last else synced.blob_id, part=part))
+                message.append(part if synced.blob_id == last else replace(part, blob_id=synced.blob_id))
                 last = synced.blob_id
-            yield message
+            yield write_sync_parts(message)
 
 
 async def _pack(
     items: AsyncIterable[T], upload_of: Callable[[T], SliverUpload], message_bytes: int
-) -> AsyncIterator[list[tuple[T, pb.SliverPart]]]:
+) -> AsyncIterator[list[tuple[T, Part]]]:
     """The parts of one message at a time, each with the item it is of."""
-    parts: list[tuple[T, pb.SliverPart]] = []
+    parts: list[tuple[T, Part]] = []
     room = message_bytes
     async with closing(items) as source:
         async for item in source:
@@ -68,7 +77,7 @@ async def _pack(
             at = 0
             while header is not None or at < size:
                 piece = view[at : at + room]
-                parts.append((item, pb.SliverPart(header=header, data=bytes(piece))))
+                parts.append((item, Part(header, piece)))
                 header = None
                 at += len(piece)
                 room -= len(piece) + PART_OVERHEAD_BYTES
@@ -90,15 +99,17 @@ class SliverAssembler:
         self._filled = 0
 
     def add(self, part: pb.SliverPart) -> SliverUpload | None:
-        """Take the next part; returns the sliver that it completes.
+        """As `take`, for a part as generated code reads it."""
+        return self.take(part.header if part.HasField("header") else None, part.data)
+
+    def take(self, header: pb.SliverHeader | None, data: Buffer) -> SliverUpload | None:
+        """Take the next part; returns the sliver that it completes, which is `data` itself if that is all of it.
 
         Raises:
             InvalidField: the parts do not add up.
         """
-        data = part.data
-        if part.HasField("header"):
+        if header is not None:
             self.check_complete()
-            header = part.header
             read_pair_index(header.pair_index)
             read_axis(header.axis)
             self._check_header(header)
@@ -135,7 +146,7 @@ class SliverAssembler:
             )
 
 
-def _sliver(header: pb.SliverHeader, data: bytes | bytearray) -> SliverUpload:
+def _sliver(header: pb.SliverHeader, data: Buffer) -> SliverUpload:
     return SliverUpload(
         pair_index=read_pair_index(header.pair_index),
         axis=read_axis(header.axis),

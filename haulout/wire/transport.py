@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
+from google.protobuf.message import Message
 
 from haulout.errors import InvalidField, Unreachable
 from haulout.ports import (
@@ -29,6 +30,7 @@ from haulout.wire import convert
 from haulout.wire.calls import CLIENT_OPTIONS, MAX_ANSWER_BYTES, CallEnding, Peer, Timeouts
 from haulout.wire.errors import UnknownCall
 from haulout.wire.security import open_channel
+from haulout.wire.sliver_parts import read_parts, read_sync_parts
 from haulout.wire.slivers import MESSAGE_BYTES, SliverAssembler, pack_slivers
 from haulout.wire.streams import closing
 from haulout.wire.v1 import storage_pb2 as pb
@@ -39,6 +41,8 @@ if TYPE_CHECKING:  # stubs of the stubs: they exist for the type checker only
 
 # Beyond the largest sliver there can be: n = 1000 with the largest symbols has 43.7 MB.
 MAX_SLIVER_BYTES = 64 << 20
+READ_SLIVERS = "/haulout.wire.v1.StorageNode/ReadSlivers"
+SYNC_SHARDS = "/haulout.wire.v1.StorageNode/SyncShards"
 MAX_SYMBOLS = 2_000  # two per shard of the largest committee
 # Slivers and metadata of one request: what fits into a message with its framing, 24 bytes and less for each sliver.
 MAX_UPLOAD_BYTES = MAX_ANSWER_BYTES
@@ -115,6 +119,16 @@ class GrpcStorageNode:
         if self._made_stub is None:
             self._made_stub = StorageNodeStub(channel)
         return self._made_stub
+
+    def _raw_stream(
+        self, method: str, request: Message, headers: Sequence[tuple[str, str]] = ()
+    ) -> grpc.aio.UnaryStreamCall[Message, bytes]:
+        """A call whose messages are read by hand (`sliver_parts`)."""
+        channel = self._transport.channel(self._peer.address)
+        stream: grpc.aio.UnaryStreamMultiCallable[Message, bytes] = channel.unary_stream(
+            method, request_serializer=lambda message: message.SerializeToString()
+        )
+        return stream(request, timeout=self._peer.timeouts.stream_ms / 1000, metadata=tuple(headers) or None)
 
     async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:
         """Keep the metadata of a registered blob."""
@@ -252,13 +266,12 @@ class GrpcStorageNode:
         assembler = SliverAssembler(check_header)
         with self._peer.span(operation) as span:
             span.note(n_slivers=len(targets))
-            timeout_s = self._peer.timeouts.stream_ms / 1000
-            call = self._stub().ReadSlivers(request, timeout=timeout_s, metadata=span.headers or None)
+            call = self._raw_stream(READ_SLIVERS, request, span.headers)
             async with closing(self._peer.messages(operation, call)) as messages:
                 async for message in messages:
-                    for part in message.parts:
-                        with self._peer.reading(operation):
-                            sliver = assembler.add(part)
+                    with self._peer.reading(operation):
+                        slivers = [assembler.take(part.header, part.data) for part in read_parts(message)]
+                    for sliver in slivers:
                         if sliver is not None:
                             yield sliver
             with self._peer.reading(operation):
@@ -276,19 +289,22 @@ class GrpcStorageNode:
                 raise InvalidField(field="size_bytes", problem=f"{header.size_bytes} is above {self._max_sliver_bytes}")
 
         assembler = SliverAssembler(check_header)
-        call = self._stub().SyncShards(request, timeout=self._peer.timeouts.stream_ms / 1000)
+        call = self._raw_stream(SYNC_SHARDS, request)
         async with closing(self._peer.messages(operation, call)) as messages:
             async for message in messages:
-                for part in message.parts:
-                    with self._peer.reading(operation):
-                        if part.HasField("blob_id"):
+                whole: list[SyncedSliver] = []
+                with self._peer.reading(operation):
+                    for part in read_sync_parts(message):
+                        if part.blob_id is not None:
                             assembler.check_complete()
                             blob_id = convert.read_blob_id(part.blob_id)
                         if blob_id is None:
                             raise InvalidField(field="blob_id", problem="missing in the first part")
-                        sliver = assembler.add(part.part)
-                    if sliver is not None:
-                        yield SyncedSliver(blob_id, sliver)
+                        sliver = assembler.take(part.header, part.data)
+                        if sliver is not None:
+                            whole.append(SyncedSliver(blob_id, sliver))
+                for synced in whole:
+                    yield synced
         with self._peer.reading(operation):
             assembler.check_complete()
 
