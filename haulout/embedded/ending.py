@@ -52,7 +52,7 @@ class Ended(Enum):
 
     STOPPED = "stopped"
     KILLED = "killed"  # it did not listen
-    ORPHANS = "orphans"  # only processes of a dead supervisor were left
+    ORPHANS = "orphans"  # a dead supervisor had left processes
     NOT_RUNNING = "not running"
 
 
@@ -75,15 +75,23 @@ def end_network(folder: NetworkFolder, *, on_wait: Callable[[Sequence[str]], Non
         return Ended.ORPHANS
     _send(pid, signal.SIGTERM)
     if _wait(lambda: not folder.is_locked(), QUIET_S):
-        return Ended.STOPPED
+        return _after_it_ended(folder)
     on_wait([name for name, child in children_of(folder).items() if is_ours(child, folder)])
     if _wait(lambda: not folder.is_locked(), ASKED_PATIENCE_S):
-        return Ended.STOPPED
+        return _after_it_ended(folder)
     _send(pid, signal.SIGKILL)
     if not _wait(lambda: not folder.is_locked(), KILLED_PATIENCE_S):
         raise ProcessStuck(path=str(folder.root), pid=pid, patience_s=int(KILLED_PATIENCE_S))
     end_orphans(folder)
     return Ended.KILLED
+
+
+def _after_it_ended(folder: NetworkFolder) -> Ended:
+    """A supervisor that ends in order takes its record away; one that is told twice to stop leaves its children."""
+    if read_json(folder.supervisor_file) is None:
+        return Ended.STOPPED
+    end_orphans(folder)
+    return Ended.ORPHANS
 
 
 def end_orphans(folder: NetworkFolder) -> None:

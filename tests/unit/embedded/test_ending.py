@@ -73,6 +73,13 @@ def test_a_supervisor_that_listens_is_asked(folder, start) -> None:
     assert end(folder) == (Ended.NOT_RUNNING, [])
 
 
+def test_one_that_goes_at_once_leaves_nobody_running(folder, start) -> None:
+    supervisor, child = start(SUPERVISOR), start(CHILD)
+    write_json(folder.supervisor_file, {"pid": supervisor.pid, "children": {"node-0": child.pid}})
+    assert end(folder) == (Ended.ORPHANS, [])
+    assert (supervisor.wait(5), child.wait(5)) == (-signal.SIGTERM, -signal.SIGKILL)
+
+
 def test_one_that_hangs_is_killed_with_its_children_and_who_is_waited_for_is_told(folder, start, impatient) -> None:
     supervisor, child = start(SUPERVISOR, "deaf"), start(CHILD)
     write_json(folder.supervisor_file, {"pid": supervisor.pid, "children": {"node-0": child.pid}})
