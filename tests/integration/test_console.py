@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 pytestmark = pytest.mark.timeout(300)
 LiveNetwork = Any  # of conftest.py, which cannot be imported
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000  # for whoever shares the machine with other tests
 expect.set_options(timeout=PATIENCE_MS)
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
