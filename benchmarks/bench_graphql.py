@@ -64,6 +64,7 @@ WALK = f"""query ($after: String) {{ blobs(first: 50, after: $after) {{
   nodes {{ {FIELDS} }} pageInfo {{ endCursor hasNextPage }} }} }}"""
 PEERS = ("core", "prepared", "json")
 MANY_FILES = 65_536
+N_CERTIFICATES = 100
 AIMS = {
     "load_s": 120.0,
     "page_p99_ms": 50.0,
@@ -106,7 +107,7 @@ def measure_loading(root: Path, genesis_file: Path, n_small: int, n_large: int) 
         "ingest_blobs": n_small,
         "ingest_per_s": n_events / seconds,
         "ingest_per_cpu_s": n_events / cpu_s,
-        "certificate_ms": certificate_ms(),
+        **certificates_ms(),
         "equal_rows_at": n_small,
         "load_blobs": n_large,
         "load_s": load_s,
@@ -124,19 +125,31 @@ def load(genesis_file: Path, out: Path, n_blobs: int) -> tuple[float, float]:
     return seconds, cpu_s
 
 
-def certificate_ms() -> float:
-    """What the projection takes to check one real certificate, which `ingest` leaves out."""
-    scheme, blob_id = Bls12381(), BlobId(bytes(range(32)))
+def certificates_ms() -> dict[str, float]:
+    """What the projection takes to check a real certificate, which `ingest` leaves out.
+
+    In the process the replica has executed the block before, and checked the certificate with the same scheme, which
+    remembers what it found; only a read model that is built again beside its replica checks for the first time.
+    """
+    scheme = Bls12381()
     secrets = [scheme.generate(bytes([number]) * 32) for number in range(N_NODES)]
     members = [Signer(scheme.public_key(secret), N_SHARDS // N_NODES) for secret in secrets]
-    message, signing = storage_confirmation(1, blob_id, None), range(4)
-    signature = scheme.aggregate([scheme.sign(secrets[number], message) for number in signing])
+    signing = range(4)
     weight = sum(members[number].weight for number in signing)
-    body = BlobCertified(bytes(32), blob_id, 1, 2, 1, False, False, weight, message, signature, bitmap_of(signing), 0)
-    start = time.process_time()
-    for _ in range(100):
-        assert is_certificate(body, members, scheme)
-    return (time.process_time() - start) * 10
+    bodies = []
+    for place in range(N_CERTIFICATES):
+        blob_id = BlobId(bytes([place]) * 32)
+        message = storage_confirmation(1, blob_id, None)
+        signature = scheme.aggregate([scheme.sign(secrets[number], message) for number in signing])
+        signers = bitmap_of(signing)
+        bodies.append(BlobCertified(bytes(32), blob_id, 1, 2, 1, False, False, weight, message, signature, signers, 0))
+    scheme = Bls12381()
+    found = {}
+    for name in ("certificate_ms", "certificate_again_ms"):
+        start = time.process_time()
+        assert all(is_certificate(body, members, scheme) for body in bodies)
+        found[name] = (time.process_time() - start) * 1000 / N_CERTIFICATES
+    return found
 
 
 # --- pages --------------------------------------------------------------------------------------------------
@@ -188,7 +201,7 @@ async def measure_peers(read_model: Path, genesis: Genesis, n_requests: int) -> 
             answers = [await call(app, document.query) for app in apps.values()]
             if any(without_urls(answer) != without_urls(answers[0]) for answer in answers):
                 raise SystemExit(f"{name}: the peers answer something else")
-            found[name] = {way: await requests_per_s(app, document.query, n_requests) for way, app in apps.items()}
+            found[name] = await requests_per_s(apps, document.query, n_requests)
     return found
 
 
@@ -351,7 +364,8 @@ def show(report: dict[str, Any]) -> None:
     """For people."""
     print(
         f"ingest {report['ingest_per_s']:,.0f} events/s, {report['ingest_per_cpu_s']:,.0f} in a second of CPU; "
-        f"{report['certificate_ms']:.2f} ms more per BLS certificate\n{report['load_blobs']:,} blobs loaded in "
+        f"{report['certificate_again_ms']:.2f} ms more per BLS certificate that the replica has checked, "
+        f"{report['certificate_ms']:.2f} ms per other\n{report['load_blobs']:,} blobs loaded in "
         f"{report['load_s']:.0f} s, {report['load_cpu_s']:.0f} s of CPU; rows equal at {report['equal_rows_at']:,}"
     )
     rows = [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select
 
 from graphql_api.context import Info
 from graphql_api.fields import resolved
@@ -106,10 +106,15 @@ class Paging:
         self.window = read_window(self.cursors, first=first, after=after, last=last, before=before)
 
     async def fetch(
-        self, statement: Select[Any], build: Callable[[Mapping[str, Any]], T], *, read: Read | None = None
+        self,
+        statement: Select[Any],
+        build: Callable[[Mapping[str, Any]], T],
+        *,
+        any_of: Sequence[ColumnElement[bool]] = (),
+        read: Read | None = None,
     ) -> Connection[T]:
-        """The connection of a statement's rows, in the read model or wherever `read` reads."""
-        page = await (read or self.info.context.reading.run)(fetch_page, statement, self.order, self.window)
+        """The connection of a statement's rows, in the read model or wherever `read` reads; `any_of`: `fetch_page`."""
+        page = await (read or self.info.context.reading.run)(fetch_page, statement, self.order, self.window, any_of)
         return self.connect(page, build, lambda: statement, read=read)
 
     async def fetch_of(

@@ -421,4 +421,5 @@ async def events_connection(
     paging = Paging(info, name, order, "SEQUENCE", first=first, after=after, last=last, before=before, query=query)
     if of_epoch is not None:
         return await paging.fetch_of("events", "epoch", of_epoch, query, build_event)
-    return await paging.fetch(queries.events_statement(query, to_height=to_height), build_event)
+    statement = queries.events_statement(query, to_height=to_height)
+    return await paging.fetch(statement, build_event, any_of=queries.kinds_apart(query))

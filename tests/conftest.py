@@ -101,11 +101,11 @@ class PostgresServer:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self._home / "data"), "-m", "immediate", "-w", "stop")
 
-    def new_database(self) -> str:
-        """The URL of an empty database."""
+    def new_database(self, *, template: str = "template0") -> str:
+        """The URL of an empty database, or of a copy of another, which nobody may be connected to."""
         self._n_databases += 1
         name = f"test_{self._n_databases}"
-        self._run("createdb", "-h", str(self._home), "-U", "haulout", name)
+        self._run("createdb", "-h", str(self._home), "-U", "haulout", "-T", template, name)
         return f"postgresql://haulout@/{name}?host={self._home}"
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Order, Page, Window, fetch_page
-from graphql_api.read_model.queries import Row
+from graphql_api.read_model.queries import Row, before_height
 from graphql_api.read_model.summaries import summarize_blob
 from haulout import bcs
 from haulout.ledger.events import BlobCertified, BlobRegistered, EventBody
@@ -36,7 +36,8 @@ def last_height(connection: Connection, epoch: int) -> int | None:
 
 def known_blobs(height: int) -> Select[Any]:
     """Blobs that had been registered by a block, without order; `blobs_at` says how they were."""
-    return select(t.blobs).where(t.blobs.c.registered_height <= height)
+    c = t.blobs.c
+    return select(t.blobs).where(c.registered_height <= height, c.registered_sequence < before_height(height))
 
 
 def page_at(connection: Connection, window: Window, height: int, n_shards: int) -> Page[Row]:

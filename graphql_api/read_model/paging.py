@@ -18,7 +18,24 @@ from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Select, func, literal, select, tuple_
+from sqlalchemy import (
+    CTE,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    Select,
+    bindparam,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    tuple_,
+    values,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from haulout.errors import InvalidInput
@@ -168,6 +185,11 @@ class Order:
         down = self.descending != reverse
         return [column.desc() if down else column.asc() for column in self.columns]
 
+    def sort(self, rows: list[Any], *, reverse: bool) -> None:
+        """Put rows that were read apart into this order."""
+        names = [column.name for column in self.columns]
+        rows.sort(key=lambda row: tuple(row[name] for name in names), reverse=self.descending != reverse)
+
     def _compare(self, key: Key, *, greater: bool) -> ColumnElement[bool]:
         if len(key) != len(self.columns):
             raise BadCursor(argument="after", problem="belongs to another list, filter or order")
@@ -178,31 +200,77 @@ class Order:
         return left > right if greater else left < right
 
 
-def fetch_page(connection: Connection, statement: Select[Any], order: Order, window: Window) -> Page[Mapping[str, Any]]:
-    """One page of a statement: a single query that asks for one row more than the page holds."""
+def fetch_page(
+    connection: Connection,
+    statement: Select[Any],
+    order: Order,
+    window: Window,
+    any_of: Sequence[ColumnElement[bool]] = (),
+) -> Page[Mapping[str, Any]]:
+    """One page of a statement: a query that asks for one row more than the page holds.
+
+    Args:
+        any_of: conditions of which each row of the statement fulfils one. Each is a query of its own then, since an
+            index has the rows of one in the order of the page, and those of several would have to be sorted, all.
+    """
     if window.after is not None:
         statement = statement.where(order.beyond(window.after))
     if window.before is not None:
         statement = statement.where(order.ahead_of(window.before))
     statement = statement.order_by(*order.clauses(reverse=window.backward)).limit(window.limit + 1)
-    return cut([dict(row) for row in connection.execute(statement).mappings()], window)
+    parts = [statement.where(condition) for condition in any_of] or [statement]
+    rows = [dict(row) for part in parts for row in connection.execute(part).mappings()]
+    if len(parts) > 1:
+        order.sort(rows, reverse=window.backward)
+    return cut(rows[: window.limit + 1], window)
 
 
 def fetch_first_pages(
-    connection: Connection, statement: Select[Any], order: Order, parent: ColumnElement[Any], window: Window
+    connection: Connection,
+    statement: Select[Any],
+    order: Order,
+    parent: Column[Any],
+    keys: Sequence[Any],
+    window: Window,
 ) -> dict[Any, Page[Mapping[str, Any]]]:
-    """The same page of many parents in one query; `statement` is already restricted to those parents."""
+    """The same page for each of many parents, whose keys stand in the column `parent`.
+
+    One query, which reads no more rows of a parent than its page shows, however many there are.
+    """
     if window.after is not None or window.before is not None:
         raise AssertionError("a cursor belongs to one parent")
-    number = func.row_number().over(partition_by=parent, order_by=order.clauses(reverse=window.backward))
-    numbered = statement.add_columns(number.label("row_number_"), parent.label("parent_")).subquery()
-    wanted = select(numbered).where(numbered.c.row_number_ <= window.limit + 1)
-    rows: dict[Any, list[Mapping[str, Any]]] = {}
-    for row in connection.execute(wanted.order_by(numbered.c.parent_, numbered.c.row_number_)).mappings():
-        values = dict(row)
-        values.pop("row_number_")
-        rows.setdefault(values.pop("parent_"), []).append(values)
-    return {key: cut(found, window) for key, found in rows.items()}
+    limited = statement.order_by(*order.clauses(reverse=window.backward)).limit(window.limit + 1)
+    if connection.dialect.name == "sqlite":
+        parents = _listed(keys, parent)
+        page = parent.table.alias("page_")
+        its_rows = limited.where(parent == parents.c.key_).correlate(parents)
+        chosen: Select[Any] = its_rows.with_only_columns(
+            literal_column(f"{parent.table.name}.rowid"), maintain_column_froms=True
+        )
+        found = select(page).select_from(parents.join(page, literal_column("page_.rowid").in_(chosen)))
+    else:
+        asked = values(column("key_", parent.type), name="parents_").data([(key,) for key in keys])
+        lateral = limited.where(parent == asked.c.key_).lateral("page_")
+        found = select(lateral).select_from(asked.join(lateral, true()))
+    rows: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in keys}
+    for row in connection.execute(found).mappings():
+        rows[row[parent.key]].append(dict(row))
+    for of_parent in rows.values():
+        order.sort(of_parent, reverse=window.backward)
+    return {key: cut(of_parent, window) for key, of_parent in rows.items()}
+
+
+def _listed(keys: Sequence[Any], parent: Column[Any]) -> CTE:
+    """Keys as rows for SQLite, by a statement that is the same for any number of them."""
+    if keys and isinstance(keys[0], bytes):  # JSON cannot hold them: it says how many there are
+        size = len(keys[0])
+        rows = text("SELECT substr(:bytes_, 1 + key * :size_, :size_) AS key_ FROM json_each(:keys_)").bindparams(
+            bindparam("bytes_", b"".join(keys), LargeBinary), bindparam("size_", size, Integer)
+        )
+        listed = json.dumps([0] * len(keys))
+    else:
+        rows, listed = text("SELECT value AS key_ FROM json_each(:keys_)"), json.dumps(list(keys))
+    return rows.bindparams(keys_=listed).columns(column("key_", parent.type)).cte("parents_")
 
 
 def page_of(items: Sequence[T], key_of: Callable[[T], Any], window: Window, *, descending: bool) -> Page[T]:

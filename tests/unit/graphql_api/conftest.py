@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -336,8 +338,44 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
     return f"sqlite:///{tmp_path / 'read_model.sqlite'}"
 
 
+def _found(url: str) -> None:
+    """Fill a database with the tables and the first block that all histories have in common."""
+    database, progress = open_database(url)
+    history = History()
+    database.apply(Projector(N_SHARDS, history.scheme), progress, history.blocks[:1])
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def founded_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database to copy: making tables takes longer than most tests."""
+    path: Path = tmp_path_factory.mktemp("founded") / "read_model.sqlite"
+    _found(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def founded_postgres(postgres: Any) -> str:
+    """The name of a database to copy."""
+    url: str = postgres.new_database()
+    _found(url)
+    return sa.make_url(url).database or ""
+
+
 @pytest.fixture
-async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Path) -> AsyncIterator[Net]:
+def founded_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A read model that stands at genesis."""
+    if backend == "postgres":
+        template = request.getfixturevalue("founded_postgres")
+        url: str = request.getfixturevalue("postgres").new_database(template=template)
+        return url
+    path = tmp_path / "read_model.sqlite"
+    shutil.copyfile(request.getfixturevalue("founded_sqlite"), path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+async def net(founded_url: str, history: History, bounds: Bounds, tmp_path: Path) -> AsyncIterator[Net]:
     """Three blobs: certified, only registered, deleted."""
     one, two, three = (history.registered(i, deletable=i != 1) for i in (1, 2, 3))
     history.block(e.BalanceChanged(name("account", 1), 1_900), one, e.RingChanged(1, 1 << 20, 110))
@@ -348,9 +386,9 @@ async def net(database_url: str, history: History, bounds: Bounds, tmp_path: Pat
         e.BlobDeleted(three.object_id, three.blob_id, 6, True, three.storage_id),
         e.StorageReserved(three.storage_id, three.owner, 1, 6, 1 << 20, 0),
     )
-    database, progress = open_database(database_url)
+    database, progress = open_database(founded_url)
     projector = Projector(N_SHARDS, history.scheme)
-    progress = database.apply(projector, progress, history.blocks)
+    progress = database.apply(projector, progress, history.blocks[progress.height + 1 :])
     clock, registry, transport, workers = SystemClock(), CollectorRegistry(), Nodes(), ThreadWorkers(4)
     follower = Follower(
         database, progress, projector, ListedBlocks(history), clock=clock, workers=workers, registry=registry

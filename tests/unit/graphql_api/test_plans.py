@@ -1,0 +1,66 @@
+"""Lists of very many rows are read in their order by an index: no page walks a table, or sorts more than it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+LARGE = ("accounts", "blob_attributes", "blob_objects", "blobs", "certificates", "events", "stakes", "storage")
+
+# Lists that grow with what is stored, in the orders and with the conditions that leave very many rows.
+LISTS = (
+    *(
+        f"blobs(first: 5, orderBy: {{ field: {field}, direction: {direction} }}) {{ nodes {{ id }} }}"
+        for field in ("CREATED_AT", "SIZE", "END_EPOCH")
+        for direction in ("ASC", "DESC")
+    ),
+    "blobs(last: 5) { nodes { id } }",
+    "blobs(filter: { state: [CERTIFIED] }) { nodes { id } }",
+    "blobs(filter: { persistence: DELETABLE }) { nodes { id } }",
+    "blobs(filter: { persistence: PERMANENT, state: [CERTIFIED] }) { nodes { id } }",
+    "blobObjects(first: 5) { nodes { id } }",
+    "blobObjects(filter: { certified: true }) { nodes { id } }",
+    "blobObjects(filter: { persistence: DELETABLE }) { nodes { id } }",
+    "events(first: 5) { nodes { id } }",
+    "events(last: 5) { nodes { id } }",
+    'events(filter: { types: ["BlobRegistered", "BlobCertified"] }) { nodes { id } }',
+    'events(last: 5, filter: { types: ["BlobRegistered", "BlobCertified"] }) { nodes { id } }',
+    "events(filter: { epoch: { at: 1 } }) { nodes { id } }",
+    "stakes(first: 5) { nodes { id } }",
+    "epoch(number: 1) { query { blobs { nodes { blobId } } events(last: 5) { nodes { id } } } }",
+    "blobs(first: 5) { nodes { certificate { weight } events(last: 3) { nodes { id } } objects(first: 2) { nodes { "
+    "attributes { key } storage { endEpoch } owner { walBalance "
+    "blobObjects(first: 2) { nodes { id } } stakes(first: 2) { nodes { id } } } } } } }",
+)
+
+
+@pytest.fixture
+def statements(net: Any) -> Iterator[list[tuple[str, Any]]]:
+    """What was asked of the tables."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(net.database.readers, "before_cursor_execute", note)
+    yield asked
+    sa.event.remove(net.database.readers, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("field", LISTS)
+async def test_a_page_is_read_by_an_index(net: Any, statements: list[tuple[str, Any]], field: str) -> None:
+    await net.ask(f"{{ {field} }}")
+    selects = [(text, parameters) for text, parameters in statements if text.startswith("SELECT")]
+    assert any(re.search(rf"FROM ({'|'.join(LARGE)})\b", text) for text, _ in selects)
+    with net.database.readers.connect() as connection:
+        for text, parameters in selects:
+            steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)]
+            for step in steps:
+                scanned = re.match(r"SCAN (\w+)(?! USING (COVERING )?INDEX)", step)
+                assert scanned is None or scanned[1] not in LARGE, (text, steps)
+                is_page = "LIMIT" in text  # what has no limit asks for rows that a page shows, by their keys
+                assert not is_page or step != "USE TEMP B-TREE FOR ORDER BY", (text, steps)
