@@ -53,6 +53,10 @@ CHANGES: Final = ("stake swing", "join", "leave")
 LIES: Final = ("slivers", "symbols", "metadata", "confirmations", "forgeries", "poverty", "silence")
 """What a liar lies about; see `liars`."""
 
+HOLD_NODES_OFF: Final = frozenset(PASSING) - {"latency", "loss", "duplication", "reordering"} | {"lost disk"}
+"""Kinds with which more than f shards may be away for as long as an epoch of a simulation lasts. Then its end is not
+signed, and where blocks are pruned nobody can begin with a snapshot: who lost its replica stays away for good."""
+
 KINDS: Final = (*PASSING, *LEDGER_KEPT, *LASTING, *WRITERS, *CHANGES)
 
 SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
@@ -154,7 +158,10 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         lies = frozenset(rng.shuffled(LIES)[: fewest_lies + rng.below(3)])
     if "false sync-done" in kinds:
         kinds.add("stake swing")  # there is nothing to lie about where no shard moves
-    kinds |= _ledger_kept(SeededRng(seed, "plan/ledger kept"), kinds)
+    later = SeededRng(seed, "plan/ledger kept")  # apart, so that the kinds above are drawn as they were without these
+    kinds |= {kind for kind in LEDGER_KEPT if later.below(5) == 0}
+    if "pruned blocks" in kinds:
+        kinds -= HOLD_NODES_OFF
     return Plan(
         seed=seed,
         n_shards=n_shards,
@@ -170,14 +177,6 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         weather=_weather(rng, kinds),
         has_small_files=rng.below(2) == 0,
     )
-
-
-def _ledger_kept(rng: SeededRng, kinds: Container[str]) -> set[str]:
-    """Drawn apart, so that what a seed drew before these kinds existed is drawn still."""
-    found = {kind for kind in LEDGER_KEPT if rng.below(3) == 0}
-    if "forked ledger" in kinds:
-        found.discard("pruned blocks")  # nobody attests a fork, so nobody can begin with a snapshot of it
-    return found
 
 
 def leave_room(stakes_frost: dict[str, int], bad_nodes: Iterable[str], kinds: Container[str]) -> dict[str, int]:
