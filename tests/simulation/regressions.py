@@ -6,5 +6,6 @@ SEEDS_THAT_FAILED: Final = (
     11,  # slivers that rotted between upload and confirmation, in an oracle that did not look again
     13,  # a replica set back by a power cut called a certified blob unwanted; it went off the list of what is lacking
     14,  # slivers that were not synced when their blob was certified were not listed, and a power cut took them
+    21,  # a ledger lost when an epoch had just begun: pruned nodes gave a snapshot whose committee nobody had signed
     86,  # a clock that had been an hour ahead put a repair off by an hour
 )
