@@ -13,6 +13,8 @@ from graphql_api.read_model.database import READERS_MAX, Database, answering, re
 from graphql_api.read_model.project import Progress
 from haulout.ports import Workers
 
+INTERRUPT_AGAIN_S = 0.1
+
 T = TypeVar("T")
 
 
@@ -77,9 +79,10 @@ class Reading:
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:
-            if self._connection is not None:
-                _interrupt(self._connection)
-            await asyncio.wait([call])
+            while not call.done():  # an interrupt is lost on a thread that has not begun its statement
+                if self._connection is not None:
+                    _interrupt(self._connection)
+                await asyncio.wait([call], timeout=INTERRUPT_AGAIN_S)
             if not call.cancelled():
                 call.exception()
             raise
