@@ -41,6 +41,16 @@ class BlobUnavailable(Unavailable):
 
 
 @dataclass(eq=False)
+class DeletedMeanwhile(Unavailable):
+    """Somebody with the same account deleted the blob between the ledger's answer and the look at it."""
+
+    code = "DELETED_MEANWHILE"
+    template = "the blob {blob_id} was deleted by its owner while it was being stored"
+    hint = "store it again if it is still wanted"
+    blob_id: str
+
+
+@dataclass(eq=False)
 class InsufficientConfirmations(Unavailable):
     """Too few shards confirmed in time; what was uploaded stays and the next try resumes there."""
 

@@ -15,7 +15,7 @@ from haulout import codec
 from haulout.account.wallet import Wallet
 from haulout.client.blob_file import BlobFile, buffer_of
 from haulout.client.confirmations import OnNode
-from haulout.client.errors import EpochsOutOfRange
+from haulout.client.errors import DeletedMeanwhile, EpochsOutOfRange
 from haulout.client.network import Network, open_buffer
 from haulout.client.registration import (
     Operation,
@@ -34,7 +34,7 @@ from haulout.errors import HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob, Params
 from haulout.ports import Buffer
-from haulout.primitives import Address, Axis, BlobId, EncodingType, ObjectId
+from haulout.primitives import Address, Axis, BlobId, EncodingType, ObjectId, blob_id_text
 
 if TYPE_CHECKING:
     from haulout.codec import EncodedBlob
@@ -302,7 +302,7 @@ async def _certify(
                 raise
     blob = await network.view.blob(object_id)
     if blob is None:
-        raise AssertionError("a blob object vanished between its certification and now")
+        raise DeletedMeanwhile(blob_id=blob_id_text(encoded.blob_id))
     return NewlyCreated(
         blob_id=encoded.blob_id,
         object_id=object_id,

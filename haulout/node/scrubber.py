@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
-from haulout.node.pieces import is_in_stripes
 from haulout.node.records import names_in
 from haulout.node.vault import Vault
 from haulout.ports import Clock
@@ -56,14 +55,15 @@ class Scrubber:
     async def _read_blob(self, blob_id: BlobId) -> int:
         metadata = await self._vault.metadata_bytes(blob_id)
         n_bytes = 0 if metadata is None else len(metadata)
-        names = list(names_in(self._vault.slivers.held_mask(blob_id, durable_only=True)))
-        if is_in_stripes(await self._vault.metadata(blob_id)):
-            for shard_index in sorted({shard for shard, _ in names}):
-                for name in self._vault.slivers.pieces.names_on_shard(blob_id, shard_index):
-                    piece = await self._vault.piece(blob_id, name)
-                    n_bytes += 0 if piece is None else len(piece.data)
-        else:
-            for shard_index, axis in names:
+        slivers = self._vault.slivers
+        # What is there is told by the rows of what is there: the metadata may be what is damaged.
+        in_pieces = slivers.pieces.segments_held(blob_id, durable_only=True)
+        for shard_index in sorted({shard for shard, _ in in_pieces}):
+            for name in slivers.pieces.names_on_shard(blob_id, shard_index):
+                piece = await self._vault.piece(blob_id, name)
+                n_bytes += 0 if piece is None else len(piece.data)
+        for shard_index, axis in names_in(slivers.held_mask(blob_id, durable_only=True)):
+            if (shard_index, axis) not in in_pieces:
                 sliver = await self._vault.sliver(blob_id, shard_index, axis)
                 n_bytes += 0 if sliver is None else len(sliver)
         self._metrics.scrubbed_bytes.inc(n_bytes)

@@ -196,11 +196,18 @@ async def forked_ledger(troubles: Troubles, rng: SeededRng) -> None:
 
 
 async def lost_replica(troubles: Troubles, rng: SeededRng) -> None:
-    """A node loses its copy of the ledger, and nothing else; where blocks are pruned it begins with a snapshot."""
-    name = troubles.world.any_node_name(rng)
-    async with troubles.lock(name):
-        troubles.happened["lost replica"] += 1
-        await troubles.world.restore_replica(name, misled=False)
+    """A node loses its copy of the ledger, and nothing else; where blocks are pruned it begins with a snapshot.
+
+    One at a time: of two with more than f shards each would wait for the other to attest the snapshot.
+    """
+    world, clock = troubles.world, VirtualClock()
+    name = world.any_node_name(rng)
+    async with troubles.lock("lost replica"):
+        async with troubles.lock(name):
+            troubles.happened["lost replica"] += 1
+            await world.restore_replica(name, misled=False)
+        while not world.is_level(name):
+            await clock.sleep_ms(100)
 
 
 # --- disks --------------------------------------------------------------------------------------------------

@@ -230,18 +230,24 @@ class Oracle:
         ]
 
     def _check_promises(self, host: Host) -> None:
-        """D-6, D-7: a node has what it confirmed while somebody pays, of shards that it owns or still hands over."""
+        """D-6, D-7: a node has what it confirmed while somebody pays, of shards that it owns or still hands over.
+
+        Its replica may have been set back by a crash, or lost: what is over by the ledger was rightly dropped.
+        """
         node, ledger = host.node, self._world.hosts[LEDGER].sequencer
         if node is None or ledger is None:
             return
-        moving = list(queries.open_hand_overs(ledger.store.view, from_node=node.identity.node_id))
-        view, duty = node.vault.view, node.vault.duty()
+        truth = ledger.store.view
+        moving = list(queries.open_hand_overs(truth, from_node=node.identity.node_id))
+        view, duty, now = node.vault.view, node.vault.duty(), queries.system(truth).epoch
         confirmed = self._scheme.confirmed_by(node.identity.public_key)
         for blob_id in self._truth.promised():
             epoch = confirmed.get(blob_id)
-            if epoch is None or not rules.is_wanted(view, blob_id, duty.epoch):
+            if epoch is None or not (
+                rules.is_wanted(view, blob_id, duty.epoch) and rules.is_wanted(truth, blob_id, now)
+            ):
                 continue
-            kept = self._owned_throughout(node.identity.node_id, range(epoch, duty.epoch + 1)) & set(duty.shards)
+            kept = self._owned_throughout(node.identity.node_id, range(epoch, now + 1)) & set(duty.shards)
             given = {
                 shard.shard_index
                 for shard in moving

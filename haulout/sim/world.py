@@ -240,6 +240,11 @@ class World:
             self.misled.discard(name)
         await self.restart(name)
 
+    def is_level(self, name: str) -> bool:
+        """Whether a machine has executed all that the ledger has."""
+        sequencer, replica = self.hosts[LEDGER].sequencer, self.hosts[name].replica
+        return sequencer is not None and replica is not None and replica.head.height == sequencer.head.height
+
     async def lose_ledger(self, look: Callable[[], None]) -> None:
         """Have the ledger lose its disk at a moment when everybody has executed all of it, and put it together from
         the nodes; whoever wants to `look` at it can do so for the last time. What was answered for and is nowhere else
@@ -247,11 +252,7 @@ class World:
         others = [host for host in self.hosts.values() if host.name != LEDGER]
         ledger = self.hosts[LEDGER]
 
-        def knows_all(host: Host) -> bool:
-            sequencer, replica = ledger.sequencer, host.replica
-            return sequencer is not None and replica is not None and replica.head.height == sequencer.head.height
-
-        await self.until(lambda: all(knows_all(host) for host in others), "everybody has all blocks")
+        await self.until(lambda: all(self.is_level(host.name) for host in others), "everybody has all blocks")
         look()
         await self.kill(LEDGER)
         ledger.state = StoreMedium()
