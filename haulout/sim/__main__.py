@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from collections.abc import Sequence
 
-from haulout.codec import parallel
 from haulout.sim.plan import Plan, draw_plan
+from haulout.sim.players import play_all
 from haulout.sim.report import Report, SeedResult
 from haulout.sim.scenarios import SCENARIOS, scenario_plan
 from haulout.sim.story import play
-from haulout.world.kernels import KernelSettings, load_kernels
 
 TRACE_LINES = 40
+INTERRUPTED = 130  # exit code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,39 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("the canary sang: a planted loss was not seen, so these seeds would prove nothing", file=sys.stderr)
         return 1
     started_s = time.monotonic()
-    results = []
-    for result in play_all(range(options.first, options.first + options.seeds), options.jobs, is_light=options.light):
-        results.append(result)
-        if not options.json:
-            show_progress(results, options.seeds, time.monotonic() - started_s)
-    report = Report(sorted(results, key=lambda result: result.seed), time.monotonic() - started_s)
-    print(json.dumps(report.as_json()) if options.json else report.as_text())
-    return 0 if report.is_good else 1
-
-
-def play_one(seed: int, *, is_light: bool) -> SeedResult:
-    """One seed, for a process of its own."""
-    started_s = time.process_time()
-    plan = draw_plan(seed)
-    run = play(plan.lighter() if is_light else plan)
-    return SeedResult.of(run, time.process_time() - started_s)
-
-
-def play_all(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[SeedResult]:
-    """All seeds, in the order they end."""
-    if n_jobs <= 1:
-        use_kernels()
-        yield from map(partial(play_one, is_light=is_light), seeds)
-        return
-    with ProcessPoolExecutor(n_jobs, initializer=use_kernels) as pool:
-        for future in as_completed([pool.submit(play_one, seed, is_light=is_light) for seed in seeds]):
-            yield future.result()
-
-
-def use_kernels() -> None:
-    """Compute in this process as fast as it can, with one thread: the other processors play other seeds."""
-    load_kernels(KernelSettings.of(os.environ))
-    parallel.use(None)
+    results: list[SeedResult] = []
+    seeds, is_stopped = range(options.first, options.first + options.seeds), False
+    try:
+        for result in play_all(seeds, options.jobs, is_light=options.light):
+            results.append(result)
+            if not options.json:
+                show_progress(results, options.seeds, time.monotonic() - started_s)
+    except KeyboardInterrupt:
+        is_stopped = True
+        print(f"stopped after {len(results)} of {options.seeds} seeds", file=sys.stderr)
+    if results or not is_stopped:
+        report = Report(sorted(results, key=lambda result: result.seed), time.monotonic() - started_s)
+        print(json.dumps(report.as_json()) if options.json else report.as_text())
+    return INTERRUPTED if is_stopped else 0 if report.is_good else 1
 
 
 def replay(plan: Plan, n_lines: int) -> int:
@@ -88,12 +66,14 @@ def replay(plan: Plan, n_lines: int) -> int:
 
 
 def show_progress(results: Sequence[SeedResult], n_seeds: int, elapsed_s: float) -> None:
-    """One line on a terminal that is written over and over."""
+    """One line on a terminal that is written over and over; elsewhere twenty lines."""
+    n_bad = sum(result.violation is not None for result in results)
+    eta_s = elapsed_s / len(results) * (n_seeds - len(results))
+    line = f"{len(results)}/{n_seeds} seeds, {n_bad} violations, {eta_s:.0f} s left"
     if sys.stderr.isatty():
-        n_bad = sum(result.violation is not None for result in results)
-        eta_s = elapsed_s / len(results) * (n_seeds - len(results))
-        end = "\n" if len(results) == n_seeds else ""
-        print(f"\r{len(results)}/{n_seeds} seeds, {n_bad} violations, {eta_s:.0f} s left ", end=end, file=sys.stderr)
+        print(f"\r{line} ", end="\n" if len(results) == n_seeds else "", file=sys.stderr)
+    elif len(results) % max(1, n_seeds // 20) == 0:
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+"""Processes that play seeds, one after another each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+
+from haulout.codec import parallel
+from haulout.sim.plan import draw_plan
+from haulout.sim.report import SeedResult
+from haulout.sim.story import play
+from haulout.world.kernels import KernelSettings, load_kernels
+
+SEEDS_PER_PROCESS = 50
+
+
+def play_one(seed: int, *, is_light: bool) -> SeedResult:
+    """One seed, for a process of its own."""
+    started_s = time.process_time()
+    plan = draw_plan(seed)
+    run = play(plan.lighter() if is_light else plan)
+    return SeedResult.of(run, time.process_time() - started_s)
+
+
+def play_all(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[SeedResult]:
+    """All seeds, in the order they end."""
+    if n_jobs <= 1:
+        use_kernels()
+        yield from map(partial(play_one, is_light=is_light), seeds)
+        return
+    # A process keeps a few MiB of every world; so none plays very many of them.
+    pool = ProcessPoolExecutor(
+        n_jobs, mp_context=get_context("spawn"), initializer=use_kernels, max_tasks_per_child=SEEDS_PER_PROCESS
+    )
+    try:
+        for future in as_completed([pool.submit(play_one, seed, is_light=is_light) for seed in seeds]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def use_kernels() -> None:
+    """Compute in this process as fast as it can, with one thread: the other processors play other seeds."""
+    load_kernels(KernelSettings.of(os.environ))
+    parallel.use(None)
