@@ -8,7 +8,7 @@ import pytest
 
 from haulout.sim import __main__ as command
 from haulout.sim import changes, faults
-from haulout.sim.plan import DISHONEST, KINDS, WRITERS, draw_plan
+from haulout.sim.plan import DISHONEST, KINDS, LEDGER_KEPT, WRITERS, draw_plan
 from haulout.sim.report import Report, SeedResult
 from haulout.sim.scenarios import small
 from haulout.sim.story import Run, play
@@ -74,7 +74,7 @@ def test_one_violation_spoils_a_thousand_seeds() -> None:
 
 
 def test_nothing_that_can_happen_is_left_out_of_the_report() -> None:
-    assert {*faults.CATALOGUE, *changes.CATALOGUE, *WRITERS, *DISHONEST, *WIRES} == set(KINDS)
+    assert {*faults.CATALOGUE, *changes.CATALOGUE, *WRITERS, *DISHONEST, *WIRES, *LEDGER_KEPT} == set(KINDS)
 
 
 def test_what_came_to_nothing_is_not_counted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -231,12 +232,16 @@ async def test_a_stream_of_events_is_over_when_it_begins(traced: Any, caplog: py
     assert not caplog.records  # OpenTelemetry has nothing against what was done with it
 
 
-def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**tracing.variables_for("http://127.0.0.1:1"), "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}.items():
-        monkeypatch.setenv(name, value)
+def test_a_collector_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("haulout.observability.otlp.CLOSE_S", 0.01)
-    with tracing.tracing("test"), tracing.serve("PUT", (), begins=True):
-        pass
-    (closing,) = [thread for thread in threading.enumerate() if thread.name == "last spans"]
-    assert closing.daemon  # it tries on, and a process that ends does not wait for it
-    closing.join()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for name, value in {**tracing.variables_for(url), "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}.items():
+            monkeypatch.setenv(name, value)
+        with tracing.tracing("test"), tracing.serve("PUT", (), begins=True):
+            pass
+        (closing,) = [thread for thread in threading.enumerate() if thread.name == "last spans"]
+        assert closing.daemon  # it tries on, and a process that ends does not wait for it
+        closing.join()
