@@ -8,13 +8,15 @@ never does, and what a status says is no view at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from haulout.primitives import hex_id_text
+from haulout.primitives import hex_id_text, smallest_committee
 from haulout_operator.actions import Action, DropFinalizer, RequestLeave, WithdrawStake
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import FORCE_REMOVE_ANNOTATION, LEAVING_ANNOTATION, volume_name
 from haulout_operator.observed import LedgerFacts, LedgerNode, Observed, Resource
+from haulout_operator.planning.size import wanted_size
 
 Node = Resource[StorageNodeSpec]
 
@@ -77,15 +79,27 @@ def is_free(observed: Observed, node: Node) -> bool:
 def _ask_to_leave(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving:
     pool = _pool_of(observed, node)
     if pool is not None and not pool.is_deleting:
-        others = [other for other in observed.nodes_of(pool.name) if counts_toward_replicas(other)]
-        staked = [other for other in others if (one := ledger.nodes.get(other.name)) is not None and one.stake_frost]
-        if len(staked) < pool.spec.replicas:
+        staked, wanted = _n_staked(ledger, observed.nodes_of(pool.name)), wanted_size(observed, pool)
+        if staked < wanted:
             return Leaving(
                 "WaitingForSubstitute",
-                f"{len(staked)} of {pool.spec.replicas} other nodes have stake; it leaves when its substitute has",
+                f"{staked} of {wanted} other nodes have stake; it leaves when its substitute has",
             )
+    staked, smallest = _n_staked(ledger, observed.nodes), smallest_committee(ledger.n_shards)
+    if (known.shards or known.is_next) and staked < smallest:
+        return Leaving(
+            "BelowMinNodes",
+            f"{staked} other nodes have stake, and no committee has fewer than {smallest}; it stays. Next: give a "
+            "StorageNodePool of this network more replicas, or delete the StorageNetwork to give everything up.",
+        )
     action = RequestLeave(node.subject, node.name, known.node_id, ledger.epoch)
     return Leaving("RequestingLeave", "the ledger is asked to let it go", (action,))
+
+
+def _n_staked(ledger: LedgerFacts, nodes: Iterable[Node]) -> int:
+    """How many of them have stake and are not on their way out."""
+    known = [ledger.nodes.get(node.name) for node in nodes if counts_toward_replicas(node)]
+    return sum(one is not None and one.stake_frost > 0 for one in known)
 
 
 def _what_holds(known: LedgerNode) -> Leaving | None:

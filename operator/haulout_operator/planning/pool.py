@@ -24,6 +24,7 @@ from haulout_operator.observed import Observed, Resource, labels_of, pool_of_cla
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import contains, content_of
 from haulout_operator.planning.leaving import LEAVE_FIRST, LEAVING, counts_toward_replicas, is_free, is_scaled_down
+from haulout_operator.planning.size import smallest_size, wanted_size
 from haulout_operator.quantities import parse_duration_ms, parse_time_ms
 
 Pool = Resource[StorageNodePoolSpec]
@@ -57,7 +58,8 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
     actions += _follow_template(observed, pool, nodes)
     staying = [node for node in nodes if counts_toward_replicas(node)]
     actions += replace_dead(observed, pool, nodes)
-    missing = pool.spec.replicas - len(staying) - len(orphans)
+    refused = _why_too_small(observed, pool)
+    missing = wanted_size(observed, pool) - len(staying) - len(orphans)
     if missing > 0:
         returning = call_back(observed, pool, nodes, missing)
         actions += returning.actions
@@ -67,11 +69,11 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
             reason, why = "LedgerUnreachable", "new identities need the ledger"
             return PoolPlan(tuple(actions), ScalingBlocked(reason, f"{why}: {observed.ledger_problem}"))
         actions += _make_nodes(observed, pool, missing, taken={serial for _, serial in orphans})
-        return PoolPlan(tuple(actions))
+        return PoolPlan(tuple(actions), refused)
     if missing < 0:
         removals, blocked = _let_go(observed, pool, staying, -missing)
         return PoolPlan((*actions, *removals), blocked)
-    return PoolPlan(tuple(actions))
+    return PoolPlan(tuple(actions), refused)
 
 
 def find_orphans(observed: Observed, pool: Pool) -> list[tuple[str, int]]:
@@ -225,21 +227,9 @@ def _n_shards(observed: Observed, node: Node) -> int:
 def _why_blocked(observed: Observed, pool: Pool) -> ScalingBlocked | None:
     if observed.ledger is None:
         return ScalingBlocked("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
-    n_shards = observed.ledger.n_shards
-    smallest, cap = smallest_committee(n_shards), max_faulty(n_shards)
-    others = sum(
-        counts_toward_replicas(node)
-        for other in observed.pools
-        if other.name != pool.name
-        for node in observed.nodes_of(other.name)
-    )
-    target = pool.spec.replicas + others
-    if target < smallest:
-        return ScalingBlocked(
-            "BelowMinNodes",
-            f"{target} nodes × at most {cap} shards = {target * cap} < {n_shards}. Smallest safe size is {smallest}. "
-            f"Next: kubectl scale snp/{pool.name} --replicas={max(0, smallest - others)}.",
-        )
+    refused = _why_too_small(observed, pool)
+    if refused is not None:
+        return refused
     budget = compute_budget(observed, observed.ledger)
     if budget.remaining < 0:
         return ScalingBlocked(
@@ -247,3 +237,18 @@ def _why_blocked(observed: Observed, pool: Pool) -> ScalingBlocked | None:
             f"{budget.used} shards are down or moving, {budget.limit} may be. Next: bring the nodes back first.",
         )
     return None
+
+
+def _why_too_small(observed: Observed, pool: Pool) -> ScalingBlocked | None:
+    """A size that no committee can have: members stay, and those that somebody deletes are still replaced."""
+    least = smallest_size(observed, pool)
+    if observed.ledger is None or pool.spec.replicas >= least:
+        return None
+    n_shards = observed.ledger.n_shards
+    smallest, cap = smallest_committee(n_shards), max_faulty(n_shards)
+    target = pool.spec.replicas + smallest - least
+    return ScalingBlocked(
+        "BelowMinNodes",
+        f"{target} nodes × at most {cap} shards = {target * cap} < {n_shards}. Smallest safe size is {smallest}. "
+        f"Next: kubectl scale snp/{pool.name} --replicas={least}.",
+    )

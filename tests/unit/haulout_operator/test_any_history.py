@@ -25,6 +25,8 @@ events = st.one_of(
 @settings(max_examples=settings.default.max_examples // 12)
 @given(history=st.lists(events, max_size=5))
 @example(history=[("delete node", 2), ("remove", "StatefulSet", 4)])  # who is on its way out serves until it is gone
+@example(history=[("scale", 2), ("delete node", 0)])  # a size that is refused replaces whoever goes all the same
+@example(history=[("scale", 6), ("remove", "Pod", 0)])
 def test_every_history_comes_to_rest(new_town, history: list[tuple]) -> None:
     asyncio.run(play_history(new_town(), history))
 
@@ -36,6 +38,7 @@ async def play_history(town, history: list[tuple]) -> None:
         await happen(town, event)
         town.ledger_is_up = True
         await town.play(limit=30)
+        await town.round()  # tells of what Kubernetes did after the last one
         check_nothing_needed_is_lost(town)
         town.kube.writes.clear()
         assert not await town.round()

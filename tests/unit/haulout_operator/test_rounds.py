@@ -139,6 +139,65 @@ async def test_a_deleted_member_stays_until_the_ledger_lets_it_go_and_its_substi
     assert ("StatefulSet", victim) in town.kube.objects
 
 
+async def test_a_refused_size_still_gives_a_deleted_member_its_substitute(town) -> None:
+    town.found()
+    await town.play()
+    town.scale(2)
+    await town.play()
+    victim = town.nodes()[0]
+    await town.kube.delete("", "StorageNode", NAMESPACE, victim)
+    await town.play()
+    assert len(town.nodes()) == 5
+    assert town.condition("StorageNodePool", "main", "ScalingBlocked")["reason"] == "BelowMinNodes"
+    assert town.condition("StorageNode", victim, "Ready")["reason"] == "OwnsShards"
+    for _ in range(2):
+        await town.advance()
+        await town.sync()
+        await town.play()
+    assert victim not in town.nodes()
+    assert len(town.nodes()) == 4
+    town.kube.writes.clear()
+    assert not await town.round()
+    assert town.kube.writes == []
+
+
+async def test_members_of_a_deleted_pool_stay_while_nobody_could_take_their_place(town) -> None:
+    town.found()
+    await town.play()
+    members = town.nodes()
+    await town.kube.delete("", "StorageNodePool", NAMESPACE, "main")
+    for name in members:
+        await town.kube.delete("", "StorageNode", NAMESPACE, name)
+    await town.play()
+    assert town.nodes() == members
+    for name in members:
+        ready = town.condition("StorageNode", name, "Ready")
+        assert ready["reason"] == "BelowMinNodes"
+        assert "0 other nodes have stake, and no committee has fewer than 4" in ready["message"]
+    town.kube.add("StorageNodePool", "other", {"networkRef": {"name": "main"}, "replicas": 4})
+    await town.play()
+    for _ in range(2):
+        await town.advance()
+        await town.sync()
+        await town.play()
+    assert len(town.nodes()) == 4
+    assert not set(town.nodes()) & set(members)
+
+
+async def test_pools_that_become_smaller_together_keep_a_committee(town) -> None:
+    town.found()
+    town.kube.add("StorageNodePool", "other", {"networkRef": {"name": "main"}, "replicas": 3})
+    await town.play()
+    for name in ("main", "other"):
+        town.kube.objects["StorageNodePool", name]["spec"]["replicas"] = 1
+    await town.play()
+    for name in ("main", "other"):
+        blocked = town.condition("StorageNodePool", name, "ScalingBlocked")
+        assert blocked["message"].startswith("2 nodes"), blocked
+    assert town.leaving() == []
+    assert len(town.nodes()) == 7
+
+
 async def test_drift_is_repaired_and_nothing_else_is_touched(town) -> None:
     town.found()
     await town.play()
