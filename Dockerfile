@@ -22,11 +22,12 @@ RUN --mount=type=secret,id=certificates,target=/run/secrets/certificates \
 # Kernels for the CPU that builds; on another one a service compiles its own in the background and serves meanwhile.
 # Only what they are made from is here, so that they stay while other code changes.
 FROM dependencies AS kernels
-COPY haulout/__init__.py haulout/errors.py haulout/primitives.py haulout/bcs.py haulout/ports.py /opt/app/haulout/
+COPY haulout/__init__.py haulout/errors.py haulout/primitives.py haulout/bcs.py /opt/app/haulout/
 COPY haulout/chain /opt/app/haulout/chain
 COPY haulout/codec /opt/app/haulout/codec
 COPY haulout/crypto /opt/app/haulout/crypto
 COPY haulout/ledger /opt/app/haulout/ledger
+COPY haulout/ports /opt/app/haulout/ports
 COPY haulout/world /opt/app/haulout/world
 RUN NUMBA_CACHE_DIR=/opt/kernels /opt/haulout/bin/python -m haulout.world.kernels
 

@@ -31,6 +31,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from haulout.errors import UndecodableBytes
+from haulout.primitives import Buffer
 
 T = TypeVar("T")
 Write = Callable[[bytearray, Any], None]
@@ -445,7 +446,7 @@ def encode(value: Any, hint: Any = None) -> bytes:
     return bytes(out)
 
 
-def decode(hint: type[T] | Any, data: bytes | bytearray | memoryview) -> T:
+def decode(hint: type[T] | Any, data: Buffer) -> T:
     """Read a value from exactly these bytes.
 
     Raises:
@@ -457,7 +458,7 @@ def decode(hint: type[T] | Any, data: bytes | bytearray | memoryview) -> T:
     return typing.cast(T, value)
 
 
-def decode_prefix(hint: Any, data: bytes | bytearray | memoryview, at: int = 0) -> tuple[Any, int]:
+def decode_prefix(hint: Any, data: Buffer, at: int = 0) -> tuple[Any, int]:
     """Read a value from the start of `data`; returns it and the offset behind it.
 
     Raises:

@@ -24,6 +24,8 @@ SliverIndex = NewType("SliverIndex", int)  # u16
 SliverPairIndex = NewType("SliverPairIndex", int)  # u16
 Frost = NewType("Frost", int)  # u64; 1 WAL = 10**9 FROST
 
+Buffer = bytes | bytearray | memoryview  # bytes, wherever they stand
+
 FROST_PER_WAL = 1_000_000_000
 STORAGE_UNIT_BYTES = 1 << 20
 BASIS_POINTS = 10_000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from haulout.client.blob_file import BlobFile
 from haulout.errors import DiskFull, InvalidField
-from haulout.ports import Buffer
+from haulout.primitives import Buffer
 
 WRITE_BYTES = 8 << 20
 

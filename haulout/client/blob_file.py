@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from haulout.errors import InvalidField
-from haulout.ports import Buffer
+from haulout.primitives import Buffer
 
 
 class BlobFile:

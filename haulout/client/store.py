@@ -33,8 +33,7 @@ from haulout.codec import sizes
 from haulout.errors import HauloutError, Rejected
 from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
 from haulout.ledger.state import Blob, Params
-from haulout.ports import Buffer
-from haulout.primitives import Address, Axis, BlobId, EncodingType, ObjectId, blob_id_text
+from haulout.primitives import Address, Axis, BlobId, Buffer, EncodingType, ObjectId, blob_id_text
 
 if TYPE_CHECKING:
     from haulout.codec import EncodedBlob

@@ -16,8 +16,8 @@ from haulout.client.blob_file import BlobFile
 from haulout.client.network import Network
 from haulout.codec.metadata import BlobMetadata, SliverStripes
 from haulout.codec.streams import BlobSource, BytesSource
-from haulout.ports import Buffer, SliverUpload
-from haulout.primitives import Axis, BlobId, SliverPairIndex, sliver_index_of_pair
+from haulout.ports import SliverUpload
+from haulout.primitives import Axis, BlobId, Buffer, SliverPairIndex, sliver_index_of_pair
 
 if TYPE_CHECKING:
     from haulout.codec.rs8 import EncodedSegment, SegmentEncoder, StripeHasher, Striping

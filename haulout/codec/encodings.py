@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from haulout.codec import decoding, red_stuff, rs8, verify
 from haulout.codec.consistency import ConsistencyCheck
 from haulout.codec.errors import BufferSizeMismatch, InconsistentBlob, SliverHashMismatch, UnsupportedEncodingType
-from haulout.codec.metadata import BlobMetadata, Buffer, Sliver, SliverStripes
+from haulout.codec.metadata import BlobMetadata, Sliver, SliverStripes
 from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, WritableBuffer
 from haulout.codec.streams import BytesSource
 from haulout.codec.stripes import IdCheck, RowCheck, decode_stripes
 from haulout.errors import HauloutError
-from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text
+from haulout.primitives import Axis, BlobId, Buffer, EncodingType, blob_id_text
 
 
 def encode_blob(

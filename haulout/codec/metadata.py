@@ -21,13 +21,12 @@ from haulout.codec import sizes
 from haulout.crypto import merkle
 from haulout.crypto.hashing import blake2b256
 from haulout.crypto.merkle import MerkleProof, Node
-from haulout.primitives import Axis, BlobId, Digest, EncodingType, pair_of_sliver_index
+from haulout.primitives import Axis, BlobId, Buffer, Digest, EncodingType, pair_of_sliver_index
 
 METADATA_VERSION = 0
 LENGTH_BYTES_MAX = 5  # of a ULEB128 of 32 bits
 SLIVER_TAIL = struct.Struct("<HH")  # symbol size and index
 
-Buffer = bytes | bytearray | memoryview
 Data = Annotated[Buffer, bcs.codec(bytes)]  # read back as bytes, written from any buffer
 
 

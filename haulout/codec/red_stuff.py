@@ -34,12 +34,12 @@ import numpy as np
 from haulout.codec import parallel, sizes
 from haulout.codec.errors import BufferSizeMismatch, UnsupportedEncodingType
 from haulout.codec.lanes import Symbols
-from haulout.codec.metadata import METADATA_VERSION, BlobMetadata, Buffer, Sliver, SliverPair, SliverPairHashes
+from haulout.codec.metadata import METADATA_VERSION, BlobMetadata, Sliver, SliverPair, SliverPairHashes
 from haulout.codec.reed_solomon import Code, code_of
 from haulout.codec.scratch import borrow, fresh
 from haulout.codec.words import expanding
 from haulout.crypto.batch import DIGEST_BYTES, compute_roots
-from haulout.primitives import Axis, BlobId, EncodingType, sliver_index_of_pair
+from haulout.primitives import Axis, BlobId, Buffer, EncodingType, sliver_index_of_pair
 
 WritableBuffer = bytearray | memoryview
 

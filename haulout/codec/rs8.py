@@ -26,11 +26,11 @@ from haulout.codec import sizes
 from haulout.codec.errors import UnsupportedEncodingType
 from haulout.codec.gf8 import MatrixCode, matrix_code
 from haulout.codec.lanes import Symbols
-from haulout.codec.metadata import BlobMetadata, Buffer
+from haulout.codec.metadata import BlobMetadata
 from haulout.codec.red_stuff import EncodedBlob, SliverBuffers, build_metadata, check_buffers
 from haulout.codec.streams import BlobSource, BytesSource, Progress, SliverSink, ignore_progress
 from haulout.crypto.batch import DIGEST_BYTES, Digests, compute_roots, hash_leaves
-from haulout.primitives import Axis, EncodingType
+from haulout.primitives import Axis, Buffer, EncodingType
 
 BLOCK_BYTES = 2 << 20  # of expanded columns that are hashed together: they should stay in the cache
 RS8 = EncodingType.RS8
@@ -264,9 +264,7 @@ def encode_to_sink(
     return metadata_of(striping, roots)
 
 
-def encode_blob(
-    data: bytes | bytearray | memoryview, n_shards: int, *, out: SliverBuffers | None = None
-) -> EncodedBlob:
+def encode_blob(data: Buffer, n_shards: int, *, out: SliverBuffers | None = None) -> EncodedBlob:
     """All slivers of a blob in memory; for large blobs see `encode_to_sink`.
 
     Raises:

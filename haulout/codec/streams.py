@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from haulout.primitives import Axis
+from haulout.primitives import Axis, Buffer
 
 Progress = Callable[[int], None]  # gets the bytes of the blob that are done, ascending to its length
 
@@ -25,7 +25,7 @@ class BlobSource(Protocol):
 class BytesSource:
     """A blob in memory, or in a mapped file."""
 
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+    def __init__(self, data: Buffer) -> None:
         self._data = memoryview(data).cast("B")
 
     def read_into(self, offset: int, out: memoryview) -> None:

@@ -15,11 +15,13 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
+from haulout.primitives import Buffer
+
 CHECKSUM_BYTES: Final = 16
 LANES: Final = 8
 
 
-def checksum(data: bytes | bytearray | memoryview) -> bytes:
+def checksum(data: Buffer) -> bytes:
     """Sixteen bytes that another content of the same length does not have."""
     import numpy as np
 
@@ -33,6 +35,6 @@ def checksum(data: bytes | bytearray | memoryview) -> bytes:
     return blake2b(digests.tobytes() + array[cut:].tobytes(), digest_size=CHECKSUM_BYTES).digest()
 
 
-def is_intact(data: bytes | bytearray | memoryview, expected: bytes) -> bool:
+def is_intact(data: Buffer, expected: bytes) -> bool:
     """Whether data has a checksum, in lanes or, as earlier releases computed it, over all of it in one."""
     return checksum(data) == expected or blake2b(data, digest_size=CHECKSUM_BYTES).digest() == expected

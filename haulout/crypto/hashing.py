@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from haulout.primitives import Digest
+from haulout.primitives import Buffer, Digest
 
 # One list, so that no two uses share a tag. Walrus's own hashes (Merkle nodes, blob ids) have one-byte prefixes.
 TAG_STATE_LEAF: Final = b"haulout/state/leaf/1"
@@ -21,6 +21,6 @@ TAG_COMMITTEE: Final = b"haulout/committee/1"
 ED25519_FLAG: Final = b"\x00"
 
 
-def blake2b256(data: bytes | bytearray | memoryview) -> Digest:
+def blake2b256(data: Buffer) -> Digest:
     """BLAKE2b with a digest length of 32: not a truncated BLAKE2b-512."""
     return Digest(hashlib.blake2b(data, digest_size=32).digest())

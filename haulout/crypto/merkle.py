@@ -21,7 +21,7 @@ from typing import Annotated
 
 from haulout import bcs
 from haulout.bcs import Codec
-from haulout.primitives import Digest
+from haulout.primitives import Buffer, Digest
 
 EMPTY = bytes(32)
 LEAF_PREFIX = b"\x00"
@@ -57,7 +57,7 @@ class MerkleProof:
     siblings: tuple[Node, ...]
 
 
-def hash_leaf(data: bytes | bytearray | memoryview) -> Digest:
+def hash_leaf(data: Buffer) -> Digest:
     """Hash of one leaf's data."""
     state = blake2b(LEAF_PREFIX, digest_size=32)
     state.update(data)
@@ -127,9 +127,7 @@ def build_proof(leaf_hashes: Sequence[bytes], index: int) -> MerkleProof:
     return MerkleProof(tuple(siblings))
 
 
-def verify_proof(
-    root: bytes, n_leaves: int, leaf: bytes | bytearray | memoryview, index: int, proof: MerkleProof
-) -> bool:
+def verify_proof(root: bytes, n_leaves: int, leaf: Buffer, index: int, proof: MerkleProof) -> bool:
     """Whether `leaf` stands at `index` of a tree with this root and number of leaves (`verify_path`)."""
     return verify_path(root, n_leaves, hash_leaf(leaf), index, proof)
 

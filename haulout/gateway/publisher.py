@@ -22,8 +22,7 @@ from haulout.errors import HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
 from haulout.gateway.flags import parse_flag
 from haulout.gateway.metrics import GatewayMetrics
-from haulout.ports import Buffer
-from haulout.primitives import EncodingType, blob_id_text, parse_address
+from haulout.primitives import Buffer, EncodingType, blob_id_text, parse_address
 
 _KNOWN = {
     "epochs",

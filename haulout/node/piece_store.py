@@ -36,8 +36,8 @@ from haulout.node.records import (
 )
 from haulout.node.sliver_files import path_of
 from haulout.node.store_layout import Layout
-from haulout.ports import Buffer, Clock, Disk, Rng, Store, Workers
-from haulout.primitives import Axis, BlobId
+from haulout.ports import Clock, Disk, Rng, Store, Workers
+from haulout.primitives import Axis, BlobId, Buffer
 from haulout.world.errors import StorageFailed
 
 PieceName = tuple[int, Axis, int]  # shard index, axis, segment

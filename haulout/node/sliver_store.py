@@ -62,8 +62,8 @@ from haulout.node.records import (
 from haulout.node.sliver_files import FOLDER, path_of, split_path
 from haulout.node.store_layout import Layout
 from haulout.node.synced_batch import SyncedBatches
-from haulout.ports import Buffer, Clock, Disk, Rng, Store, Workers
-from haulout.primitives import Axis, BlobId
+from haulout.ports import Clock, Disk, Rng, Store, Workers
+from haulout.primitives import Axis, BlobId, Buffer
 from haulout.world.errors import StorageFailed
 
 HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker

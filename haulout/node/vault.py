@@ -29,8 +29,8 @@ from haulout.node.space import SpaceGuard
 from haulout.node.sync_progress import SyncProgress
 from haulout.node.work_tables import WorkTables
 from haulout.observability import tracing
-from haulout.ports import Buffer, Clock
-from haulout.primitives import Axis, BlobId, ObjectId, ShardIndex
+from haulout.ports import Clock
+from haulout.primitives import Axis, BlobId, Buffer, ObjectId, ShardIndex
 from haulout.replica.replica import Replica
 
 T = TypeVar("T")

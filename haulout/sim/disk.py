@@ -11,7 +11,7 @@ import builtins
 from collections.abc import Iterable, Sequence
 
 from haulout.errors import DiskFull
-from haulout.ports import Buffer
+from haulout.primitives import Buffer
 from haulout.sim.rng import SeededRng
 from haulout.world.errors import NoSuchFile, StorageFailed, UnsafePath
 

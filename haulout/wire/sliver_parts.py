@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from haulout.errors import InvalidField
-from haulout.ports import Buffer
+from haulout.primitives import Buffer
 from haulout.wire.v1 import storage_pb2 as pb
 
 VARINT_BYTES_MAX = 10

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from haulout.errors import InvalidField
-from haulout.ports import Buffer, SliverUpload, SyncedSliver
+from haulout.ports import SliverUpload, SyncedSliver
+from haulout.primitives import Buffer
 from haulout.wire.convert import read_axis, read_pair_index, write_axis
 from haulout.wire.sliver_parts import Part, write_parts, write_sync_parts
 from haulout.wire.streams import closing

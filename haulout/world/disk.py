@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from haulout.errors import DiskFull, HauloutError
-from haulout.ports import Buffer
+from haulout.primitives import Buffer
 from haulout.world.errors import NoSuchFile, StorageFailed, UnsafePath
 
 P = ParamSpec("P")
