@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from haulout_operator.models.base import CATEGORY, GROUP, VERSION, Model
+from haulout_operator.models.base import CATEGORY, GROUP, VERSION, Model, rule
 from haulout_operator.models.network import StorageNetworkSpec, StorageNetworkStatus
 from haulout_operator.models.pool import (
     StorageNodePoolSpec,
@@ -22,8 +22,8 @@ from haulout_operator.models.pool import (
     StorageNodeStatus,
 )
 from haulout_operator.models.transition import EpochTransitionSpec, EpochTransitionStatus
+from haulout_operator.names import SUFFIX_LENGTH
 
-MAX_NAME = 40
 HEADER = """{{- if .Values.crds.create }}
 # Made by `make gen` from the models in operator/haulout_operator; do not change by hand."""
 DROPPED = frozenset(("title", "$defs", "discriminator", "examples"))
@@ -43,6 +43,8 @@ class Kind:
     status: type[Model]
     columns: Sequence[tuple[str, str, str]]  # name, type, path; a name in brackets is shown with -o wide only
     scale: bool = False
+    max_name: int = 40  # characters; none are counted where nothing is named after it
+    rules: Sequence[dict[str, str]] = ()  # of the whole object, beside those of its name
 
 
 def ready_columns() -> tuple[tuple[str, str, str], ...]:
@@ -69,6 +71,13 @@ KINDS = (
             ("Budget", "string", ".status.faultBudget.summary"),
             *ready_columns(),
         ),
+        rules=(
+            rule(
+                "self.spec.deletion.policy == 'Retain' || !has(self.spec.deletion.confirm)"
+                " || self.spec.deletion.confirm == self.metadata.name",
+                "deletion.confirm is not the network's name",
+            ),
+        ),
     ),
     Kind(
         "StorageNodePool",
@@ -85,6 +94,7 @@ KINDS = (
             *ready_columns(),
         ),
         scale=True,
+        max_name=40 - 1 - SUFFIX_LENGTH,
     ),
     Kind(
         "StorageNode",
@@ -117,6 +127,7 @@ KINDS = (
             ("Complete", "string", '.status.conditions[?(@.type=="Complete")].status'),
             ("Age", "date", ".metadata.creationTimestamp"),
         ),
+        max_name=0,
     ),
 )
 
@@ -135,13 +146,9 @@ def build_crd(kind: Kind) -> dict[str, Any]:
             "spec": spec,
             "status": without_defaults(structural(kind.status)),
         },
-        "x-kubernetes-validations": [
-            {
-                "rule": f"size(self.metadata.name) <= {MAX_NAME}",
-                "message": f"at most {MAX_NAME} characters: names of Pods, volumes and Services follow from it",
-            }
-        ],
     }
+    if all_rules := [*name_rules(kind), *kind.rules]:
+        root["x-kubernetes-validations"] = all_rules
     subresources: dict[str, Any] = {"status": {}}
     if kind.scale:
         subresources["scale"] = {
@@ -180,6 +187,22 @@ def build_crd(kind: Kind) -> dict[str, Any]:
             ],
         },
     }
+
+
+def name_rules(kind: Kind) -> list[dict[str, str]]:
+    """What a name has to be, for names that others are made from."""
+    if not kind.max_name:
+        return []
+    return [
+        rule(
+            f"size(self.metadata.name) <= {kind.max_name}",
+            f"at most {kind.max_name} characters: names of Pods, volumes and Services follow from it",
+        ),
+        rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "a letter, then letters, digits and dashes, all lower case: names of Services follow from it",
+        ),
+    ]
 
 
 def structural(model: type[Model]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ MESSAGE_MAX = 1000
 # Reasons for which a person is needed, or soon will be; `docs/operations.md` says what to do about each.
 WARNINGS = frozenset(
     (
+        "AccessRefused",
         "ActionFailed",
         "BelowMinNodes",
         "BudgetExhausted",
@@ -32,6 +33,8 @@ WARNINGS = frozenset(
         "ImagePullBackOff",
         "KeysMissing",
         "LedgerUnreachable",
+        "ManifestRefused",
+        "NetworkMissing",
         "NodeHolds",
         "NodeSilent",
         "SampleUnreadable",
@@ -42,6 +45,7 @@ WARNINGS = frozenset(
         "StorageFailed",
         "TooFewShards",
         "Unschedulable",
+        "VolumeCannotGrow",
         "WrongVolumeVersion",
         "ZoneTooHeavy",
     )

@@ -141,7 +141,7 @@ def describe_network(body: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> l
 
 
 # Facts that are good when they do not hold.
-GOOD_WHEN_FALSE = frozenset(("Degraded", "Progressing", "ScalingBlocked", "Paused"))
+GOOD_WHEN_FALSE = frozenset(("Degraded", "Progressing", "ScalingBlocked", "Paused", "ZoneOverBudget"))
 EXPECTED = frozenset(("TransportSecure",))
 
 

@@ -168,6 +168,7 @@ class Reconciler:
             self.seen.pop(network, None)
             await self._epochs.stop(network)
             await self._release_orphans(network)
+            await self._tell_networkless(network)
             return None
         observed = sight.observed
         self.seen[network] = observed
@@ -202,6 +203,24 @@ class Reconciler:
                 patch = {"metadata": {"finalizers": [], "resourceVersion": metadata["resourceVersion"]}}
                 await self._kube.patch(API_VERSION, "StorageNode", self._namespace, metadata["name"], patch)
 
+    async def _tell_networkless(self, network: str) -> None:
+        """Pools and nodes of a network that is not there say what they wait for; everything else they said stands."""
+        problem = (
+            f"there is no StorageNetwork {network} in namespace {self._namespace}. Next: make it, or delete this; "
+            "networkRef cannot be changed."
+        )
+        for kind in ("StorageNodePool", "StorageNode"):
+            for body in await self._kube.list(API_VERSION, kind, self._namespace):
+                metadata, old = body["metadata"], body.get("status") or {}
+                reference = (body.get("spec") or {}).get("networkRef") or {}
+                if reference.get("name") != network or metadata.get("deletionTimestamp"):
+                    continue
+                generation = int(metadata.get("generation", 0))
+                facts = [Fact("Ready", False, "NetworkMissing", problem)]
+                merged = merge_conditions(old, facts, now_ms=self._clock.now_ms(), generation=generation)
+                status = {**old, "observedGeneration": generation, "conditions": merged}
+                await self._write_and_announce(Subject(kind, metadata["name"]), metadata.get("uid", ""), old, status)
+
     async def _tell(self, sight: Sight, planned: Plan) -> None:
         observed = sight.observed
         statuses: list[tuple[Subject, Mapping[str, Any], Mapping[str, Any]]] = []
@@ -226,14 +245,17 @@ class Reconciler:
         uids |= {pool.subject: pool.uid for pool in observed.pools}
         uids |= {node.subject: node.uid for node in observed.nodes}
         for subject, live, wanted in statuses:
-            if await self._write(subject, live, wanted):
-                found = find_happenings(live, wanted)
-                await self._announce(
-                    build_events(subject, uids.get(subject, ""), self._namespace, found, observed.now_ms)
-                )
+            await self._write_and_announce(subject, uids.get(subject, ""), live, wanted)
         is_available = any(one["type"] == "Available" and one["status"] == "True" for one in status["conditions"])
         if is_available and not missing_services(observed):
             self.installed.add(network.name)
+
+    async def _write_and_announce(
+        self, subject: Subject, uid: str, live: Mapping[str, Any], wanted: Mapping[str, Any]
+    ) -> None:
+        if await self._write(subject, live, wanted):
+            found = find_happenings(live, wanted)
+            await self._announce(build_events(subject, uid, self._namespace, found, self._clock.now_ms()))
 
     async def _announce(self, events: Sequence[Manifest]) -> None:
         """Events are for people: one that cannot be written keeps nobody waiting, and is in the log."""

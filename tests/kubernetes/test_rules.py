@@ -38,6 +38,12 @@ REFUSED = [
     ("snet/main", {"epoch": {"manual": True}}, f"epoch.manual {FOUNDED}"),
     ("snet/main", {"epoch": {"driverGrace": "5s"}}, f"epoch.driverGrace {FOUNDED}"),
     ("snet/main", {"deletion": {"policy": "Destroy"}}, "needs deletion.confirm: write the network's name there"),
+    (
+        "snet/main",
+        {"deletion": {"policy": "Destroy", "confirm": "other"}},
+        "deletion.confirm is not the network's name",
+    ),
+    ("snet/main", {"safety": {"maxUnavailableShards": 34}}, "safety.maxUnavailableShards is at most f"),
     ("snet/main", {"tls": {"mode": "Maybe"}}, "Unsupported value"),
     ("snet/main", {"ledger": {"storage": {"size": "1Gi"}}}, GROWS),
     ("snet/main", {"graphql": {"storage": {"size": "1Mi"}}}, GROWS),
@@ -53,7 +59,14 @@ REFUSED = [
     ("sn/main-abcd", {"desiredState": "Active"}, "a drained identity is not used again: scale the pool for a new one"),
     ("ept/main-2", {"toEpoch": 3}, "an EpochTransition cannot be changed"),
 ]
-TOO_LONG = "at most 40 characters"
+NAMES = [
+    ("StorageNetwork", "n" * 41, "at most 40 characters"),
+    ("StorageNodePool", "n" * 36, "at most 35 characters"),
+    ("StorageNode", "n" * 41, "at most 40 characters"),
+    ("StorageNetwork", "1st", "a letter, then letters, digits and dashes"),
+    ("StorageNodePool", "a.b", "a letter, then letters, digits and dashes"),
+    ("StorageNode", "a.b", "a letter, then letters, digits and dashes"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +89,12 @@ def test_a_change_is_refused(definitions: Cluster, what: str, spec: dict[str, An
     assert words in answer, answer
 
 
-@pytest.mark.parametrize("kind", [kind.kind for kind in KINDS])
-def test_a_long_name_is_refused(definitions: Cluster, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "name", "words"), NAMES)
+def test_a_name_that_children_could_not_have_is_refused(definitions: Cluster, kind: str, name: str, words: str) -> None:
     spec = next(spec for its_kind, _, spec in THERE if its_kind == kind)
-    body = {"apiVersion": "haulout.dev/v1alpha1", "kind": kind, "metadata": {"name": "n" * 41}, "spec": spec}
+    body = {"apiVersion": "haulout.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
     command = ("kubectl", "-n", NAMESPACE, "create", "--dry-run=server", "-f", "-")
-    assert TOO_LONG in definitions.run(*command, check=False, text=json.dumps(body))
+    assert words in definitions.run(*command, check=False, text=json.dumps(body))
 
 
 def test_values_with_a_typo_are_refused(cluster: Cluster) -> None:
@@ -90,7 +103,7 @@ def test_values_with_a_typo_are_refused(cluster: Cluster) -> None:
 
 
 def test_every_rule_of_every_kind_is_tried() -> None:
-    tried = [TOO_LONG, *(words for _, _, words in REFUSED)]
+    tried = [words for _, _, words in (*REFUSED, *NAMES)]
     messages = {message for kind in KINDS for message in messages_of(build_crd(kind))}
     assert len(messages) > 10
     assert [message for message in messages if not any(words in message for words in tried)] == []

@@ -143,6 +143,15 @@ class DeletionSpec(Model):
 class StorageNetworkSpec(Model):
     """What a network should be."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.safety.maxUnavailableShards) || self.safety.maxUnavailableShards <= (self.shards - 1) / 3",
+                "safety.maxUnavailableShards is at most f, a third of the shards rounded down: (shards - 1) / 3",
+            )
+        )
+    )
+
     shards: Annotated[
         int,
         Field(

@@ -24,6 +24,8 @@ Node = Resource[StorageNodeSpec]
 LEAVING = "true"
 LEAVE_FIRST = "first"
 
+PROVEN = "Proven"
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -37,6 +39,11 @@ class Leaving:
     def is_over(self) -> bool:
         """Whether nothing holds the node any more."""
         return any(isinstance(action, DropFinalizer) for action in self.actions)
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether the ledger has let go of its identity: it is never a member again."""
+        return self.reason == PROVEN
 
 
 def plan_leaving(observed: Observed, node: Node) -> Leaving:
@@ -65,7 +72,7 @@ def plan_leaving(observed: Observed, node: Node) -> Leaving:
     missing = _missing_proof(observed, ledger, node, known)
     if missing is not None:
         return missing
-    return Leaving("Proven", f"nothing of it is needed as of attested height {ledger.attested_height}", (release,))
+    return Leaving(PROVEN, f"nothing of it is needed as of attested height {ledger.attested_height}", (release,))
 
 
 def is_free(observed: Observed, node: Node) -> bool:

@@ -20,6 +20,7 @@ from haulout_operator.manifests.common import Manifest, Owner
 from haulout_operator.manifests.ledger import build_ledger, build_restore_map
 from haulout_operator.manifests.policies import build_disruption_budget, build_network_policies
 from haulout_operator.manifests.services import build_gateway, build_graphql
+from haulout_operator.models.base import API_VERSION
 from haulout_operator.names import (
     ADVANCE_ANNOTATION,
     NETWORK_LABEL,
@@ -38,7 +39,7 @@ from haulout_operator.observed import labels_of as live_labels
 from haulout_operator.planning.budget import min_available_pods
 from haulout_operator.planning.drift import needs_apply
 from haulout_operator.planning.leaving import counts_toward_replicas
-from haulout_operator.planning.node import wants_volume
+from haulout_operator.planning.node import plan_volume
 from haulout_operator.planning.place import place_of
 
 
@@ -80,8 +81,9 @@ def plan_network(observed: Observed) -> list[Action]:
         wanted.append(build_disruption_budget(place, owner, min_available=least))
     for manifest in wanted:
         live = observed.child(manifest["kind"], manifest["metadata"]["name"])
-        is_claim = manifest["kind"] == "PersistentVolumeClaim"
-        if wants_volume(manifest, live) if is_claim else needs_apply(manifest, live):
+        if manifest["kind"] == "PersistentVolumeClaim":
+            actions += plan_volume(subject, manifest, live)
+        elif needs_apply(manifest, live):
             actions.append(Apply(subject, manifest))
     return [*actions, *_remove_what_is_off(observed, wanted)]
 
@@ -176,7 +178,8 @@ def plan_epoch(observed: Observed) -> list[Action]:
 
 
 def plan_network_removal(observed: Observed) -> list[Action]:
-    """Let go of a network: with Retain everything that holds data stays, with Destroy it goes."""
+    """Let go of a network: with Retain everything that holds data stays, with Destroy it goes. Its StorageNodes go with
+    it, and their Pods with them: without a ledger there is nothing that they could serve."""
     network = observed.network
     actions: list[Action] = []
     if network.spec.deletion.policy == "Destroy" and network.spec.deletion.confirm == network.name:
@@ -186,6 +189,8 @@ def plan_network_removal(observed: Observed) -> list[Action]:
         for name in sorted(observed.secrets):
             actions.append(Delete(network.subject, "v1", "Secret", name, ""))
     for node in observed.nodes:
+        if not node.is_deleting:
+            actions.append(Delete(network.subject, API_VERSION, "StorageNode", node.name, node.uid))
         if node.holds_finalizer:
             actions.append(DropFinalizer(node.subject, node.uid))
     if network.holds_finalizer:

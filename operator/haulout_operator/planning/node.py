@@ -19,7 +19,7 @@ from haulout_operator.manifests.node import NodeShape, build_node, build_volume
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import RELEASED_LABEL, keys_name, volume_name
-from haulout_operator.observed import LedgerNode, Observed, Resource, labels_of
+from haulout_operator.observed import LedgerNode, Observed, Resource, Subject, labels_of
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import content_of, needs_apply
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
@@ -126,9 +126,8 @@ def plan_children(observed: Observed, place: Place, node: Node, shape: NodeShape
     """Volume, Service and StatefulSet; a Pod is only replaced when the fault budget bears it."""
     owner = Owner(node.kind, node.name, node.uid)
     actions: list[Action] = []
-    volume = build_volume(place, shape)
-    if wants_volume(volume, observed.child("PersistentVolumeClaim", volume_name(node.name))):
-        actions.append(Apply(node.subject, volume))
+    claim = observed.child("PersistentVolumeClaim", volume_name(node.name))
+    actions += plan_volume(node.subject, build_volume(place, shape), claim)
     for manifest in build_node(place, shape, owner):
         live = observed.child(manifest["kind"], node.name)
         if not needs_apply(manifest, live):
@@ -138,13 +137,22 @@ def plan_children(observed: Observed, place: Place, node: Node, shape: NodeShape
     return actions
 
 
-def wants_volume(wanted: Manifest, live: Manifest | None) -> bool:
-    """Made when missing, grown when the spec asks for more, never made smaller."""
+def plan_volume(subject: Subject, wanted: Manifest, live: Manifest | None) -> list[Action]:
+    """Made when missing, grown when the spec asks for more, never made smaller.
+
+    Not every storage class can grow a volume: what its claim is refused is the claim's own failure and holds up nothing
+    else of its owner.
+    """
     if live is None:
-        return True
+        return [Apply(subject, wanted)]
     asked = parse_bytes(wanted["spec"]["resources"]["requests"]["storage"])
     has = parse_bytes(live["spec"]["resources"]["requests"]["storage"])
-    return asked > has
+    return [Apply(claim_subject(wanted["metadata"]["name"]), wanted)] if asked > has else []
+
+
+def claim_subject(name: str) -> Subject:
+    """A volume claim as the subject of what is done to it alone."""
+    return Subject("PersistentVolumeClaim", name)
 
 
 def may_restart(observed: Observed, node: Node) -> bool:
@@ -187,15 +195,17 @@ def _plan_removal(observed: Observed, place: Place, node: Node) -> list[Action]:
     pool = _pool_of(observed, node)
     claim = observed.child("PersistentVolumeClaim", volume_name(node.name))
     is_scaled = pool is not None and not pool.is_deleting and not observed.network.is_deleting
-    if claim is not None and is_scaled and pool is not None:
-        if pool.spec.pvc_retention.when_scaled == "Delete":
-            uid = claim["metadata"]["uid"]
-            actions.append(Delete(node.subject, "v1", "PersistentVolumeClaim", volume_name(node.name), uid))
-        elif RELEASED_LABEL not in labels_of(claim):  # kept for people: nobody takes it up again as a node
-            shape = NodeShape(node.name, node.spec, None)
-            volume = build_volume(place_of(observed), shape)
-            volume["metadata"]["labels"] |= {RELEASED_LABEL: "true"}
-            actions.append(Apply(node.subject, volume))
+    if claim is None:
+        return [*leaving.actions]
+    if is_scaled and pool is not None and pool.spec.pvc_retention.when_scaled == "Delete":
+        uid = claim["metadata"]["uid"]
+        actions.append(Delete(node.subject, "v1", "PersistentVolumeClaim", volume_name(node.name), uid))
+    elif (is_scaled or leaving.is_for_good) and RELEASED_LABEL not in labels_of(claim):
+        # Kept for people: a pool of this name never takes it up as a node, for the ledger would give it no shards.
+        volume = build_volume(place_of(observed), NodeShape(node.name, node.spec, None))
+        volume["metadata"]["labels"] |= {RELEASED_LABEL: "true"}
+        volume["spec"]["resources"]["requests"] = dict(claim["spec"]["resources"]["requests"])
+        actions.append(Apply(node.subject, volume))
     return [*actions, *leaving.actions]
 
 

@@ -24,7 +24,7 @@ from haulout_operator.observed import Observed, Resource, labels_of, pool_of_cla
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import contains, content_of
 from haulout_operator.planning.leaving import LEAVE_FIRST, LEAVING, counts_toward_replicas, is_free, is_scaled_down
-from haulout_operator.planning.size import smallest_size, wanted_size
+from haulout_operator.planning.size import asked_of_others, smallest_size, wanted_size
 from haulout_operator.quantities import parse_duration_ms, parse_time_ms
 
 Pool = Resource[StorageNodePoolSpec]
@@ -246,7 +246,7 @@ def _why_too_small(observed: Observed, pool: Pool) -> ScalingBlocked | None:
         return None
     n_shards = observed.ledger.n_shards
     smallest, cap = smallest_committee(n_shards), max_faulty(n_shards)
-    target = pool.spec.replicas + smallest - least
+    target = pool.spec.replicas + asked_of_others(observed, pool)
     return ScalingBlocked(
         "BelowMinNodes",
         f"{target} nodes × at most {cap} shards = {target * cap} < {n_shards}. Smallest safe size is {smallest}. "

@@ -12,7 +12,7 @@ from haulout_operator.names import keys_name, node_address, volume_name
 from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
 from haulout_operator.planning.budget import compute_budget
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
-from haulout_operator.planning.node import may_restart
+from haulout_operator.planning.node import claim_subject, may_restart
 from haulout_operator.statuses.conditions import Fact, merge_conditions
 
 Node = Resource[StorageNodeSpec]
@@ -129,6 +129,15 @@ def storage_fact(observed: Observed, node: Node, pod: PodFacts | None) -> Fact:
             "DiskFull",
             f"pvc/{volume_name(node.name)} is full: the node serves reads and takes nothing in. Next: raise "
             f"template.storage.size of snp/{pool} where the storage class can grow volumes, or add nodes.",
+        )
+    refused = observed.failures.get(claim_subject(volume_name(node.name)))
+    if refused:
+        return Fact(
+            "StorageHealthy",
+            False,
+            "VolumeCannotGrow",
+            f"it serves on with the volume it has; {refused}. Next: kubectl delete sn/{node.name} --wait=false, its "
+            "substitute has a volume of the new size; or a storage class with allowVolumeExpansion.",
         )
     return Fact("StorageHealthy", True, "Writable")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from haulout_operator.crds import KINDS, Kind, build_crd, crd_yaml
+from haulout_operator.names import node_name
 
 CHART = Path(__file__).resolve().parents[3] / "helm" / "haulout"
 
@@ -62,6 +64,24 @@ def test_only_the_pool_is_scaled() -> None:
 def test_names_are_short() -> None:
     names = [build_crd(kind)["spec"]["names"]["shortNames"] for kind in KINDS]
     assert names == [["snet"], ["snp"], ["sn"], ["ept"]]
+
+
+@pytest.mark.parametrize(
+    ("plural", "longest"), [("storagenetworks", 40), ("storagenodepools", 35), ("storagenodes", 40)]
+)
+def test_whatever_name_is_taken_its_children_can_have_theirs(plural: str, longest: int) -> None:
+    [kind] = [kind for kind in KINDS if kind.plural == plural]
+    rules = [rule["rule"] for rule in schema_of(kind)["x-kubernetes-validations"]]
+    assert rules[0] == f"size(self.metadata.name) <= {longest}"
+    pattern = rules[1].partition("'")[2].rpartition("'")[0]
+    for name, fits in (("main", True), ("a", True), ("a-1", True), ("1a", False), ("a.b", False), ("a-", False)):
+        assert bool(re.match(pattern, name)) is fits, name
+
+
+def test_the_longest_pool_can_have_nodes_and_the_longest_network_epochs() -> None:
+    assert len(node_name("p" * 35, "uid", 1000)) <= 40
+    [epochs] = [kind for kind in KINDS if kind.kind == "EpochTransition"]
+    assert "x-kubernetes-validations" not in schema_of(epochs)  # main-12: as long as the network's, and a number
 
 
 def test_what_genesis_fixes_cannot_be_changed() -> None:

@@ -17,6 +17,14 @@ def condition(type_: str, status: str, reason: str = "Why", message: str = "") -
     return {"type": type_, "status": status, "reason": reason, "message": message}
 
 
+async def test_a_healthy_network_has_no_troubles(town) -> None:
+    town.found()
+    await town.play()
+    for kind in ("StorageNetwork", "StorageNodePool", "StorageNode"):
+        for name in town.kube.names(kind):
+            assert describe_troubles(town.kube.objects[kind, name]) == []
+
+
 def test_only_what_is_not_as_it_should_be_is_a_trouble() -> None:
     conditions = [
         condition("Ready", "True"),

@@ -198,6 +198,22 @@ async def test_pools_that_become_smaller_together_keep_a_committee(town) -> None
     assert len(town.nodes()) == 7
 
 
+@pytest.mark.parametrize(("main", "other"), [(4, 0), (2, 2)])
+async def test_a_refused_size_makes_no_pool_larger(town, main: int, other: int) -> None:
+    town.found(main)
+    town.kube.add("StorageNodePool", "other", {"networkRef": {"name": "main"}, "replicas": other})
+    await town.play()
+    before = town.nodes()
+    town.scale(1)
+    town.kube.objects["StorageNodePool", "other"]["spec"]["replicas"] = 0
+    await town.play()
+    assert town.nodes() == before
+    assert town.leaving() == []
+    assert town.condition("StorageNodePool", "main", "ScalingBlocked")["reason"] == "BelowMinNodes"
+    other_says = town.condition("StorageNodePool", "other", "ScalingBlocked")["reason"]
+    assert other_says == ("BelowMinNodes" if other else "Free")  # what others ask for is no matter of an empty pool
+
+
 async def test_drift_is_repaired_and_nothing_else_is_touched(town) -> None:
     town.found()
     await town.play()
@@ -449,6 +465,48 @@ async def test_only_a_confirmed_destruction_destroys(town, confirm: str | None) 
     assert "main" not in town.kube.names("StorageNetwork")
     left = town.kube.names("PersistentVolumeClaim") + town.kube.names("Secret") + town.kube.names("ConfigMap")
     assert bool(left) is (confirm is None)
+    assert town.nodes() == town.kube.names("StatefulSet") == town.kube.names("Pod") == []
+
+
+async def test_a_pool_whose_network_is_gone_says_so_and_takes_its_nodes_up_when_it_is_back(town) -> None:
+    town.found()
+    await town.play()
+    names = town.nodes()
+    await town.kube.delete("", "StorageNetwork", NAMESPACE, "main")
+    for _ in range(3):
+        await town.round()
+    assert town.nodes() == town.kube.names("Pod") == []
+    ready = town.condition("StorageNodePool", "main", "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "NetworkMissing")
+    assert "there is no StorageNetwork main in namespace demo. Next: make it" in ready["message"]
+    assert "NetworkMissing" in town.warnings()
+    town.kube.writes.clear()
+    await town.round()
+    assert town.kube.writes == []
+    town.kube.add("StorageNetwork", "main", {"epoch": {"manual": True}})
+    await town.play()
+    assert town.nodes() == names
+    assert town.condition("StorageNodePool", "main", "Ready")["status"] == "True"
+
+
+async def test_a_pool_that_is_made_again_takes_up_no_identity_that_the_ledger_has_let_go(town) -> None:
+    town.found()
+    town.kube.add("StorageNodePool", "other", {"networkRef": {"name": "main"}, "replicas": 4})
+    await town.play()
+    gone = [name for name in town.nodes() if name.startswith("other")]
+    await town.kube.delete("", "StorageNodePool", NAMESPACE, "other")
+    await town.play()
+    await town.advance()
+    await town.sync()
+    await town.play()
+    assert not set(town.nodes()) & set(gone)
+    assert {f"{name}-data" for name in gone} <= set(town.kube.names("PersistentVolumeClaim"))
+    town.kube.add("StorageNodePool", "other", {"networkRef": {"name": "main"}, "replicas": 2})
+    await town.play()
+    others = [name for name in town.nodes() if name.startswith("other")]
+    assert len(others) == 2
+    assert not set(others) & set(gone)
+    assert {town.condition("StorageNode", name, "Staked")["status"] for name in others} == {"True"}
 
 
 async def test_a_node_whose_network_is_gone_is_released(town) -> None:

@@ -180,3 +180,21 @@ async def test_a_node_votes_the_size_of_its_volume_once_that_has_grown(town) -> 
     town.kube.settle()
     await town.play()
     assert await capacities(town) == {20 << 30}
+
+
+async def test_a_volume_that_cannot_grow_holds_up_nothing_else(town) -> None:
+    nodes = await founded(town)
+    template = town.kube.objects["StorageNodePool", "main"]["spec"].setdefault("template", {})
+    template["storage"] = {"size": "20Gi"}
+    town.kube.refused = {("PersistentVolumeClaim", f"{name}-data") for name in nodes}
+    town.kube.objects["StorageNetwork", "main"]["spec"]["image"] = "haulout:2"
+    for _ in range(10):
+        await town.round()
+    assert town.images() == {"haulout:2"}
+    for name in nodes:
+        assert town.condition("StorageNode", name, "Ready")["status"] == "True"
+        storage = town.condition("StorageNode", name, "StorageHealthy")
+        assert (storage["status"], storage["reason"]) == ("False", "VolumeCannotGrow")
+        assert "a policy says no" in storage["message"]
+        assert f"Next: kubectl delete sn/{name}" in storage["message"]
+    assert "VolumeCannotGrow" in town.warnings()
