@@ -61,6 +61,7 @@ gen: venv ## from .proto files, the operator's models and monitoring/: what is m
 		-I protos --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
 	@$(BIN)/python -m haulout_operator.crds helm/haulout/templates/crds
 	@$(BIN)/python -m haulout_operator.chart_readme helm/haulout
+	@$(BIN)/python -m haulout_operator.chart_schema helm/haulout
 	@$(BIN)/python -m monitoring
 
 console/node_modules: console/package-lock.json

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from haulout_operator.models.base import CATEGORY, GROUP, VERSION, Model, rule
+from haulout_operator.models.base import CATEGORY, GROUP, NUMBER_OR_TEXT, VERSION, Model, rule
 from haulout_operator.models.network import StorageNetworkSpec, StorageNetworkStatus
 from haulout_operator.models.pool import (
     StorageNodePoolSpec,
@@ -106,6 +106,7 @@ KINDS = (
             ("Phase", "string", ".status.phase"),
             ("Stake", "string", ".status.stake"),
             ("Shards", "integer", ".status.committee.shardCount"),
+            ("Synced", "string", '.status.conditions[?(@.type=="Synced")].status'),
             ("Epoch", "integer", ".status.committee.epoch"),
             ("[Node]", "string", ".status.kubernetesNode"),
             ("[Volume]", "string", ".status.volume"),
@@ -124,6 +125,7 @@ KINDS = (
             ("Phase", "string", ".status.phase"),
             ("Moves", "integer", ".status.moves.total"),
             ("Done", "integer", ".status.moves.done"),
+            ("[Bytes]", "integer", ".status.moves.bytes"),
             ("Complete", "string", '.status.conditions[?(@.type=="Complete")].status'),
             ("Age", "date", ".metadata.creationTimestamp"),
         ),
@@ -229,6 +231,9 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any], path: tuple[s
             key: value for key, value in node.items() if key != "anyOf" and not (key == "default" and value is None)
         }
         return _structural({**options[0], **rest}, definitions, path)
+    if NUMBER_OR_TEXT in node:
+        either = [{"type": "integer"}, {"type": "string"}]
+        return {"anyOf": either, NUMBER_OR_TEXT: True, "pattern": node["pattern"], "maxLength": node["maxLength"]}
     out = {key: value for key, value in node.items() if key in KEPT}
     unknown = set(node) - KEPT - DROPPED - {"properties", "items", "additionalProperties", "const"}
     if unknown:

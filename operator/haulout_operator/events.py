@@ -37,6 +37,7 @@ WARNINGS = frozenset(
         "NetworkMissing",
         "NodeHolds",
         "NodeSilent",
+        "PodRefused",
         "SampleUnreadable",
         "SecretMissing",
         "ServicesNotReady",

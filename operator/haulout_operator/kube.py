@@ -106,14 +106,16 @@ class Kube:
         configuration.retries = False
         return cls(kubernetes.client.ApiClient(configuration), scratch, registry)
 
-    async def list(self, api_version: str, kind: str, namespace: str, *, selector: str = "") -> Sequence[Manifest]:
-        """All objects of a kind in a namespace, page by page."""
+    async def list(
+        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = ""
+    ) -> Sequence[Manifest]:
+        """All objects of a kind in a namespace, page by page; those with some labels, or with some values of fields."""
 
         def work(resource: Any) -> list[Manifest]:
             items: list[Manifest] = []
             token = None
             while True:
-                page = self._get(resource, namespace, selector, token)
+                page = self._get(resource, namespace, selector, fields, token)
                 items += page.get("items") or []
                 token = (page.get("metadata") or {}).get("continue")
                 if not token:
@@ -125,8 +127,10 @@ class Kube:
             item.setdefault("kind", kind)
         return found
 
-    def _get(self, resource: Any, namespace: str, selector: str, token: str | None) -> Manifest:
+    def _get(self, resource: Any, namespace: str, selector: str, fields: str, token: str | None) -> Manifest:
         more = {"_continue": token} if token else {}
+        if fields:
+            more["field_selector"] = fields
         answer = resource.get(
             namespace=namespace, label_selector=selector or None, limit=PAGE, _request_timeout=TIMEOUT_S, **more
         )

@@ -93,7 +93,15 @@ class LedgerDesk:
             return None
         holds = len({*told.shards, *told.gaining, *told.giving})
         is_full = "DiskFull" in told.status.split()
-        return NodeReport(node_id=told.node_id, height=told.height, epoch=told.epoch, is_full=is_full, holds=holds)
+        return NodeReport(
+            node_id=told.node_id,
+            height=told.height,
+            epoch=told.epoch,
+            is_full=is_full,
+            holds=holds,
+            moving_bytes=told.moving_bytes,
+            moved_bytes=told.moved_bytes,
+        )
 
     async def sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:
         """Read a few blobs without a node; None when the ledger does not answer."""
@@ -238,6 +246,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
             shards=shards.get(node_id, ()),
             is_next=node_id in chosen,
             open_hand_overs=sum(move.from_node == node_id for move in kept),
+            incoming=sum(move.to_node == node_id for move in open_ones),
             stakes=tuple(stake for stake, target in stakes if target == node_id),
         )
     status = await ledger.status()  # after the rows: what it says is attested covers them when it covers its head

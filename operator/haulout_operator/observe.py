@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from haulout.errors import HauloutError, InvalidField
 from haulout.ledger.genesis import Genesis
 from haulout.ports import Clock
+from haulout_operator.complaints import find_waiting, read_events, read_failed_deployments
 from haulout_operator.identity import address_of, read_wallet
 from haulout_operator.kube import AccessRefused, Kube, Manifest
 from haulout_operator.ledger import LedgerDesk, read_facts
@@ -21,7 +23,9 @@ from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import (
     NETWORK_LABEL,
+    ROLE_LABEL,
     ZONE_LABEL,
+    component_name,
     control_name,
     genesis_name,
     keys_name,
@@ -123,7 +127,7 @@ class Observer:
         memory = self._memory.setdefault(name, Memory())
         genesis, genesis_problem = _read_genesis(children.get(("ConfigMap", genesis_name(name))))
         names = [control_name(name), *wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
-        secrets = await self._find_secrets(memory, names)
+        secrets = await self._find_secrets(memory, names, doubted=find_doubted(name, my_nodes, pods))
         ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
         reports = await self._ask_nodes(my_nodes, pods, ledger)
         samples = await self._read_samples(name, my_nodes, ledger, genesis)
@@ -145,6 +149,7 @@ class Observer:
             ledger_problem=ledger_problem,
             reports=reports,
             samples=samples,
+            complaints=await self._find_complaints(children, pods),
             failures=failures,
         )
         return Sight(observed, unreadable)
@@ -165,10 +170,23 @@ class Observer:
             self._zones[machine] = "" if body is None else labels_of(body).get(ZONE_LABEL, "")
         return [pod if pod.zone else replace(pod, zone=self._zones.get(pod.machine, "")) for pod in pods]
 
-    async def _find_secrets(self, memory: Memory, names: Sequence[str]) -> list[str]:
+    async def _find_complaints(
+        self, children: Mapping[tuple[str, str], Manifest], pods: Sequence[PodFacts]
+    ) -> dict[tuple[str, str], str]:
+        """What Kubernetes says of children that wait for a Pod or a volume; events are not looked at otherwise."""
+        complaints = read_failed_deployments(children)
+        waiting = find_waiting(children, pods)
+        if waiting:
+            with contextlib.suppress(AccessRefused):  # a role that people have made themselves
+                events = await self._kube.list("v1", "Event", self._namespace, fields="type=Warning")
+                complaints |= read_events(events, waiting)
+        return complaints
+
+    async def _find_secrets(self, memory: Memory, names: Sequence[str], *, doubted: Collection[str]) -> list[str]:
+        """Those that exist; what was seen a while ago is believed, but not of a process that does not run."""
         now_ms = self._clock.now_ms()
         for name in names:
-            if now_ms - memory.secrets_seen_ms.get(name, -SECRET_MEMORY_MS) < SECRET_MEMORY_MS:
+            if name not in doubted and now_ms - memory.secrets_seen_ms.get(name, -SECRET_MEMORY_MS) < SECRET_MEMORY_MS:
                 continue
             memory.secrets_seen_ms.pop(name, None)
             if await self._kube.get("v1", "Secret", self._namespace, name) is not None:
@@ -218,6 +236,15 @@ class Observer:
                 if told is not None:
                     samples[node.name] = told
         return samples
+
+
+def find_doubted(network: str, nodes: Iterable[Resource[StorageNodeSpec]], pods: Sequence[PodFacts]) -> frozenset[str]:
+    """Secrets of processes without a ready Pod: perhaps they are gone, and that is why."""
+    up = {pod.node or component_name(network, pod.labels.get(ROLE_LABEL, "")) for pod in pods if pod.is_ready}
+    keys = {keys_name(node.name) for node in nodes if node.name not in up}
+    return frozenset(
+        keys | {name for name in wallet_names(network).values() if name not in up} - {treasury_name(network)}
+    )
 
 
 def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:

@@ -15,6 +15,8 @@ from haulout_operator.names import FINALIZER, NODE_LABEL, POOL_LABEL, ROLE_LABEL
 
 S = TypeVar("S", bound=Model)
 
+SHORT = {"PersistentVolumeClaim": "pvc"}
+
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[S]):
@@ -78,6 +80,7 @@ class LedgerNode:
     shards: tuple[int, ...]  # in the current committee
     is_next: bool = False  # chosen for the next committee
     open_hand_overs: int = 0  # shards that it still has to hand over, or keeps until the epoch is settled
+    incoming: int = 0  # shards on their way to it, of whatever epoch
     stakes: tuple[bytes, ...] = ()  # object ids of what the treasury has staked in it
 
     @property
@@ -118,6 +121,8 @@ class NodeReport:
     epoch: int
     is_full: bool  # it serves reads and takes nothing in
     holds: int  # shards that it owns, gains or has still to give
+    moving_bytes: int = 0  # of slivers on the shards on their way to it, when it began to fetch them
+    moved_bytes: int = 0  # what has arrived of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,7 @@ class Observed:
     ledger_problem: str
     reports: Mapping[str, NodeReport]  # of registered nodes that are ready and answer
     samples: Mapping[str, SampleRead] = field(default_factory=dict)  # for nodes that nothing else holds
+    complaints: Mapping[tuple[str, str], str] = field(default_factory=dict)  # why a child has no Pod or volume
     control_address: str = ""  # where the operator serves `ClusterControl`; empty when nowhere
     failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
 
@@ -164,7 +170,11 @@ class Observed:
     def troubles_of(self, role: str) -> str:
         """What keeps the Pods of a role from running, as people read it; empty when nothing does."""
         pods = [pod for pod in self.pods if pod.labels.get(ROLE_LABEL) == role and pod.problem]
-        return "; ".join(f"pod/{pod.name}: {pod.problem}" for pod in pods)
+        said = [f"pod/{pod.name}: {pod.problem}" for pod in pods]
+        for (kind, name), complaint in self.complaints.items():
+            if labels_of(self.children[kind, name]).get(ROLE_LABEL) == role:
+                said.append(f"{SHORT.get(kind, kind.lower())}/{name}: {complaint}")
+        return "; ".join(said)
 
     def ledger_node(self, name: str) -> LedgerNode | None:
         """The node on the ledger, if that can be asked and knows it."""

@@ -142,7 +142,7 @@ def describe_network(body: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> l
 
 # Facts that are good when they do not hold.
 GOOD_WHEN_FALSE = frozenset(("Degraded", "Progressing", "ScalingBlocked", "Paused", "ZoneOverBudget"))
-EXPECTED = frozenset(("TransportSecure",))
+EXPECTED = frozenset(("TransportSecure", "Drained"))  # the latter says no more than Ready does
 
 
 def describe_troubles(body: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from fractions import Fraction
 
 from haulout.errors import InvalidField
 
@@ -30,6 +31,15 @@ def find_bytes(text: str) -> int | None:
         return parse_bytes(text)
     except InvalidField:
         return None
+
+
+def find_amount(value: object) -> Fraction | str:
+    """An amount of a resource as a number, whatever its unit; one that we do not know as it stands."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", str(value))
+    if match is None or match.group(2) not in {**UNITS, "m": 0}:
+        return str(value)
+    unit = Fraction(1, 1000) if match.group(2) == "m" else Fraction(UNITS[match.group(2)])
+    return Fraction(match.group(1)) * unit
 
 
 def parse_duration_ms(text: str) -> int:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
 from haulout.ports import Clock, Rng
+from haulout_operator.complaints import find_waiting
 from haulout_operator.epochs import EpochController
 from haulout_operator.events import build_events, find_happenings
 from haulout_operator.execute import Executor
@@ -146,6 +147,8 @@ class Reconciler:
             return SOON_MS
         if ledger is not None and ledger.moving:
             return MOVING_MS
+        if find_waiting(observed.children, observed.pods):
+            return MOVING_MS  # events tell why, and those are not watched
         return RESYNC_MS + self._rng.below(RESYNC_JITTER_MS)
 
     async def _wait(self, wake: asyncio.Event, pause_ms: int) -> None:

@@ -37,6 +37,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (printf "%s-operator" (include "haulout.fullname" .)) .Values.serviceAccount.name -}}
 {{- end -}}
 
+{{- /* The network's spec: what the values say of it, and for the rest what they say for everything. */ -}}
+{{- define "haulout.networkSpec" -}}
+{{- $spec := deepCopy .Values.network.spec -}}
+{{- $common := dict "imagePullPolicy" .Values.image.pullPolicy "imagePullSecrets" .Values.image.pullSecrets -}}
+{{- range $key, $value := $common -}}
+{{- if not (hasKey $spec $key) -}}{{- $_ := set $spec $key $value -}}{{- end -}}
+{{- end -}}
+{{- range $part, $values := dict "tracing" .Values.tracing "metrics" (pick .Values.metrics "scrapeAnnotations") -}}
+{{- $own := get $spec $part | default dict -}}
+{{- range $key, $value := $values -}}
+{{- if not (hasKey $own $key) -}}{{- $_ := set $own $key $value -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $spec $part $own -}}
+{{- end -}}
+{{- toYaml $spec -}}
+{{- end -}}
+
+{{- /* Whether a service is on: `include` it with the root and its name in a list; "true" or nothing. */ -}}
+{{- define "haulout.serves" -}}
+{{- $root := index . 0 -}}
+{{- $own := get $root.Values.network.spec (index . 1) | default dict -}}
+{{- if and $root.Values.network.create (dig "enabled" true $own) (gt (int (dig "replicas" 1 $own)) 0) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "haulout.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

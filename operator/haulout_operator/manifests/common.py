@@ -289,6 +289,16 @@ def claim_volume(name: str, claim: str) -> Manifest:
     return {"name": name, "persistentVolumeClaim": {"claimName": claim}}
 
 
+def build_pod_metadata(place: Place, labels: Mapping[str, str]) -> Manifest:
+    """Labels of a Pod, and where its metrics are for whoever looks for that in annotations."""
+    metadata: Manifest = {"labels": dict(labels)}
+    if place.spec.metrics.scrape_annotations:
+        port = str(METRICS_PORT)
+        scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": port, "prometheus.io/path": "/metrics"}
+        metadata["annotations"] = scraped
+    return metadata
+
+
 def build_single(
     name: str,
     place: Place,
@@ -305,7 +315,7 @@ def build_single(
         "serviceName": name,
         "podManagementPolicy": "Parallel",  # a template that is mended replaces a Pod that never became ready
         "selector": {"matchLabels": dict(selector)},
-        "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+        "template": {"metadata": build_pod_metadata(place, labels), "spec": pod},
     }
     return build_object(
         "apps/v1", "StatefulSet", name=name, place=place, labels=labels, owner=owner, body={"spec": body}
@@ -333,7 +343,7 @@ def build_deployment(
         "replicas": replicas,
         **strategy,
         "selector": {"matchLabels": dict(selector)},
-        "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+        "template": {"metadata": build_pod_metadata(place, labels), "spec": pod},
     }
     return build_object(
         "apps/v1", "Deployment", name=name, place=place, labels=labels, owner=owner, body={"spec": body}

@@ -88,7 +88,7 @@ def build_node(place: Place, node: NodeShape, owner: Owner) -> list[Manifest]:
         ],
         needs_kernels=True,
         node_selector=template.node_selector,
-        tolerations=template.tolerations,
+        tolerations=[one.model_dump(by_alias=True, exclude_none=True) for one in template.tolerations],
         affinity=template.affinity,
         priority_class_name=template.priority_class_name,
     )

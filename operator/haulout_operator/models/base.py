@@ -6,9 +6,9 @@ refuses rules over unbounded ones.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 GROUP = "haulout.dev"
@@ -17,6 +17,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "haulout"
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+NUMBER_OR_TEXT = "x-kubernetes-int-or-string"
+
+AMOUNT_OF_RESOURCE_PATTERN = r"^[0-9]{1,12}([.][0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 QUANTITY_PATTERN = r"^[1-9][0-9]{0,17}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 DURATION_PATTERN = r"^[1-9][0-9]{0,5}(s|m|h|d)$"
 AMOUNT_PATTERN = r"^[0-9]{1,12}(WAL|FROST)?$"
@@ -57,11 +60,38 @@ class Reference(Model):
     name: Name
 
 
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value
+
+
+ResourceAmount = Annotated[
+    str,
+    Field(max_length=24, pattern=AMOUNT_OF_RESOURCE_PATTERN, json_schema_extra={NUMBER_OR_TEXT: True}),
+    BeforeValidator(_as_text),
+]
+
+
 class Resources(Model):
     """What a container asks for, as Kubernetes takes it."""
 
-    requests: dict[str, Annotated[str, Field(max_length=24)]] = Field(default_factory=dict, max_length=8)
-    limits: dict[str, Annotated[str, Field(max_length=24)]] = Field(default_factory=dict, max_length=8)
+    requests: dict[str, ResourceAmount] = Field(
+        default_factory=dict, max_length=8, description="What is kept free for it on its machine: cpu, memory."
+    )
+    limits: dict[str, ResourceAmount] = Field(
+        default_factory=dict, max_length=8, description="What it may not exceed: memory."
+    )
+
+
+class Toleration(Model):
+    """A taint that Pods bear, as Kubernetes has it."""
+
+    key: Annotated[str, Field(max_length=317, description="The taint's key; every taint when absent.")] | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: Annotated[str, Field(max_length=63)] | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="How long it bears a taint of NoExecute; for ever when absent."
+    )
 
 
 class Storage(Model):

@@ -124,6 +124,14 @@ class TracingSpec(Model):
     sample_percent: int = Field(100, ge=0, le=100, description="How many of the requests that bring no trace have one.")
 
 
+class MetricsSpec(Model):
+    """How the metrics of the network's processes are found."""
+
+    scrape_annotations: bool = Field(
+        False, description="Annotate all Pods for a Prometheus that scrapes by annotation (prometheus.io/scrape)."
+    )
+
+
 class DeletionSpec(Model):
     """What happens to data when the network is deleted."""
 
@@ -173,6 +181,7 @@ class StorageNetworkSpec(Model):
     tls: TlsSpec = TlsSpec()
     network_policy: NetworkPolicySpec = NetworkPolicySpec()
     tracing: TracingSpec = TracingSpec()
+    metrics: MetricsSpec = MetricsSpec()
     deletion: DeletionSpec = DeletionSpec()
 
 

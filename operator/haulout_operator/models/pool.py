@@ -15,6 +15,7 @@ from haulout_operator.models.base import (
     Resources,
     Storage,
     Text,
+    Toleration,
     Word,
     rule,
     rules,
@@ -34,7 +35,7 @@ class NodeTemplate(Model):
         description="What a node reads again each second to find damage: 2 MiB when absent, 0 for none.",
     )
     node_selector: dict[str, Word] = Field(default_factory=dict, max_length=16)
-    tolerations: list[dict[str, Any]] = Field(default_factory=list, max_length=16)
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=16)
     affinity: dict[str, Any] | None = None
     priority_class_name: Word | None = None
 

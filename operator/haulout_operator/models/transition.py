@@ -24,6 +24,12 @@ class MovesStatus(Model):
 
     total: int = 0
     done: int = 0
+    bytes: int = Field(
+        0,
+        description="Of slivers on them, as far as their new owners have counted them.",
+        json_schema_extra={"format": "int64"},
+    )
+    bytes_done: int = Field(0, description="What has arrived of these.", json_schema_extra={"format": "int64"})
 
 
 class EpochTransitionStatus(Model):

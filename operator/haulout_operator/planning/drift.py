@@ -8,6 +8,9 @@ from typing import Any
 from haulout_operator.manifests.common import Manifest
 from haulout_operator.names import CONTENT_ANNOTATION
 from haulout_operator.observed import annotations_of
+from haulout_operator.quantities import find_amount
+
+AMOUNTS = ("requests", "limits")
 
 
 def needs_apply(wanted: Manifest, live: Manifest | None) -> bool:
@@ -24,6 +27,13 @@ def content_of(body: Manifest) -> str:
     return annotations_of(body).get(CONTENT_ANNOTATION, "")
 
 
+def same_amounts(live: Any, wanted: Any) -> bool:
+    """Whether amounts of resources are those wanted: the API server writes 1000m as 1, and 1024Mi as 1Gi."""
+    if not isinstance(live, Mapping) or not isinstance(wanted, Mapping):
+        return contains(live, wanted)
+    return all(key in live and find_amount(live[key]) == find_amount(value) for key, value in wanted.items())
+
+
 def contains(live: Any, wanted: Any) -> bool:
     """Whether everything wanted stands there; the API server's own defaults beside it are no drift.
 
@@ -32,7 +42,10 @@ def contains(live: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping):
         if not isinstance(live, Mapping):
             return not wanted and live is None
-        return all(contains(live.get(key), value) for key, value in wanted.items())
+        return all(
+            same_amounts(live.get(key), value) if key in AMOUNTS else contains(live.get(key), value)
+            for key, value in wanted.items()
+        )
     if isinstance(wanted, list):
         if not isinstance(live, list):
             return not wanted and live is None

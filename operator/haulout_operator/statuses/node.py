@@ -29,6 +29,8 @@ def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
         registered_fact(observed, known),
         staked_fact(observed, node, known),
         committee_fact(observed, known),
+        synced_fact(observed, known),
+        *drained_facts(observed, node),
     ]
     status: dict[str, Any] = {
         "observedGeneration": node.generation,
@@ -97,10 +99,18 @@ def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: Po
     if node.spec.desired_state == "Maintenance":
         return maintenance_fact(observed, node, known, pod)
     if pod is None:
+        refused = observed.complaints.get(("StatefulSet", node.name))
+        if refused:
+            text = (
+                f"Kubernetes does not make its Pod: {refused}. Next: mend what that names; it is tried again by itself."
+            )
+            return Fact("Ready", False, "PodRefused", text)
         return Fact("Ready", False, "NoPod", "its Pod is not there yet")
     if not pod.is_ready:
-        reason = pod.problem.partition(":")[0]
-        return Fact("Ready", False, reason or "Starting", pod.problem)
+        reason, claim = pod.problem.partition(":")[0], volume_name(node.name)
+        lacking = observed.complaints.get(("PersistentVolumeClaim", claim))
+        problem = f"{pod.problem}; pvc/{claim}: {lacking}" if lacking else pod.problem
+        return Fact("Ready", False, reason or "Starting", problem)
     report = observed.reports.get(node.name)
     if report is not None and known is not None and report.node_id != known.node_id:
         return Fact(
@@ -196,6 +206,23 @@ def committee_fact(observed: Observed, known: LedgerNode | None) -> Fact:
     if known is not None and known.stake_frost:
         return Fact("InCommittee", False, "NextEpoch", "its stake counts when the next committee is chosen")
     return Fact("InCommittee", False, "NoStake", "it has no stake")
+
+
+def synced_fact(observed: Observed, known: LedgerNode | None) -> Fact:
+    """Whether it has all that it owns."""
+    if observed.ledger is None:
+        return Fact("Synced", None, "LedgerUnreachable", observed.ledger_problem)
+    if known is not None and known.incoming:
+        return Fact("Synced", False, "Fetching", f"{known.incoming} shards are on their way to it")
+    return Fact("Synced", True, "Synced")
+
+
+def drained_facts(observed: Observed, node: Node) -> list[Fact]:
+    """Of a node on its way out: whether there is proof that nothing of it is needed."""
+    if counts_toward_replicas(node):
+        return []
+    leaving = plan_leaving(observed, node)
+    return [Fact("Drained", leaving.is_over, leaving.reason, leaving.message)]
 
 
 def ranges_text(numbers: Iterable[int]) -> str:

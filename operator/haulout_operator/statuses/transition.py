@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from haulout_operator.manifests.common import Manifest
 from haulout_operator.observed import LedgerFacts, Observed
+from haulout_operator.planning.budget import is_up
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
 
@@ -27,25 +29,47 @@ def compute_transition_status(observed: Observed, body: Manifest) -> dict[str, A
         status |= {
             "forced": ledger.is_forced,
             "syncedWeight": ledger.synced_weight,
-            "moves": {"total": ledger.moves_total, "done": ledger.moves_done},
+            "moves": count_moves(observed, ledger, old.get("moves") or {}),
         }
     else:
         status |= {key: old[key] for key in ("forced", "syncedWeight", "moves") if key in old}
     if phase == "Done":
         status["completedAt"] = old.get("completedAt") or time_text(observed.now_ms)
     moves = status.get("moves") or {"total": 0, "done": 0}
-    facts = [complete_fact(ledger, phase), handed_over_fact(moves, phase)]
+    complete = complete_fact(observed, ledger, phase)
+    facts = [
+        Fact("Ready", complete.holds, complete.reason, complete.message),
+        complete,
+        handed_over_fact(moves, phase),
+    ]
     generation = status["observedGeneration"]
     status["conditions"] = merge_conditions(old, facts, now_ms=observed.now_ms, generation=generation)
     return status
 
 
-def complete_fact(ledger: LedgerFacts, phase: str) -> Fact:
+def count_moves(observed: Observed, ledger: LedgerFacts, old: Mapping[str, int]) -> dict[str, int]:
+    """Shards as the ledger counts them, bytes as their new owners do: who has everything counts nothing any more."""
+    known = max(old.get("bytes", 0), sum(one.moving_bytes for one in observed.reports.values()))
+    lacking = sum(one.moving_bytes - one.moved_bytes for one in observed.reports.values())
+    if ledger.moves_done == ledger.moves_total:
+        lacking = 0
+    return {"total": ledger.moves_total, "done": ledger.moves_done, "bytes": known, "bytesDone": known - lacking}
+
+
+def complete_fact(observed: Observed, ledger: LedgerFacts, phase: str) -> Fact:
     """Whether the ledger's phase is Done."""
     if phase == "Done":
         return Fact("Complete", True, "Done", "forced at its deadline" if ledger.is_forced else "")
+    if phase == "Voted":
+        return Fact("Complete", False, phase, "the next committee is chosen")
     weight = f"{ledger.synced_weight} of {ledger.n_shards} shards are synced"
-    return Fact("Complete", False, phase, weight if phase == "Sync" else "the next committee is chosen")
+    fetching = [
+        f"{name} ({node.incoming} shards{'' if is_up(observed, name) else ', its Pod is not ready'})"
+        for name, node in sorted(ledger.nodes.items())
+        if node.incoming
+    ]
+    told = f"; on their way to {', '.join(fetching)}. Next: kubectl describe sn of these" if fetching else ""
+    return Fact("Complete", False, phase, weight + told)
 
 
 def handed_over_fact(moves: dict[str, int], phase: str) -> Fact:

@@ -103,6 +103,7 @@ class Town:
         self.holdings: dict[str, tuple[int, ...]] = {}  # what nodes say they hold, where it is not what the ledger says
         self.giving: dict[str, int] = {}  # the same of what they hand over
         self.identities: dict[str, bytes] = {}  # as whom nodes answer, where it is not as themselves
+        self.moving_bytes: dict[str, tuple[int, int]] = {}  # of shards on their way to a node: all, and what has come
         self.height_lag = 0  # blocks that every node is behind
         self.full: set[str] = set()  # nodes whose volume is full
         self.samples: dict[str, SampleRead | None] = {}  # what reading without a node gives, where it is not all well
@@ -208,6 +209,8 @@ class Town:
                 shards=self.holdings.get(known.name, known.shards),
                 gaining=(),
                 giving=giving,
+                moving_bytes=self.moving_bytes.get(known.name, (0, 0))[0],
+                moved_bytes=self.moving_bytes.get(known.name, (0, 0))[1],
             )
 
         return SimpleNamespace(health=health)

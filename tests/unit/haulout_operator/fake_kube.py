@@ -32,7 +32,11 @@ class FakeKube:
 
     # --- what the operator calls ----------------------------------------------------------------------------
 
-    async def list(self, api_version: str, kind: str, namespace: str, *, selector: str = "") -> list[dict[str, Any]]:
+    async def list(
+        self, api_version: str, kind: str, namespace: str, *, selector: str = "", fields: str = ""
+    ) -> list[dict[str, Any]]:
+        if kind in self.hidden:
+            raise AccessRefused(what=kind, status=403, problem="no permission")
         wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
         found = [body for (its_kind, _), body in sorted(self.objects.items()) if its_kind == kind]
         return [copied(body) for body in found if wanted.items() <= (labels_of(body)).items()]

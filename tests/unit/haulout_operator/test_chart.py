@@ -13,12 +13,14 @@ from pydantic.alias_generators import to_camel
 
 from haulout.embedded.founding import MALLOC_ENVIRONMENT
 from haulout_operator.chart_readme import build_readme, describe_values
+from haulout_operator.chart_schema import build_schema
 from haulout_operator.models.base import Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "haulout"
+CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 
 
 def rules_of(file: str) -> list[dict[str, Any]]:
@@ -49,7 +51,7 @@ MATRIX = {
     ("policy", "poddisruptionbudgets"): "create delete get list patch watch",
     ("networking.k8s.io", "networkpolicies"): "create delete get list patch watch",
     ("", "secrets"): "create delete get",
-    ("", "events"): "create",
+    ("", "events"): "create list",
     ("", "pods"): "get list watch",
 }
 
@@ -107,12 +109,81 @@ def test_every_value_has_its_place_in_the_schema() -> None:
 
 @pytest.mark.parametrize(("part", "spec"), [("network", StorageNetworkSpec), ("pool", StorageNodePoolSpec)])
 def test_specs_in_values_may_be_all_that_the_kinds_have(part: str, spec: type[Model]) -> None:
+    assert (CHART / "values.schema.json").read_text() == build_schema(CHART), "run `make gen`"
     schema = json.loads((CHART / "values.schema.json").read_text())
     fields = {to_camel(name) for name in spec.model_fields} - {"networkRef", "replicas"}
     assert set(schema["properties"][part]["properties"]["spec"]["properties"]) == fields
 
 
-CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool}
+
+
+def is_valid(value: Any, node: dict[str, Any], root: dict[str, Any]) -> bool:
+    """JSON Schema as far as ours goes."""
+    if "$ref" in node:
+        return is_valid(value, root["definitions"][node["$ref"].rpartition("/")[2]], root)
+    known = {"type", "properties", "additionalProperties", "items", "enum", "pattern", "not", "const", "description"}
+    known |= {"required", "minimum", "maximum", "minLength", "maxLength", "maxItems", "maxProperties"}
+    assert set(node) <= known | {"$schema", "title", "definitions"}, node
+    types = node.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if types and not any(
+        isinstance(value, TYPES[one]) and isinstance(value, bool) == (one == "boolean") for one in types
+    ):
+        return False
+    if "enum" in node and value not in node["enum"]:
+        return False
+    if node.get("not", {}).get("const", ...) == value:
+        return False
+    if isinstance(value, str):
+        in_length = node.get("minLength", 0) <= len(value) <= node.get("maxLength", len(value))
+        return in_length and re.search(node.get("pattern", ""), value) is not None
+    if isinstance(value, list):
+        return all(is_valid(one, node.get("items", {}), root) for one in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return bool(node.get("minimum", value) <= value <= node.get("maximum", value))
+    if isinstance(value, dict):
+        rest = node.get("additionalProperties", {})
+        parts = {name: node.get("properties", {}).get(name, rest) for name in value}
+        has_all = set(node.get("required", ())) <= set(value)
+        return has_all and all(part is not False and is_valid(value[name], part, root) for name, part in parts.items())
+    return True
+
+
+def values_are_refused(values: dict[str, Any]) -> bool:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    return not is_valid(values, schema, schema)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"netwrok": {}},
+        {"network": {"spec": {"epoch": {"duraton": "1h"}}}},
+        {"network": {"spec": {"ledger": {"storage": {"siez": "1Gi"}}}}},
+        {"network": {"spec": {"graphql": {"replicas": -1}}}},
+        {"network": {"spec": {"deletion": {"policy": "Keep"}}}},
+        {"network": {"name": "1st"}},
+        {"pool": {"name": "p" * 36}},
+        {"pool": {"spec": {"template": {"stake": "lots"}}}},
+        {"pool": {"spec": {"template": {"tolerations": [{"efect": "NoSchedule"}]}}}},
+        {"pool": {"spec": {"template": {"resources": {"request": {}}}}}},
+        {"pool": {"spec": {"replicas": 7}}},
+        {"operator": {"resources": {"request": {}}}},
+        {"image": {"tag": "latest"}},
+    ],
+    ids=str,
+)
+def test_a_typo_in_values_is_refused_at_any_depth(values: dict[str, Any]) -> None:
+    assert values_are_refused(values)
+
+
+def test_what_is_meant_is_not_refused() -> None:
+    assert not values_are_refused(yaml.safe_load((CHART / "values.yaml").read_text()))
+    for path in CI_VALUES:
+        assert not values_are_refused(yaml.safe_load(path.read_text())), path.name
+    amounts = {"requests": {"cpu": 1, "memory": "512Mi"}, "limits": {"memory": "1.5Gi"}}
+    assert not values_are_refused({"pool": {"spec": {"template": {"resources": amounts, "affinity": {"any": []}}}}})
 
 
 @pytest.mark.parametrize("path", CI_VALUES, ids=lambda path: path.stem)
@@ -150,6 +221,14 @@ def test_the_readme_has_every_value() -> None:
         return {path}
 
     assert leaves(yaml.safe_load((CHART / "values.yaml").read_text()), "") == described
+
+
+def test_every_way_of_scraping_gives_targets_the_labels_that_rules_and_dashboards_ask_for() -> None:
+    by_operator = (CHART / "templates" / "podmonitor.yaml").read_text()
+    by_ours = (CHART / "templates" / "monitoring" / "prometheus.yaml").read_text()
+    for label in ("network", "role", "process"):
+        assert f"targetLabel: {label}}}" in by_operator
+        assert f"target_label: {label}}}" in by_ours
 
 
 def test_prometheus_may_look_at_pods_and_nothing_else() -> None:

@@ -38,6 +38,8 @@ def test_what_is_committed_is_what_the_models_say(kind: Kind) -> None:
 def test_schemas_are_structural_and_bounded(kind: Kind) -> None:
     for path, node in schemas(schema_of(kind), kind.kind):
         assert node.get("type") in ("object", "array", "string", "integer", "boolean"), path
+        for amount in (node.get("additionalProperties"),):
+            assert amount is None or amount.get("type") == "string" or amount["x-kubernetes-int-or-string"], path
         assert "$ref" not in node and "anyOf" not in node, path
         if node["type"] == "array":
             assert "maxItems" in node, path

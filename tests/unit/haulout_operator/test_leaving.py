@@ -35,6 +35,36 @@ async def test_nodes_that_were_added_get_shards_with_the_next_epoch(town) -> Non
     assert town.condition("EpochTransition", "main-2", "Complete")["status"] == "True"
 
 
+async def test_a_change_of_epoch_tells_what_moves_and_who_is_still_fetching(town) -> None:
+    town.found(4)
+    await town.play()
+    town.scale(5)
+    await town.play()
+    await town.advance()
+    facts = await read_facts(town, None)
+    [new] = [name for name, node in facts.nodes.items() if node.incoming == len(node.shards) > 0]
+    town.moving_bytes = {new: (1000, 250)}
+    for _ in range(2):  # its EpochTransition is made, and told about
+        await town.round()
+    moves = town.kube.objects["EpochTransition", "main-2"]["status"]["moves"]
+    assert moves == {"total": 20, "done": 0, "bytes": 1000, "bytesDone": 250}
+    town.kube.break_pod(new)
+    await town.operator.run_round("main", {})
+    complete = town.condition("EpochTransition", "main-2", "Complete")
+    assert (complete["status"], complete["reason"]) == ("False", "Sync")
+    assert f"on their way to {new} (20 shards, its Pod is not ready). Next: kubectl describe sn" in complete["message"]
+    assert town.condition("StorageNode", new, "Synced")["message"] == "20 shards are on their way to it"
+    town.kube.settle()
+    town.kube.objects["Pod", f"{new}-0"]["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    town.moving_bytes = {}
+    await town.sync()
+    await town.play()
+    moves = town.kube.objects["EpochTransition", "main-2"]["status"]["moves"]
+    assert moves == {"total": 20, "done": 20, "bytes": 1000, "bytesDone": 1000}
+    assert town.condition("EpochTransition", "main-2", "Ready")["status"] == "True"
+    assert town.condition("StorageNode", new, "Synced")["status"] == "True"
+
+
 async def test_scaled_down_nodes_go_when_their_shards_have_arrived_elsewhere(town) -> None:
     await grown(town)
     town.scale(4)

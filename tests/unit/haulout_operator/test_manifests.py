@@ -91,6 +91,22 @@ def test_what_the_api_server_adds_is_no_drift_and_what_people_change_is() -> Non
     assert not contains({"a": {"b": 1}}, wanted)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "live", "is_same"),
+    [
+        ({"cpu": "1000m", "memory": "1024Mi"}, {"cpu": "1", "memory": "1Gi"}, True),  # as the API server writes them
+        ({"cpu": "0.5"}, {"cpu": "500m"}, True),
+        ({"cpu": "1"}, {"cpu": "2"}, False),
+        ({"memory": "1G"}, {"memory": "1Gi"}, False),
+        ({"cpu": "1"}, {}, False),
+        ({"cpu": "1"}, {"cpu": "1e0"}, False),  # not known, not guessed
+    ],
+)
+def test_amounts_are_compared_as_numbers(wanted: dict[str, str], live: dict[str, str], is_same: bool) -> None:
+    for part in ("requests", "limits"):
+        assert contains({"resources": {part: live}}, {"resources": {part: wanted}}) is is_same
+
+
 def test_content_applied_last_decides_beside_what_stands_there() -> None:
     wanted = {"metadata": {"annotations": {"haulout.dev/content": "2"}}, "spec": {"a": 1}}
     live = {"metadata": {"annotations": {"haulout.dev/content": "1"}}, "spec": {"a": 1, "was": "ours"}}

@@ -120,6 +120,65 @@ async def test_a_service_that_does_not_answer_is_told(town, service, available) 
     assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
 
 
+# --- what Kubernetes does not make ----------------------------------------------------------------------------
+
+
+def complain(town, kind: str, name: str, message: str, time: str, uid: str = "") -> None:
+    about = {"kind": kind, "name": name, "uid": uid or town.kube.objects[kind, name]["metadata"]["uid"]}
+    metadata = {"name": f"{name}.{time}", "namespace": "demo"}
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": about, "type": "Warning"}
+    town.kube._add({**event, "reason": "FailedCreate", "message": message, "lastTimestamp": time})
+
+
+async def test_a_pod_that_kubernetes_does_not_make_is_told_with_its_reason(town) -> None:
+    node, other = (await founded(town))[:2]
+    complain(town, "StatefulSet", node, "of another StatefulSet of that name", "2031-01-01T00:00:00Z", uid="other")
+    complain(town, "StatefulSet", node, "exceeded quota: pods=8", "2030-01-01T00:00:02Z")
+    complain(town, "StatefulSet", node, "what was wrong before", "2030-01-01T00:00:01Z")
+    complain(town, "StatefulSet", other, "long over: its Pod is there", "2030-01-01T00:00:02Z")
+    del town.kube.objects["Pod", f"{node}-0"]
+    await town.operator.run_round("main", {})
+    ready = town.condition("StorageNode", node, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "PodRefused")
+    assert "does not make its Pod: FailedCreate: exceeded quota: pods=8. Next: mend" in ready["message"]
+    assert town.condition("StorageNode", other, "Ready")["status"] == "True"
+    assert "PodRefused" in town.warnings()
+    town.kube.hidden = {"Event"}  # people's own role
+    await town.operator.run_round("main", {})
+    assert town.condition("StorageNode", node, "Ready")["reason"] == "NoPod"
+
+
+async def test_a_claim_without_a_volume_is_told_beside_what_the_scheduler_says(town) -> None:
+    node = (await founded(town))[0]
+    town.kube.objects["PersistentVolumeClaim", f"{node}-data"]["status"] = {"phase": "Pending"}
+    complain(town, "PersistentVolumeClaim", f"{node}-data", 'storageclass "fast" not found', "2030-01-01T00:00:02Z")
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "unbound claims"}
+    town.kube.objects["Pod", f"{node}-0"]["status"]["conditions"] = [unscheduled]
+    await town.operator.run_round("main", {})
+    ready = town.condition("StorageNode", node, "Ready")
+    assert ready["reason"] == "Unschedulable"
+    assert f'unbound claims; pvc/{node}-data: FailedCreate: storageclass "fast" not found' in ready["message"]
+
+
+async def test_a_service_whose_pods_are_not_made_is_told_with_its_reason(town) -> None:
+    await founded(town)
+    del town.kube.objects["Pod", "main-gateway-0"]
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
+    town.kube.objects["Deployment", "main-gateway"]["status"] = {"conditions": [failure]}
+    await town.operator.run_round("main", {})
+    message = town.condition("StorageNetwork", "main", "Available")["message"]
+    assert message == "not ready: main-gateway; deployment/main-gateway: FailedCreate: exceeded quota"
+
+
+async def test_keys_that_are_gone_are_missed_as_soon_as_their_process_does_not_run(town) -> None:
+    node = (await founded(town))[0]
+    del town.kube.objects["Secret", f"{node}-keys"]
+    town.kube.break_pod(node)
+    await town.operator.run_round("main", {})
+    assert town.condition("StorageNode", node, "Ready")["reason"] == "KeysMissing"
+    assert "KeysMissing" in town.warnings()
+
+
 # --- zones ----------------------------------------------------------------------------------------------------
 
 
