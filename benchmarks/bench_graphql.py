@@ -40,7 +40,8 @@ from benchmarks.bench_network_tx import sign, submit
 from benchmarks.bench_start import memory_mib, started
 from benchmarks.graphql_peers import DOCUMENTS, FIELDS, call, four_ways, requests_per_s
 from benchmarks.live import PORT_BASE, print_table
-from benchmarks.read_model_load import PER_BLOCK, Story, differing_tables, ingest
+from benchmarks.read_model_load import differing_tables
+from benchmarks.read_model_story import PER_BLOCK, Story, ingest
 from graphql_api.read_model.summaries import is_certificate
 from haulout.account.wallet import read_secret
 from haulout.crypto.bls import Bls12381

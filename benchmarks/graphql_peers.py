@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from benchmarks.read_model_load import Accepting
+from benchmarks.read_model_story import Accepting
 from graphql_api.events import TYPES
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t

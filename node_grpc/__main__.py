@@ -38,11 +38,12 @@ from haulout.replica.pruning import KEEP_EPOCHS, Pruner
 from haulout.replica.replica import Replica
 from haulout.replica.serving import ReplicaLedger
 from haulout.wire.ledger import GrpcLedger
-from haulout.wire.service import serve_service
+from haulout.wire.service import serve_services
 from haulout.wire.serving import Limits
 from haulout.wire.transport import GrpcNodeTransport
+from haulout.wire.v1.ledger_pb2 import DESCRIPTOR as LEDGER
 from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
-from haulout.wire.v1.storage_pb2 import DESCRIPTOR
+from haulout.wire.v1.storage_pb2 import DESCRIPTOR as STORAGE
 from haulout.wire.v1.storage_pb2_grpc import add_StorageNodeServicer_to_server
 from haulout.world.clock import SystemClock
 from haulout.world.disk import FileDisk
@@ -66,7 +67,7 @@ from node_grpc.process import (
 )
 from node_grpc.storage_servicer import PER_METHOD, StorageServicer
 
-SERVICE = DESCRIPTOR.services_by_name["StorageNode"].full_name
+SERVICES = (STORAGE.services_by_name["StorageNode"].full_name, LEDGER.services_by_name["Ledger"].full_name)
 
 log = get_logger("node")
 
@@ -254,9 +255,9 @@ async def serve(options: argparse.Namespace) -> None:
         tasks = [asyncio.create_task(one) for one in running]
         stack.push_async_callback(cancel_all, tasks)
         servicer = StorageServicer(node, n_shards=genesis.n_shards)
-        async with serve_service(
+        async with serve_services(
             functools.partial(_add_servicers, servicer, LedgerServicer(ReplicaLedger(replica))),
-            SERVICE,
+            SERVICES,
             options.listen,
             ready=readiness.reasons,
             limits=Limits(per_method={**PER_METHOD, **LEDGER_PER_METHOD}),

@@ -22,7 +22,7 @@ from haulout.ports import Clock, LedgerStatus, Store
 from haulout.replica.pruning import Pruner
 from haulout.sequencer.errors import LedgerStopping
 from haulout.sequencer.sequencer import Sequencer
-from haulout.wire.service import serve_service
+from haulout.wire.service import serve_services
 from haulout.wire.serving import Limits
 from haulout.wire.v1.ledger_pb2 import DESCRIPTOR
 from haulout.wire.v1.ledger_pb2_grpc import add_LedgerServicer_to_server
@@ -113,9 +113,9 @@ async def run_ledger(settings: LedgerSettings) -> None:
         pruner = Pruner(sequencer.store, clock, keep_epochs=settings.keep_epochs)
         pruning = asyncio.create_task(pruner.run())
         stack.push_async_callback(cancel_all, [making, counting, pruning])
-        async with serve_service(
+        async with serve_services(
             functools.partial(add_LedgerServicer_to_server, LedgerServicer(sequencer)),
-            SERVICE,
+            [SERVICE],
             settings.listen,
             ready=lambda: reasons,
             limits=Limits(per_method=PER_METHOD),

@@ -116,9 +116,7 @@ async def store_blob(
     check_request(request, params)
     size_bytes, n_shards = len(data), params.n_shards
     encoding = sizes.choose_encoding(size_bytes, n_shards, request.encoding)
-    limit_bytes = min(params.max_blob_bytes, sizes.max_blob_size_bytes(n_shards, encoding))
-    if size_bytes > limit_bytes:
-        raise sizes.too_large(size_bytes, n_shards, request.encoding, network_limit_bytes=params.max_blob_bytes)
+    sizes.check_blob_size(size_bytes, n_shards, params.max_blob_bytes, request.encoding)
     if encoding is EncodingType.RS8:
         return await _store_striped(network, wallet, data, n_shards, request, on_progress, on_node)
     with contextlib.ExitStack() as stack:

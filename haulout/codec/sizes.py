@@ -105,9 +105,20 @@ def encodings_of(n_shards: int) -> tuple[EncodingType, ...]:
     return tuple(encoding for encoding, most in N_SHARDS_MAX.items() if n_shards <= most)
 
 
-def max_network_blob_bytes(n_shards: int, limit_bytes: int) -> int:
-    """The largest blob that a network stores with any encoding; `limit_bytes` is the network's parameter."""
-    return min(limit_bytes, max(max_blob_size_bytes(n_shards, encoding) for encoding in encodings_of(n_shards)))
+def max_network_blob_bytes(n_shards: int, limit_bytes: int, named: EncodingType | None = None) -> int:
+    """The largest blob that a network stores, with any encoding or the one that is named.
+
+    Args:
+        limit_bytes: the network's own limit, a parameter of its genesis.
+    """
+    encodings = encodings_of(n_shards) if named is None else (named,)
+    return min(limit_bytes, max(max_blob_size_bytes(n_shards, encoding) for encoding in encodings))
+
+
+def check_blob_size(size_bytes: int, n_shards: int, limit_bytes: int, named: EncodingType | None = None) -> None:
+    """Raises BlobTooLarge for what the network does not store; arguments as of `max_network_blob_bytes`."""
+    if size_bytes > max_network_blob_bytes(n_shards, limit_bytes, named):
+        raise too_large(size_bytes, n_shards, named, network_limit_bytes=limit_bytes)
 
 
 def too_large(

@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 from haulout.account.wallet import Wallet
 from haulout.client.blob_file import BlobFile
 from haulout.client.confirmations import OnNode
-from haulout.client.documents import max_blob_bytes, store_result
+from haulout.client.documents import store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
 from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult, check_request, store_blob
-from haulout.codec.sizes import max_blob_size_bytes, too_large
+from haulout.codec.sizes import check_blob_size
 from haulout.errors import HauloutError
 from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
 from haulout.gateway.flags import parse_flag
@@ -117,14 +117,9 @@ class Publisher:
         """
         params = await self._network.view.params()
         check_request(store_request, params)
-        limit = max_blob_bytes(params)
-        if store_request.encoding is not None:
-            limit = min(limit, max_blob_size_bytes(params.n_shards, store_request.encoding))
 
         def check(size_bytes: int) -> None:
-            if size_bytes > limit:
-                named, most = store_request.encoding, params.max_blob_bytes
-                raise too_large(size_bytes, params.n_shards, named, network_limit_bytes=most)
+            check_blob_size(size_bytes, params.n_shards, params.max_blob_bytes, store_request.encoding)
 
         async with self._body(request, check) as data:
             return await store_blob(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from haulout.codec.metadata import compute_id
-from haulout.codec.sizes import N_SHARDS_MAX, encoded_length, max_blob_size_bytes
+from haulout.codec.sizes import N_SHARDS_MAX, encoded_length, max_network_blob_bytes
 from haulout.crypto import messages
 from haulout.crypto.certificate import Signer, check_certificate
 from haulout.errors import BlobTooLarge, UndecodableBytes
@@ -88,7 +88,7 @@ def encoded_size(params: Params, size_bytes: int, encoding_type: int) -> int:
     if encoding_type not in N_SHARDS_MAX or n_shards > N_SHARDS_MAX[EncodingType(encoding_type)]:
         raise InvalidEncodingType(encoding_type=encoding_type, n_shards=n_shards)
     encoding = EncodingType(encoding_type)
-    limit = min(params.max_blob_bytes, max_blob_size_bytes(n_shards, encoding))
+    limit = max_network_blob_bytes(n_shards, params.max_blob_bytes, encoding)
     if size_bytes > limit:
         raise BlobTooLarge(size_bytes=size_bytes, limit_bytes=limit, n_shards=n_shards)
     return encoded_length(size_bytes, n_shards, encoding)

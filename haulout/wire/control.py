@@ -22,7 +22,7 @@ from haulout.primitives import ObjectId
 from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
 from haulout.wire.convert import read_object_id
 from haulout.wire.security import open_channel
-from haulout.wire.service import serve_service
+from haulout.wire.service import serve_services
 from haulout.wire.serving import Context, Limits
 from haulout.wire.v1 import control_pb2 as pb
 from haulout.wire.v1.control_pb2_grpc import (
@@ -182,9 +182,9 @@ async def serve_control(
         PlaintextRefused, InvalidField, Unreachable: the address cannot be used.
     """
     servicer = ControlServicer(control if callable(control) else _open_to_all(control))
-    async with serve_service(
+    async with serve_services(
         functools.partial(add_ClusterControlServicer_to_server, servicer),
-        SERVICE,
+        [SERVICE],
         address,
         ready=tuple,
         limits=Limits(max_calls=64),

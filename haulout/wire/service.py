@@ -1,4 +1,4 @@
-"""A server of ours with what every one has beside its own service: gRPC health and reflection."""
+"""A server of ours with what every one has beside its own services: gRPC health and reflection."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Status = health_pb2.HealthCheckResponse
 
 
 @contextlib.asynccontextmanager
-async def serve_service(
+async def serve_services(
     add_to: Callable[[grpc.aio.Server], None],
-    name: str,
+    names: Sequence[str],
     address: str,
     *,
     ready: Reasons,
@@ -32,13 +32,13 @@ async def serve_service(
     registry: CollectorRegistry,
     allow_plaintext: bool,
 ) -> AsyncIterator[str]:
-    """Serve one service with health and reflection until the block ends, then drain; yields the bound address.
+    """Serve services with health and reflection until the block ends, then drain; yields the bound address.
 
     Args:
-        add_to: adds the servicer, as the generated `add_…_to_server` does.
-        name: full name of the service, for health and reflection.
+        add_to: adds the servicers, as a generated `add_…_to_server` does.
+        names: full names of the services, for health and reflection.
         address: `host:port`; port 0 asks for a free one.
-        ready: why it is not ready, asked now and then; what gRPC health says follows it.
+        ready: why the process is not ready, asked now and then; what gRPC health says of each service follows it.
         limits: how many calls of a method at once, and for how long.
         clock, rng, registry: for durations, trace ids and metrics.
         allow_plaintext: also on addresses that are not on this machine.
@@ -51,11 +51,11 @@ async def serve_service(
     add_to(server)
     states = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    server.add_generic_rpc_handlers([LazyReflection([name, health.SERVICE_NAME, REFLECTION])])
+    server.add_generic_rpc_handlers([LazyReflection([*names, health.SERVICE_NAME, REFLECTION])])
 
     async def set_state(reasons: Sequence[str]) -> None:
         state = Status.NOT_SERVING if reasons else Status.SERVING
-        for service in ("", name):
+        for service in ("", *names):
             await states.set(service, state)
 
     async def follow_ready() -> None:

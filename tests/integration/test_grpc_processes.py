@@ -49,6 +49,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "HAULOUT_KERNELS": "numpy"}  # a process that lives for seconds loads nothing
 SCHEME = Bls12381()
 NODE_SERVICE = "haulout.wire.v1.StorageNode"
+LEDGER_SERVICE = "haulout.wire.v1.Ledger"
 
 
 def free_port() -> int:
@@ -251,18 +252,18 @@ async def test_health_reflection_and_metrics_are_served(processes: Processes) ->
     await processes.reasons(processes.node_metrics)
     async with grpc.aio.insecure_channel(processes.node_at) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
-        for service in ("", NODE_SERVICE):
+        for service in ("", NODE_SERVICE, LEDGER_SERVICE):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         asked = reflection_pb2.ServerReflectionRequest(list_services="")
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         call = reflection.ServerReflectionInfo(iter([asked]))
         listed = {service.name for service in (await call.read()).list_services_response.service}
-        assert {NODE_SERVICE, "grpc.health.v1.Health"} <= listed
+        assert {NODE_SERVICE, LEDGER_SERVICE, "grpc.health.v1.Health"} <= listed
         call.cancel()
     async with httpx.AsyncClient() as http:
         text = (await http.get(f"http://{processes.node_metrics}/metrics")).text
-        assert 'haulout_grpc_calls_total{method="Check",status="OK"} 2.0' in text
+        assert 'haulout_grpc_calls_total{method="Check",status="OK"} 3.0' in text
         assert (await http.get(f"http://{processes.node_metrics}/healthz")).status_code == 200
     assert await stop(node_process) == 0, processes.log_of("node")
 

@@ -267,8 +267,17 @@ class TestChoice:
     def test_the_limit_is_the_networks_or_that_of_rs2(self) -> None:
         assert sizes.max_network_blob_bytes(10, 16 << 30) == 16 << 30
         assert sizes.max_network_blob_bytes(300, 16 << 30) == sizes.max_blob_size_bytes(300)
+        assert sizes.max_network_blob_bytes(10, 16 << 30, EncodingType.RS2) == 1_834_952
+        assert sizes.max_network_blob_bytes(10, 1_000_000, EncodingType.RS2) == 1_000_000
         assert sizes.encodings_of(10) == (EncodingType.RS2, RS8)
         assert sizes.encodings_of(256) == (EncodingType.RS2,)
+
+    @pytest.mark.parametrize(("named", "limit"), [(None, 2_000_000), (RS8, 2_000_000), (EncodingType.RS2, 1_834_952)])
+    def test_refuses_one_byte_more_than_the_limit_that_it_names(self, named: EncodingType | None, limit: int) -> None:
+        sizes.check_blob_size(limit, 10, 2_000_000, named)
+        with pytest.raises(BlobTooLarge) as caught:
+            sizes.check_blob_size(limit + 1, 10, 2_000_000, named)
+        assert caught.value.limit_bytes == limit
 
 
 def test_the_leaves_of_a_range_are_in_the_tree_of_all() -> None:
