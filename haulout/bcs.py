@@ -16,7 +16,7 @@ Types describe themselves by annotation, so a message is declared once::
     Storage(7, 100, None, ())  <->  07000000 6400000000000000 00 00
 
 `encode(value)` and `decode(Storage, data)` work on dataclasses, on unions declared with `Union`, and on anything
-`codec(...)` accepts. Source: `spec/encoding.md` 9.
+`codec(...)` accepts. Source: the specification of BCS, as the crate `bcs` has it.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Block:
 class TransactionResult:
     """What became of one transaction: the objects it made, or the refusal that kept it from any effect.
 
-    `reason` is the stable word for the rule (`spec/ledger.md` 17.3 by name, upper snake case) that
+    `reason` is the stable word for the rule (upper snake case, `ledger.refusals`) that
     APIs show; `message` is for people and is made from the refusal's fields.
     """
 

@@ -10,7 +10,7 @@ committee, one signature per epoch. With epochs 4 and 5 and the change in block 
     91 …              signed by committee 5
 
 There is no chain of checkpoints beside that of the blocks: `history_root` covers all blocks before, so any checkpoint
-proves every earlier one, whichever heights were signed in between. Source: `reliability.md` D.5.
+proves every earlier one, whichever heights were signed in between.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ page below it. A page exists where its subtree has two leaves or more; the root'
 live in the same rows as the state, under `F0 depth path`, path being the hash bits down to the page, four a level.
 
 All changes of a block are applied in one pass, so a page is read, hashed and written once however many of its rows
-changed: O(changed rows x depth / 4) pages. Source: `research/reliability.md` D.5.
+changed: O(changed rows x depth / 4) pages.
 """
 
 from __future__ import annotations

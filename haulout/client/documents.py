@@ -1,4 +1,4 @@
-"""JSON of blobs, stores and the network, as Walrus's tools know it (`spec/client-api.md` 5.1 and 9.3)."""
+"""JSON of blobs, stores and the network, as Walrus's tools know it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Existence is the ledger's to tell. One honest node suffices for the metadata, since the blob id commits to it; any
 k1 verified primary slivers decode. A sliver that does not verify is thrown away, its node is counted and not asked
 again; nodes that are slow are hedged: after the patience that `plan.Patience` has learned, others are asked for more.
-When the committee changes underneath, the read begins again. Source: `spec/client-api.md` 11 and 12.2.
+When the committee changes underneath, the read begins again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Storing a blob, in order: encode, see whether it is there already, register, upload, certify.
 
 Whatever stops it, nothing is paid twice: a registration that was paid for is found on the ledger and used again, and
-each node says what it has, so the next try sends only what is missing. Source: `spec/client-api.md` 10.
+each node says what it has, so the next try sends only what is missing.
 """
 
 from __future__ import annotations

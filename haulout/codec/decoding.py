@@ -5,7 +5,7 @@ row through the secondary code; systematic slivers (primary below k1, secondary 
 
 Verified slivers do not make a valid blob: whoever encoded it may have committed to a matrix that is no codeword. Then
 other slivers decode to other bytes. So a reader checks the result against the metadata, and every correct reader comes
-to the same verdict. Source: `spec/encoding.md` 8.3; `walrus-core`, `blob_encoding.rs`.
+to the same verdict. Source: `walrus-core`, `blob_encoding.rs`.
 """
 
 from __future__ import annotations

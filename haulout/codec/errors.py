@@ -1,4 +1,4 @@
-"""What the codec refuses. Codes are those of the node API (`spec/encoding.md` 14) where it has one."""
+"""What the codec refuses. Codes are those of Walrus's node API where it has one."""
 
 from __future__ import annotations
 

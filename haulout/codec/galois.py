@@ -5,8 +5,7 @@ Addition is XOR. Products go through logarithms to the base of the polynomial x:
 small enough for a pencil: 2 * 2 = 3, 2 * 3 = 1.
 
 Zero has no logarithm. Here it has the marker `LOG_ZERO`, so large that every sum with it falls behind the last power,
-where the table of powers is zero: products need no test for zero. Source: `spec/encoding.md` 3; `reed-solomon-simd`,
-`engine/tables.rs`.
+where the table of powers is zero: products need no test for zero. Source: `reed-solomon-simd`, `engine/tables.rs`.
 """
 
 from __future__ import annotations

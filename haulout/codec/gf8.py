@@ -9,7 +9,7 @@ column i is the remainder of x^(n - 1 - i): each column is the one to its right 
     k = 2, r = 2    g = x^2 + 3 x + 2      repair 0 = 7 a + 3 b,  repair 1 = 6 a + 2 b
 
 Any k of the n symbols give the others: of m missing source symbols, m received repair symbols minus what the present
-source symbols contribute are an m x m system. The tests hold all of it against `reedsolo`. Source: `spec/rs8.md`.
+source symbols contribute are an m x m system. The tests hold all of it against `reedsolo`.
 """
 
 from __future__ import annotations

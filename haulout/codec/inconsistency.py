@@ -2,7 +2,7 @@
 
 The metadata commits to every symbol of the matrix twice, along its row and along its column. If enough symbols of a
 sliver, each proven by the slivers that cross it, rebuild another sliver than the metadata names, then the matrix is no
-code word, and these symbols show it to anyone. Source: `spec/encoding.md` 8.4; `walrus-core`, `inconsistency.rs`.
+code word, and these symbols show it to anyone. Source: `walrus-core`, `inconsistency.rs`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ of 64, the low bytes in the first half of a block and the high bytes in the seco
 as well. A symbol of 6 bytes `l0 l1 l2 h0 h1 h2` has the lanes `(l0,h0) (l1,h1) (l2,h2)`, one of 66 bytes has 32 lanes
 from its first 64 bytes and a last one from bytes 64 and 65.
 
-Source: `spec/encoding.md` 4.1; `reed-solomon-simd`, `engine/shards.rs`.
+Source: `reed-solomon-simd`, `engine/shards.rs`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Values and their canonical bytes only; who computes and checks them is elsewhere
                version, RS2, 12 bytes, 4 pairs; pair p holds the hashes of primary p and secondary n - 1 - p
     sliver     06 078a12951da0 | 0200 | 0000        bytes, symbol size, sliver index
 
-Source: `spec/encoding.md` 7 and 9; `walrus-core`, `metadata.rs`, `slivers.rs`, `symbols.rs`.
+Source: `walrus-core`, `metadata.rs`, `slivers.rs`, `symbols.rs`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ is for. And since a sliver's hash covers its whole expanded row or column, every
 twice, and a writer who extends it wrongly is caught by whoever rebuilds.
 
 Columns are expanded after rows, batch by batch, so that besides the slivers only a few MiB are in use.
-Source: Walrus whitepaper, Red Stuff; `spec/encoding.md` 5 and 7; `walrus-core`, `blob_encoding.rs`.
+Source: Walrus whitepaper, Red Stuff; `walrus-core`, `blob_encoding.rs`.
 """
 
 from __future__ import annotations

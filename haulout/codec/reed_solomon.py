@@ -16,7 +16,7 @@ back. Rows are arrays of lanes (`lanes.py`) that are coded alike and independent
 `encode_symbols` and `decode_symbols` code many words in one call, by native kernels where they are in place (`use`),
 else by the plain versions here; both give the same bytes.
 
-Source: `spec/encoding.md` 4; `reed-solomon-simd`, `rate_high.rs`, `rate_low.rs`.
+Source: `reed-solomon-simd`, `rate_high.rs`, `rate_low.rs`.
 """
 
 from __future__ import annotations

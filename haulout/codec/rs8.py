@@ -12,7 +12,7 @@ hash is the root of a tree of trees::
 So stripes are independent: one can be encoded, sent, verified, decoded and read by itself, given the path of its root.
 With n = 4 (k1 = 2, k2 = 3, s at most 16384) a stripe holds 98,304 bytes, and a blob of one byte more has two stripes
 with s = 8194. Arrays here: rows of a stripe are (k1, k2, s), roots of all slivers are (2, n, T, 32) by axis and sliver
-index. Source: `spec/rs8.md`.
+index. Why it is so: `docs/decisions/rs8.md`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ symbols of s bytes::
     n = 100  f = 33  k1 = 34   k2 = 67                           1 MiB: s = 462
 
 RS2 has one matrix and makes s as large as needed, up to 65534. RS8 has as many matrices ("stripes") as needed, with
-s up to 16384, the same in all of them. Source: `spec/encoding.md` 2; `spec/rs8.md`.
+s up to 16384, the same in all of them. Source: `walrus-core`, `encoding/config.rs`, `bft.rs`; RS8 is ours
+(`docs/decisions/rs8.md`).
 """
 
 from __future__ import annotations

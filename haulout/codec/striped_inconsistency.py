@@ -12,8 +12,8 @@ A symbol and its siblings lead to the root of one stripe of a crossing sliver. W
 that sliver's own tree, whose root has to be its hash in the metadata: then every symbol was true. From the same symbols
 the target's stripes come out, and their tree has another root than the metadata names.
 
-All sizes follow from the metadata, so a proof has exactly one length: about that of the sliver. Source:
-`docs/decisions/inconsistent-blobs.md`, `spec/encoding.md` 8.4.
+All sizes follow from the metadata, so a proof has exactly one length: about that of the sliver.
+The proof of RS2, and why this one is another: `inconsistency.py`, `docs/decisions/inconsistent-blobs.md`.
 """
 
 from __future__ import annotations

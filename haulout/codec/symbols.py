@@ -8,8 +8,7 @@ make it. To rebuild a sliver one takes one symbol from each of enough slivers of
     secondary sliver c k1       primary slivers r, r' …    r                       hash of primary sliver r
 
 A symbol travels bare (`DecodingSymbol`: small, the rebuilt sliver is verified as a whole) or with its Merkle path
-(`RecoverySymbol`: names the liar when that verification fails). Source: `spec/encoding.md` 8.2; `walrus-core`,
-`symbols.rs`, `slivers.rs`.
+(`RecoverySymbol`: names the liar when that verification fails). Source: `walrus-core`, `symbols.rs`, `slivers.rs`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Rows known to be zero, and rows that nobody needs, are skipped block by block.
 Two ways to the same result: wide rows are multiplied block by block through a table of all products of the skew
 element; for narrow ones the calls would cost more than the work, so a whole layer goes through logarithms at once.
 
-Source: `spec/encoding.md` 4.4; Lin, Chung, Han: Novel polynomial basis; `reed-solomon-simd`, `engine_naive.rs`.
+Source: Lin, Chung, Han: Novel polynomial basis; `reed-solomon-simd`, `engine_naive.rs`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Metadata against a blob id, slivers against metadata: what a node does before it keeps anything.
 
-Source: `spec/encoding.md` 7 and 8.1; `walrus-core`, `metadata.rs`, `slivers.rs`.
+Source: `walrus-core`, `metadata.rs`, `slivers.rs`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Public keys are compressed G1 points, signatures compressed G2 points; the messa
 tag, proofs of possession included. Rogue keys are kept out by those proofs. A verification costs 1.5 ms, so a whole
 certificate is verified by one pairing check over the sum of its signers' keys.
 
-The native library is imported when the first `Bls12381` is made. Source: `spec/encoding.md` 11.
+The native library is imported when the first `Bls12381` is made. Source: `walrus-core`, `keys.rs`; `fastcrypto`,
+`bls12381/min_pk`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Certificates: one message, one aggregate signature, and a bitmap of who signed.
 
 Member `i` of the committee is bit `i mod 8`, least significant first, of byte `i // 8`. Missing bytes are zeros;
-bytes and bits beyond the members are refused. Weight is counted in shards. Source: `spec/encoding.md` 12.
+bytes and bits beyond the members are refused. Weight is counted in shards. Source: Walrus's contracts,
+`bls_aggregate.move`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ end, which stands for 32 zero bytes; it is added once per level, not up to a pow
        /      \\             /       \\
     H(00 a)  H(00 b)     H(00 c)    empty
 
-Source: `spec/encoding.md` 6; `walrus-core`, `merkle.rs`.
+Source: `walrus-core`, `merkle.rs`.
 """
 
 from __future__ import annotations

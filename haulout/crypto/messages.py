@@ -2,7 +2,7 @@
 
 Walrus's own have intent types 0 to 6 and exactly its bytes, so its tools verify them. Ours have types from 128 on
 and bind the chain id. Whoever verifies parses first, requires type, epoch and body, and checks the signature last.
-Source: `spec/encoding.md` 10; `walrus-core`, `messages.rs`.
+Source: `walrus-core`, `messages.rs`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     Voted   an epoch after Done: begin the next epoch
     Sync    half an epoch after the change, if the shards have not arrived: force Done
 
-On a network that was founded with manual epochs nothing is ever due. Source: `spec/ledger.md` 3.1, 12.4.
+On a network that was founded with manual epochs nothing is ever due. Source: Walrus's contracts, `staking_inner.move`;
+to force Done is ours.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Publisher and aggregator: blobs in and out over HTTP, as Walrus's clients expect them (`spec/client-api.md` 2-5)."""
+"""Publisher and aggregator: blobs in and out over HTTP, as Walrus's clients expect them."""

@@ -1,6 +1,6 @@
 """The one table from error classes to HTTP, and the body that every error has.
 
-The shape and the reasons are Walrus's (`spec/client-api.md` 3), the domain is ours. What nobody foresaw becomes a
+The shape and the reasons are Walrus's, the domain is ours. What nobody foresaw becomes a
 500 with a trace id; the log has the rest.
 """
 

@@ -6,7 +6,7 @@
 
 Total: no content of a transaction raises. What a rule refuses becomes a result with the refusal's code and changes
 nothing but the receipt. What is inadmissible is left out and reported. The same view, parent, time and transactions
-give the same bytes everywhere. Source: `spec/ledger.md` 0.4; `research/reliability.md` D.3.
+give the same bytes everywhere.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Commands on blobs: register, certify, extend, delete, burn, attributes, invalidate.
 
-Source and order of checks: `spec/ledger.md` 2.2, 2.5 to 2.8, 2.11.
+Source and order of checks: Walrus's contracts, `blob.move`, `system_state_inner.move`.
 """
 
 from __future__ import annotations

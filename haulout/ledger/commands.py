@@ -3,7 +3,7 @@
 A transaction holds a list of commands that take effect together or not at all. A command names an object either by
 its id or, when an earlier command of the same transaction makes it, by that command's position: an object's id
 depends on the transaction's digest, so its maker cannot know it in advance. The acting account is the transaction's
-sender; no command repeats it. Checks and their order: `spec/ledger.md` 2, 4, 6.
+sender; no command repeats it. Checks and their order stand where a command is processed.
 """
 
 # ruff: noqa: I001 (what is imported under its own name is part of this module)

@@ -2,7 +2,8 @@
 
 D'Hondt gives shards one by one, each to the node whose stake per shard would then be the highest, but no node more
 than its cap. With stakes 50, 30, 15, 5 and four shards: 50/1, 30/1, 50/2 — and with 50/3 = 16.7 against 15/1 and
-30/2 = 15 the fourth goes to the first node again, unless its cap forbids it. Source: `spec/ledger.md` 5.
+30/2 = 15 the fourth goes to the first node again, unless its cap forbids it. Source: Walrus's
+contracts, `staking_inner.move`, `committee.move`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def apportion(
         n_shards: to give away.
         allow_unsafe: let one node hold more than f shards, as the source does.
         held: shards that each holds now; with `hysteresis_bps` its stake counts for that much more until it has as
-            many again, so that a few FROST do not move shards back and forth (`spec/ledger.md` 12.5).
+            many again, so that a few FROST do not move shards back and forth.
         hysteresis_bps: the bonus in basis points; 0 is the source's rule.
 
     Raises:
@@ -127,7 +128,7 @@ def next_assignment(old: Mapping[bytes, Sequence[int]], counts: Sequence[tuple[b
 
 
 def insert_active(active: ActiveSet, node_id: bytes, stake_frost: int, *, limit: int = ACTIVE_SET_LIMIT) -> ActiveSet:
-    """The active set after a node's stake changed. Source: `spec/ledger.md` 5.1."""
+    """The active set after a node's stake changed. Source: Walrus's contracts, `active_set.move`."""
     nodes = list(active)
     at = next((i for i, (member, _) in enumerate(nodes) if member == node_id), None)
     if stake_frost == 0:

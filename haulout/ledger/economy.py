@@ -1,7 +1,7 @@
 """Prices and capacity as votes weighted by shards.
 
 The price is the lowest that voters with a quorum of shards accept, the capacity the highest that a quorum can serve.
-Source: `spec/ledger.md` 4.2, 4.3.
+Source: Walrus's contracts, `staking_inner.move`.
 """
 
 from __future__ import annotations

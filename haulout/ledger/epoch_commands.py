@@ -1,7 +1,7 @@
 """Commands that move an epoch on, and those of stake, pools and governance. Part of `commands`, which numbers them.
 
 The steps of an epoch are open to everybody: they are refused until they are due, and `expected_epoch` makes a second
-caller's attempt harmless. Checks and their order: `spec/ledger.md` 3, 6, 8.
+caller's attempt harmless. Checks and their order stand where a command is processed.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
     report_sync    each node, once it has everything it gained; a quorum of shards makes the epoch Done
     force_done     half an epoch after the change without a quorum: voting goes on, hand-overs stay open
 
-Anyone may call a step that is due. Source and order of checks: `spec/ledger.md` 3; the forced Done is ours (12.4).
+Anyone may call a step that is due. Source and order of checks: Walrus's contracts, `staking_inner.move`,
+`system_state_inner.move`; the forced Done is ours.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Events alone suffice to project the ledger's state (a property test holds them to it), so each carries everything
 its read models need. `Event` is the envelope with its place in history; `sequence` counts all events from 0 and is
-the cursor by which readers follow. Source of the blob events: `spec/ledger.md` 1.4; the others are ours.
+the cursor by which readers follow. Source of the blob events: Walrus's contracts, `events.move`; the others are ours.
 """
 
 # ruff: noqa: I001 (what is imported under its own name is part of this module)

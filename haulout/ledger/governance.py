@@ -1,8 +1,8 @@
 """Commands of those who run nodes: leaving and coming back, votes, commission, keys, accounts, and the rules' version.
 
 The governance account decides what concerns the node as a business (leave, accounts); the capability account what it
-does day by day (votes, commission rate, keys). Source and order of checks: `spec/ledger.md` 3.4, 4.1, 4.2, 6.7, 8;
-leaving is ours.
+does day by day (votes, commission rate, keys). Source and order of checks: Walrus's contracts, `staking.move`,
+`staking_pool.move`; leaving is ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is true of every state, as code: the list of `spec/ledger.md` 17.1, as far as its parts exist.
+"""What is true of every state, as code.
 
 Reads the whole state, so it is for tests, simulations and `fsck`-like commands, never for a block.
 """

@@ -5,7 +5,8 @@ worked on only when its node enters, leaves or stays in a committee; until then 
 for 50 shares, a stake of 10 buys 5 shares; after a reward of 20 they are worth 5 * 120 // 50 = 12.
 
 A `StakedWal` keeps its principal; the pool's `rewards_frost` holds what all stakes have earned on top, and
-`balance_frost` is the part of both that is at work. Source: `spec/ledger.md` 6.2, 6.5, 6.6.
+`balance_frost` is the part of both that is at work. Source: Walrus's contracts, `staking_pool.move`,
+`exchange_rate.move`.
 """
 
 from __future__ import annotations

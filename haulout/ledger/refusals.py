@@ -1,6 +1,6 @@
 """Why a rule said no: one class per obstacle, whose `code` stands in the transaction's result.
 
-Codes are for ever. Where the source has an abort code the name is its, in upper snake case (`spec/ledger.md` 17.3);
+Codes are for ever. Where Walrus's contracts have an abort code the name is its, in upper snake case;
 the others are ours. Those of certificates live in `crypto.certificate`, `BLOB_TOO_LARGE` in `errors`.
 """
 

@@ -1,6 +1,7 @@
 """Commands on nodes and stake: registration, addresses, stake objects, and who may become a member.
 
-Source and order of checks: `spec/ledger.md` 5.1, 6.1, 6.3. Keys and names are unique here, unlike in the source.
+Source and order of checks: Walrus's contracts, `staking.move`, `staking_pool.move`, `staked_wal.move`. Keys and
+names are unique here, unlike in the source.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Commands on storage resources: encoded bytes bought for a period, not bound to a blob.
 
-Source and order of checks: `spec/ledger.md` 2.3, 2.4.
+Source and order of checks: Walrus's contracts, `storage_resource.move`, `system_state_inner.move`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 
 A network has at most one fund. The governance account of a committee member opens it and sets its rates; anyone may
 fill it. The usage part looks only at what users paid: what rounding rolled over, gifts and the fund's own payments are
-no income, unlike in the source, where they are subsidised again. Source: `spec/ledger.md` 7.4.
+no income, unlike in the source, where they are subsidised again. Source: Walrus's contracts,
+`walrus_subsidies_inner.move`.
 """
 
 from __future__ import annotations

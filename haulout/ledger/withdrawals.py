@@ -5,7 +5,8 @@
     otherwise  RequestWithdraw binds it until an epoch w; Withdraw pays it once w is Done
 
 Stake stays bound until the shards that followed it have moved: until Done of epoch w, and for a node that has left,
-until its last hand-over is done. Source and order of checks: `spec/ledger.md` 6.4; the binding is ours (12.1, 7).
+until its last hand-over is done. Source and order of checks: Walrus's contracts,
+`staking_pool.move`; the binding is ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a storage node refuses, under the codes of `spec/client-api.md` 14.1.
+"""What a storage node refuses, under the codes of Walrus's node API where it has one.
 
 `WrongEpoch` and `DiskFull` live in `haulout.errors`, `UnsupportedEncodingType` and `SliverIndexOutOfRange` in
 `haulout.codec.errors`, `StorageFailed` in `haulout.world.errors`, `LedgerDiverged` in `haulout.replica.errors`.

@@ -1,7 +1,7 @@
 """Blobs that their writer encoded wrongly: proven by whoever finds it, attested by f + 1, invalid from then on for all.
 
 A node that rebuilds a sliver from proven symbols and gets another one than the metadata names holds a proof
-(`spec/encoding.md` 8.4). It sends the proof to the other members, those with most shards first; each checks it as it
+(`codec.inconsistency`). It sends the proof to the other members, those with most shards first; each checks it as it
 comes and signs. With f + 1 of weight, one of them honest, the ledger marks the blob id invalid: every reader hears the
 same from then on, nobody tries to complete the blob any more, and its slivers are deleted.
 

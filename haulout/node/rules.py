@@ -1,7 +1,7 @@
 """What a storage node may do, as pure functions of its own ledger view and of what it holds.
 
-Each operation has its checks in the order in which they are answered (`spec/encoding.md` 14, details); the actor
-calls them and does the rest. Nothing here reads a clock, a disk or a peer.
+Each operation has its checks in the order in which they are answered, which is that of Walrus's nodes; the actor calls
+them and does the rest. Nothing here reads a clock, a disk or a peer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Shards are handed over: their slivers in order of the blobs, to whoever proves to be their new owner.
 
-A request is one signed message for all shards, or a message of type 3 (`spec/encoding.md` 10) for each shard and axis,
+A request is one signed message for all shards, or a message of type 3 (`crypto.messages`) for each shard and axis,
 as earlier releases ask. All requests of a call begin at the same blob, so that a blob's slivers travel together and are
 made durable together at the other end.
 """

@@ -60,7 +60,7 @@ class BlobHoldings:
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """A signed message of `spec/encoding.md` 10: exactly the bytes that were signed."""
+    """A signed message (`crypto.messages`): exactly the bytes that were signed."""
 
     message: bytes
     signature: bytes
@@ -94,7 +94,7 @@ class IncompletePage:
 
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
-    """How a node is; the fields of the health document (`spec/client-api.md` 14.2)."""
+    """How a node is; the fields of the health document of Walrus's nodes, and ours."""
 
     node_id: ObjectId
     name: str
@@ -130,7 +130,7 @@ class StorageNodeApi(Protocol):
     """One storage node as its clients and peers see it. Every request names the epoch it is made for.
 
     Implemented by the node itself, by the gRPC client, and by the simulated network. Common errors: `WrongEpoch`,
-    `Unavailable`, and those of `spec/client-api.md` 14.1 under their codes.
+    `Unavailable`, and those of `node.errors` under their codes.
     """
 
     async def store_metadata(self, *, epoch: int, blob_id: BlobId, metadata: bytes) -> Outcome:

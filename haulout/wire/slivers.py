@@ -5,7 +5,7 @@ header. With messages of 100 bytes, slivers of 30, 30 and 150 bytes travel as::
 
     [header 30 bytes | header 30 bytes | header, 40 of 150]  [100 of 150]  [the last 10]
 
-Large messages matter: a message costs about as much as copying 200 KiB (`research/performance.md` 9). What nodes
+Large messages matter: a message costs about as much as copying 200 KiB. What nodes
 answer with is written and read without copies (`sliver_parts`).
 """
 

@@ -50,7 +50,7 @@ from haulout.ledger.state import Blob, StakedWal, Storage
 SCHEME = KeyedHash()
 ACCOUNTS = ("alice", "bob", "carol")
 WAL = 10**9
-ENCODED = 6_940  # bytes of a blob of one byte on ten shards: spec/ledger.md 2.1
+ENCODED = 6_940  # bytes of a blob of one byte on ten shards, as Walrus's `encoding/config.rs` has it
 ROOTS = [bytes([i]) * 32 for i in range(3)]
 NETWORK = build_development_network(
     node_addresses={f"node-{i}": (f"127.0.0.1:{7000 + i}",) for i in range(5)},

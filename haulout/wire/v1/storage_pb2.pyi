@@ -673,7 +673,7 @@ Global___ReadSliversResponse: _TypeAlias = ReadSliversResponse  # noqa: Y015
 
 @_typing.final
 class SignedRequest(_message.Message):
-    """A signed message (BCS), as `spec/encoding.md` 10 has it."""
+    """A signed message (BCS), as `haulout.crypto.messages` has it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,4 +1,4 @@
-"""Accounts, node registration and stake objects (`spec/ledger.md` 6.1, 6.3)."""
+"""Accounts, node registration and stake objects."""
 
 from __future__ import annotations
 

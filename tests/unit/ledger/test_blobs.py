@@ -1,4 +1,4 @@
-"""Blobs: register, certify, extend, delete, burn, attributes, invalid ids (`spec/ledger.md` 2.5 to 2.8, 2.11)."""
+"""Blobs: register, certify, extend, delete, burn, attributes, invalid ids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from haulout.ledger.sandbox import Sandbox
 from haulout.ledger.state import Blob, BlobRecord, ObjectKind
 
 ROOT = bytes(range(32))
-ENCODED_1 = 6_940  # a blob of one byte on ten shards: spec/ledger.md 2.1
+ENCODED_1 = 6_940  # a blob of one byte on ten shards, as Walrus's `encoding/config.rs` has it
 ENCODED_2800 = 17_720
 WRITE_PRICE = 20_000
 BLOB_ID = derive_blob_id(1, 1, ROOT)

@@ -1,4 +1,4 @@
-"""Apportionment, assignment and the active set, against the source's own vectors (`spec/ledger.md` 5)."""
+"""Apportionment, assignment and the active set, against the source's own vectors."""
 
 from __future__ import annotations
 

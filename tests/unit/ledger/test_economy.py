@@ -1,4 +1,4 @@
-"""Votes, against the source's own vectors (`spec/ledger.md` 4.2, 4.3)."""
+"""Votes, against the source's own vectors (`staking_inner.move`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of an epoch (`spec/ledger.md` 3, 12.4)."""
+"""The steps of an epoch."""
 
 from __future__ import annotations
 

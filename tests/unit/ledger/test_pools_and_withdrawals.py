@@ -1,4 +1,4 @@
-"""Rewards, shares, commission and withdrawals (`spec/ledger.md` 3.2, 6.4 to 6.8, 12.1)."""
+"""Rewards, shares, commission and withdrawals."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def empty_pool(world: Sandbox, **changes: object) -> pools.Pool:
 
 
 def test_two_equal_stakes_share_201_as_100_each(world: Sandbox) -> None:
-    """`spec/ledger.md` 6.8: one FROST stays in the pool."""
+    """One FROST stays in the pool."""
     of = advance(world, empty_pool(world, pending_stake={2: 2000}), 2, 0)
     assert (of.node.balance_frost, of.node.n_shares) == (2000, 2000)
     of = advance(world, of, 3, 201)

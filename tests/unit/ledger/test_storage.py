@@ -1,4 +1,4 @@
-"""Storage resources: buying, cutting, merging (`spec/ledger.md` 2.3, 2.4)."""
+"""Storage resources: buying, cutting, merging."""
 
 from __future__ import annotations
 

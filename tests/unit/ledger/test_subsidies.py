@@ -1,4 +1,4 @@
-"""Gifts and the fund for subsidies (`spec/ledger.md` 7.4)."""
+"""Gifts and the fund for subsidies."""
 
 from __future__ import annotations
 
