@@ -7,20 +7,30 @@ scaled to unless the manifest names another one than last time.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from haulout.errors import InvalidField
-from haulout_operator.kube import Kube, Manifest
+from haulout.errors import HauloutError, InvalidField, Rejected
+from haulout.observability.logs import get_logger
+from haulout.ports import Clock
+from haulout_operator.events import MESSAGE_MAX, Happening, build_events
+from haulout_operator.kube import AccessRefused, Kube, Manifest, ManifestRefused
 from haulout_operator.manifests.common import digest_of
 from haulout_operator.models.base import API_VERSION, GROUP
+from haulout_operator.observed import Subject
 
 KINDS = ("StorageNetwork", "StorageNodePool")
 INSTALLED_ANNOTATION = f"{GROUP}/installed"
 REPLICAS_ANNOTATION = f"{GROUP}/installed-replicas"
 FIELD_MANAGER = "haulout-install"
+INSTALL_PAUSE_MS = 3_000
+INSTALL_PAUSE_MS_MAX = 60_000
+
+log = get_logger("operator")
 
 
 def read_manifests(folder: Path) -> list[Manifest]:
@@ -52,17 +62,68 @@ def read_documents(path: Path) -> list[Manifest]:
     return documents
 
 
+@dataclass(eq=False)
+class InstallationRefused(Rejected):
+    """The API server does not take what the chart brings."""
+
+    code = "INSTALLATION_REFUSED"
+    template = "not applied: {problem}"
+    hint = "helm upgrade with values that are taken; what was there before stays"
+    subject: Subject
+    uid: str
+    problem: str
+
+
 async def install(kube: Kube, manifests: list[Manifest], namespace: str) -> None:
     """Apply what is new or changed.
 
     Raises:
-        HauloutError: the API server refuses it, or does not answer.
+        InstallationRefused: the API server does not take an object: a rule, a schema, a permission.
+        HauloutError: it does not answer.
     """
     for body in manifests:
-        live = await kube.get(API_VERSION, body["kind"], namespace, body["metadata"]["name"])
+        kind, name = body["kind"], body["metadata"]["name"]
+        live = await kube.get(API_VERSION, kind, namespace, name)
         wanted = merge_with_live(body, live, namespace)
-        if wanted is not None:
+        if wanted is None:
+            continue
+        try:
             await kube.apply(wanted, manager=FIELD_MANAGER)
+        except (ManifestRefused, AccessRefused) as e:
+            uid = "" if live is None else str(live["metadata"].get("uid", ""))
+            raise InstallationRefused(subject=Subject(kind, name), uid=uid, problem=str(e)) from e
+
+
+async def install_until_done(
+    kube: Kube, manifests: list[Manifest], namespace: str, *, clock: Clock, is_stopped: Callable[[], bool]
+) -> None:
+    """Apply what a chart brings, again and again until it is taken; what is refused is told as an event of its object,
+    where `kubectl describe` shows it, once for each reason."""
+    pause_ms, told = INSTALL_PAUSE_MS, ""
+    while not is_stopped():
+        try:
+            await install(kube, manifests, namespace)
+        except InstallationRefused as e:
+            if e.problem != told:
+                log.warning("network of the chart is refused", code=e.code, problem=str(e))
+                await _announce(kube, namespace, e, clock.now_ms())
+            told, pause_ms = e.problem, min(2 * pause_ms, INSTALL_PAUSE_MS_MAX)
+        except HauloutError as e:
+            log.warning("network of the chart not applied yet", code=e.code, problem=str(e))
+        else:
+            return
+        await clock.sleep_ms(pause_ms)
+
+
+async def _announce(kube: Kube, namespace: str, refused: InstallationRefused, now_ms: int) -> None:
+    said = Happening(
+        "Warning", "InstallationRefused", f"not applied: {refused.problem}. Next: {refused.hint}"[:MESSAGE_MAX]
+    )
+    for event in build_events(refused.subject, refused.uid, namespace, [said], now_ms):
+        try:
+            await kube.create(event)
+        except HauloutError as e:
+            log.info("event not written", reason=event["reason"], problem=str(e))
 
 
 def merge_with_live(body: Manifest, live: Manifest | None, namespace: str) -> Manifest | None:

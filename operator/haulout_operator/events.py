@@ -31,6 +31,7 @@ WARNINGS = frozenset(
         "GenesisTooSmall",
         "GenesisUnreadable",
         "ImagePullBackOff",
+        "InstallationRefused",
         "KeysMissing",
         "LedgerUnreachable",
         "ManifestRefused",

@@ -13,7 +13,6 @@ from pathlib import Path
 import kopf
 
 from haulout.crypto.bls import Bls12381
-from haulout.errors import HauloutError
 from haulout.observability.health_server import serve_health
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import get_logger
@@ -25,7 +24,7 @@ from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
 from haulout.world.workers import ThreadWorkers
 from haulout_operator import handlers
-from haulout_operator.bootstrap import install, read_manifests
+from haulout_operator.bootstrap import install_until_done, read_manifests
 from haulout_operator.control import Gatekeeper, NetworkControl
 from haulout_operator.epochs import EpochController
 from haulout_operator.execute import Executor
@@ -35,8 +34,6 @@ from haulout_operator.ledger import LedgerDesk
 from haulout_operator.names import FIELD_MANAGER
 from haulout_operator.observe import Observer
 from haulout_operator.reconcile import Reconciler
-
-INSTALL_PAUSE_MS = 3_000
 
 log = get_logger("operator")
 
@@ -125,13 +122,7 @@ async def run_operator(settings: OperatorSettings) -> None:
         )
         stack.push_async_callback(_end, watching)
         log.info("watching", namespace=settings.namespace)
-        while manifests and not stop.is_set():
-            try:
-                await install(kube, manifests, settings.namespace)
-                break
-            except HauloutError as e:
-                log.warning("network of the chart not applied yet", code=e.code, problem=str(e))
-                await clock.sleep_ms(INSTALL_PAUSE_MS)
+        await install_until_done(kube, manifests, settings.namespace, clock=clock, is_stopped=stop.is_set)
         await watching
         log.info("stopping")
 

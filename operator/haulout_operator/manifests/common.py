@@ -101,6 +101,7 @@ class Process:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Manifest] = ()
     affinity: Mapping[str, Any] | None = None
+    spread_constraints: Sequence[Mapping[str, Any]] = ()  # in place of those over zones and machines
     priority_class_name: str | None = None
 
 
@@ -173,7 +174,9 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
         spec["affinity"] = dict(process.affinity)
     if process.priority_class_name:
         spec["priorityClassName"] = process.priority_class_name
-    if spread:
+    if process.spread_constraints:
+        spec["topologySpreadConstraints"] = [dict(one) for one in process.spread_constraints]
+    elif spread:
         spec["topologySpreadConstraints"] = [
             {
                 "maxSkew": 1,
@@ -289,14 +292,25 @@ def claim_volume(name: str, claim: str) -> Manifest:
     return {"name": name, "persistentVolumeClaim": {"claimName": claim}}
 
 
-def build_pod_metadata(place: Place, labels: Mapping[str, str]) -> Manifest:
-    """Labels of a Pod, and where its metrics are for whoever looks for that in annotations."""
-    metadata: Manifest = {"labels": dict(labels)}
+@dataclass(frozen=True, slots=True)
+class PodExtras:
+    """What people add to the metadata of Pods."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_EXTRAS = PodExtras()
+
+
+def build_pod_metadata(place: Place, labels: Mapping[str, str], extras: PodExtras = NO_EXTRAS) -> Manifest:
+    """Labels of a Pod, and where its metrics are for whoever looks for that in annotations; ours win."""
+    annotations = dict(extras.annotations)
     if place.spec.metrics.scrape_annotations:
-        port = str(METRICS_PORT)
-        scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": port, "prometheus.io/path": "/metrics"}
-        metadata["annotations"] = scraped
-    return metadata
+        annotations["prometheus.io/scrape"] = "true"
+        annotations["prometheus.io/port"] = str(METRICS_PORT)
+        annotations["prometheus.io/path"] = "/metrics"
+    return {"labels": {**extras.labels, **labels}, **({"annotations": annotations} if annotations else {})}
 
 
 def build_single(
@@ -308,6 +322,7 @@ def build_single(
     owner: Owner,
     *,
     is_stopped: bool = False,
+    extras: PodExtras = NO_EXTRAS,
 ) -> Manifest:
     """A StatefulSet of one: at most one Pod at a time, also when its machine cannot be reached; none when stopped."""
     body = {
@@ -315,7 +330,7 @@ def build_single(
         "serviceName": name,
         "podManagementPolicy": "Parallel",  # a template that is mended replaces a Pod that never became ready
         "selector": {"matchLabels": dict(selector)},
-        "template": {"metadata": build_pod_metadata(place, labels), "spec": pod},
+        "template": {"metadata": build_pod_metadata(place, labels, extras), "spec": pod},
     }
     return build_object(
         "apps/v1", "StatefulSet", name=name, place=place, labels=labels, owner=owner, body={"spec": body}

@@ -9,6 +9,7 @@ from haulout_operator.manifests.common import (
     Manifest,
     Owner,
     Place,
+    PodExtras,
     Process,
     build_claim,
     build_pod_spec,
@@ -90,11 +91,13 @@ def build_node(place: Place, node: NodeShape, owner: Owner) -> list[Manifest]:
         node_selector=template.node_selector,
         tolerations=[one.model_dump(by_alias=True, exclude_none=True) for one in template.tolerations],
         affinity=template.affinity,
+        spread_constraints=template.topology_spread_constraints,
         priority_class_name=template.priority_class_name,
     )
     is_stopped = node.spec.desired_state == "Maintenance"
     pod = build_pod_spec(place, process, spread={NETWORK_LABEL: place.network, ROLE_LABEL: ROLE})
+    extras = PodExtras(template.pod_labels, template.pod_annotations)
     return [
         build_service(node.name, place, labels, selector, {"grpc": GRPC_PORT}, owner, unready_too=True),
-        build_single(node.name, place, labels, selector, pod, owner, is_stopped=is_stopped),
+        build_single(node.name, place, labels, selector, pod, owner, is_stopped=is_stopped, extras=extras),
     ]

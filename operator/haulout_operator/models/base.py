@@ -20,9 +20,13 @@ NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 NUMBER_OR_TEXT = "x-kubernetes-int-or-string"
 
 AMOUNT_OF_RESOURCE_PATTERN = r"^[0-9]{1,12}([.][0-9]{1,6})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
-QUANTITY_PATTERN = r"^[1-9][0-9]{0,17}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+# Sizes, amounts and stakes fit the 64 bits that the ledger counts in, so that no spec that is taken stops a round.
+QUANTITY_PATTERN = (
+    r"^([1-9][0-9]{0,14}|[1-9][0-9]{0,11}(k|Ki)|[1-9][0-9]{0,8}(M|Mi)|[1-9][0-9]{0,5}(G|Gi)|[1-9][0-9]{0,3}(T|Ti))$"
+)
 DURATION_PATTERN = r"^[1-9][0-9]{0,5}(s|m|h|d)$"
-AMOUNT_PATTERN = r"^[0-9]{1,12}(WAL|FROST)?$"
+AMOUNT_PATTERN = r"^([0-9]{1,10}WAL|[0-9]{1,19}(FROST)?)$"
+STAKE_PATTERN = r"^(0(WAL|FROST)?|[1-9][0-9]{0,9}WAL|[1-9][0-9]{9,18}(FROST)?)$"  # none, or at least 1 WAL
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=NAME_PATTERN)]
 Text = Annotated[str, Field(max_length=1024)]
@@ -30,6 +34,7 @@ Word = Annotated[str, Field(max_length=128)]
 Quantity = Annotated[str, Field(max_length=24, pattern=QUANTITY_PATTERN)]
 Duration = Annotated[str, Field(max_length=16, pattern=DURATION_PATTERN)]
 Amount = Annotated[str, Field(max_length=24, pattern=AMOUNT_PATTERN)]
+StakeAmount = Annotated[str, Field(max_length=24, pattern=STAKE_PATTERN)]
 Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 
 
@@ -57,7 +62,7 @@ class Model(BaseModel):
 class Reference(Model):
     """An object of the same namespace by name."""
 
-    name: Name
+    name: Name = Field(description="Its name; it stands in the same namespace.")
 
 
 def _as_text(value: Any) -> Any:
@@ -86,9 +91,13 @@ class Toleration(Model):
     """A taint that Pods bear, as Kubernetes has it."""
 
     key: Annotated[str, Field(max_length=317, description="The taint's key; every taint when absent.")] | None = None
-    operator: Literal["Exists", "Equal"] | None = None
-    value: Annotated[str, Field(max_length=63)] | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    operator: Literal["Exists", "Equal"] | None = Field(
+        None, description="Whether its value matters; Equal when absent."
+    )
+    value: Annotated[str, Field(max_length=63)] | None = Field(None, description="The taint's value, for Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="The taint's effect; every one when absent."
+    )
     toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(
         None, description="How long it bears a taint of NoExecute; for ever when absent."
     )
@@ -106,8 +115,10 @@ class Storage(Model):
         )
     )
 
-    size: Quantity = "10Gi"
-    storage_class_name: Word | None = None
+    size: Quantity = Field("10Gi", description="How much it holds, as 10Gi.")
+    storage_class_name: Word | None = Field(
+        None, description="Where volumes that are made from now on come from; the cluster's default when absent."
+    )
 
 
 class Condition(Model):

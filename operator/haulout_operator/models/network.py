@@ -26,8 +26,18 @@ from haulout_operator.models.base import (
 class EpochSpec(Model):
     """How long an epoch lasts and how far ahead storage is sold; fixed at genesis."""
 
-    duration: Annotated[Duration, Field(json_schema_extra=immutable("epoch.duration"))] = "24h"
-    max_epochs_ahead: Annotated[int, Field(ge=1, le=1000, json_schema_extra=immutable("epoch.maxEpochsAhead"))] = 53
+    duration: Annotated[
+        Duration, Field(description="How long an epoch takes, as 24h.", json_schema_extra=immutable("epoch.duration"))
+    ] = "24h"
+    max_epochs_ahead: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="For how many epochs from now on storage is sold.",
+            json_schema_extra=immutable("epoch.maxEpochsAhead"),
+        ),
+    ] = 53
     manual: Annotated[
         bool,
         Field(
@@ -55,8 +65,8 @@ class LedgerSpec(Model):
 class GatewaySpec(Model):
     """The HTTP service that takes blobs in and hands them out."""
 
-    enabled: bool = True
-    replicas: int = Field(1, ge=0, le=20)
+    enabled: bool = Field(True, description="Whether there is one.")
+    replicas: int = Field(1, ge=0, le=20, description="How many Pods serve; none stops it and keeps its Service.")
     public_url: Annotated[str, Field(max_length=256, pattern=r"^https?://[^/ ]+(/[^ ]*)?$")] = Field(
         "http://127.0.0.1:31415",
         description="Where people and browsers reach it, as links say; by default the port-forward of the notes.",
@@ -77,8 +87,8 @@ class GraphqlSpec(Model):
         )
     )
 
-    enabled: bool = True
-    replicas: int = Field(1, ge=0, le=20)
+    enabled: bool = Field(True, description="Whether there is one.")
+    replicas: int = Field(1, ge=0, le=20, description="How many Pods serve; more than one share a PostgreSQL.")
     storage: Storage = Field(Storage(size="1Gi"), description="The volume of tokens and audit.")
     records_secret: Name | None = Field(
         None, description="Secret whose key `url` is a postgresql:// URL; tokens and audit go there, not to a volume."
@@ -89,9 +99,9 @@ class GraphqlSpec(Model):
 class FundsSpec(Model):
     """FROST that accounts hold from genesis on, beside the stake of the first nodes."""
 
-    treasury: Amount = "10000000WAL"
-    gateway: Amount = "1000000WAL"
-    graphql: Amount = "1000WAL"
+    treasury: Amount = Field("10000000WAL", description="Stakes new nodes; a bare number is FROST.")
+    gateway: Amount = Field("1000000WAL", description="Pays for the blobs that the gateway stores.")
+    graphql: Amount = Field("1000WAL", description="Pays for what GraphQL's mutations ask of the ledger.")
 
 
 class SafetySpec(Model):
@@ -105,13 +115,13 @@ class SafetySpec(Model):
 class TlsSpec(Model):
     """Transport security between the processes."""
 
-    mode: Literal["Disabled"] = "Disabled"
+    mode: Literal["Disabled"] = Field("Disabled", description="gRPC inside the cluster is plaintext so far.")
 
 
 class NetworkPolicySpec(Model):
     """Who may talk to whom."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Whether NetworkPolicies are made.")
 
 
 class TracingSpec(Model):
@@ -144,7 +154,9 @@ class DeletionSpec(Model):
         )
     )
 
-    policy: Literal["Retain", "Destroy"] = "Retain"
+    policy: Literal["Retain", "Destroy"] = Field(
+        "Retain", description="Whether volumes, keys and genesis stay, or are destroyed with the network."
+    )
     confirm: Name | None = Field(None, description="The network's name, once more, before anything is destroyed.")
 
 
@@ -170,8 +182,10 @@ class StorageNetworkSpec(Model):
         ),
     ] = 100
     image: Text = Field("", description="Image of all processes; the operator's own when empty.")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[Name] = Field(default_factory=list, max_length=8)
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When machines pull the image."
+    )
+    image_pull_secrets: list[Name] = Field(default_factory=list, max_length=8, description="Secrets to pull with.")
     epoch: EpochSpec = EpochSpec()
     funds: FundsSpec = FundsSpec()
     ledger: LedgerSpec = LedgerSpec()

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from haulout_operator.models.base import (
-    Amount,
     Conditions,
     Duration,
     Model,
     Reference,
     Resources,
+    StakeAmount,
     Storage,
     Text,
     Toleration,
@@ -25,7 +25,9 @@ from haulout_operator.models.base import (
 class NodeTemplate(Model):
     """What each node of the pool gets."""
 
-    stake: Amount = Field("2000WAL", description="Staked from the treasury for each new node; a bare number is FROST.")
+    stake: StakeAmount = Field(
+        "2000WAL", description="Staked from the treasury for each new node, at least 1WAL; a bare number is FROST."
+    )
     storage: Storage = Storage()
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
     scrub_bytes_per_second: int | None = Field(
@@ -34,30 +36,45 @@ class NodeTemplate(Model):
         le=1073741824,
         description="What a node reads again each second to find damage: 2 MiB when absent, 0 for none.",
     )
-    node_selector: dict[str, Word] = Field(default_factory=dict, max_length=16)
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=16)
-    affinity: dict[str, Any] | None = None
-    priority_class_name: Word | None = None
+    node_selector: dict[str, Word] = Field(
+        default_factory=dict, max_length=16, description="Labels of the machines that Pods may run on."
+    )
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=16, description="Taints that Pods bear.")
+    affinity: dict[str, Any] | None = Field(None, description="Where Pods should run, as Kubernetes has it.")
+    topology_spread_constraints: list[dict[str, Any]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="How Pods are spread, as Kubernetes has it; over zones and machines when there are none.",
+    )
+    priority_class_name: Word | None = Field(None, description="How important Pods are beside others.")
+    pod_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=16, description="More labels of Pods; ours cannot be changed."
+    )
+    pod_annotations: dict[str, Text] = Field(
+        default_factory=dict, max_length=16, description="More annotations of Pods."
+    )
 
 
 class PvcRetentionSpec(Model):
     """What becomes of a node's volume."""
 
-    when_scaled: Literal["Delete", "Retain"] = "Delete"
-    when_deleted: Literal["Retain"] = "Retain"
+    when_scaled: Literal["Delete", "Retain"] = Field(
+        "Delete", description="When the ledger has let its node go: Retain keeps it for people, no node takes it up."
+    )
+    when_deleted: Literal["Retain"] = Field("Retain", description="When pool or network are deleted.")
 
 
 class UpdateSpec(Model):
     """How a new image or template reaches the nodes."""
 
-    paused: bool = False
+    paused: bool = Field(False, description="Whether all nodes keep what they run.")
     partition: int = Field(0, ge=0, le=10000, description="Nodes with a serial below this one keep what they run.")
 
 
 class ReplacementSpec(Model):
     """What happens to a member that stays down."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Whether it is replaced without being asked.")
     after: Duration = Field(
         "1h", description="How long it may be down before a substitute is made and it leaves the committee."
     )
@@ -74,7 +91,7 @@ class StorageNodePoolSpec(Model):
             )
         ),
     ]
-    replicas: int = Field(4, ge=0, le=150)
+    replicas: int = Field(4, ge=0, le=150, description="How many nodes there are to be; kubectl scale sets it.")
     template: NodeTemplate = NodeTemplate()
     pvc_retention: PvcRetentionSpec = PvcRetentionSpec()
     update: UpdateSpec = UpdateSpec()
@@ -116,9 +133,17 @@ class StorageNodeSpec(Model):
     ]
     pool_ref: Reference | None = None
     serial: Annotated[
-        int, Field(ge=0, le=1000000, json_schema_extra=rules(rule("self == oldSelf", "serial cannot be changed")))
+        int,
+        Field(
+            ge=0,
+            le=1000000,
+            description="Its number in the pool, which its name is made from; never used again.",
+            json_schema_extra=rules(rule("self == oldSelf", "serial cannot be changed")),
+        ),
     ] = 0
-    desired_state: Literal["Active", "Drained", "Maintenance"] = "Active"
+    desired_state: Literal["Active", "Drained", "Maintenance"] = Field(
+        "Active", description="Maintenance stops its Pod for a while; Drained makes it leave the committee for good."
+    )
     template: NodeTemplate = NodeTemplate()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import ConfigDict, Field
 
 from haulout_operator.models.base import Conditions, Model, Reference, Time, Word, rule, rules
@@ -15,8 +13,8 @@ class EpochTransitionSpec(Model):
     model_config = ConfigDict(json_schema_extra=rules(rule("self == oldSelf", "an EpochTransition cannot be changed")))
 
     network_ref: Reference
-    from_epoch: Annotated[int, Field(ge=1)]
-    to_epoch: Annotated[int, Field(ge=2)]
+    from_epoch: int = Field(ge=1, description="The epoch that ends.")
+    to_epoch: int = Field(ge=2, description="The epoch that begins.")
 
 
 class MovesStatus(Model):

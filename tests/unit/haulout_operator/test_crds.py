@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from haulout.primitives import parse_frost
 from haulout_operator.crds import KINDS, Kind, build_crd, crd_yaml
+from haulout_operator.models.base import AMOUNT_PATTERN, QUANTITY_PATTERN, STAKE_PATTERN
 from haulout_operator.names import node_name
+from haulout_operator.quantities import parse_bytes
 
 CHART = Path(__file__).resolve().parents[3] / "helm" / "haulout"
 
@@ -51,6 +54,27 @@ def test_schemas_are_structural_and_bounded(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_a_status_is_only_what_was_written(kind: Kind) -> None:
     assert not [path for path, node in schemas(schema_of(kind)["properties"]["status"], "") if "default" in node]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_kubectl_explain_has_a_word_on_every_field(kind: Kind) -> None:
+    spec = schema_of(kind)["properties"]["spec"]
+    assert [path for path, node in schemas(spec, "spec") if not node.get("description") and path[-2:] != "[]"] == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken", "refused"),
+    [
+        (QUANTITY_PATTERN, ["10Gi", "500G", "9999Ti", "1"], ["0", "99999Ti", "1.5Gi", "10gb", "-1Gi", ""]),
+        (AMOUNT_PATTERN, ["0", "9999999999WAL", "5FROST"], ["99999999999WAL", "1.5WAL", "wal", "-1"]),
+        (STAKE_PATTERN, ["0", "1WAL", "1000000000", "9999999999WAL"], ["999999999", "1FROST", "00WAL", "lots"]),
+    ],
+)
+def test_what_is_taken_fits_64_bits(pattern: str, taken: list[str], refused: list[str]) -> None:
+    assert [text for text in taken if not re.search(pattern, text)] == []
+    assert [text for text in refused if re.search(pattern, text)] == []
+    parse = parse_bytes if pattern == QUANTITY_PATTERN else parse_frost
+    assert all(parse(text) < 2**64 for text in taken)
 
 
 def test_only_the_pool_is_scaled() -> None:

@@ -72,6 +72,18 @@ def test_the_default_network_asks_for_little() -> None:
     assert sum(parse_bytes(one["memory"]) for one in requests) <= 2 << 30
 
 
+def test_labels_that_people_add_to_pods_change_none_of_ours() -> None:
+    [pod] = {
+        yaml.dump(one["spec"]["template"]["metadata"])
+        for one in rendered("rich")
+        if "serial" in yaml.dump(one)
+        and one["kind"] == "StatefulSet"
+        and one["metadata"]["labels"]["haulout.dev/serial"] == "0"
+    }
+    assert "team: storage" in pod
+    assert "haulout.dev/role: node" in pod
+
+
 def test_keys_and_volumes_belong_to_nobody_so_that_nothing_takes_them_along() -> None:
     for body in rendered("default"):
         assert (body["kind"] == "PersistentVolumeClaim") is ("ownerReferences" not in body["metadata"])
