@@ -12,8 +12,8 @@ A class answers *who must act*, a `code` answers *what exactly*, typed fields ca
 
     AssertionError     we are wrong                             crash and fix
 
-A leaf class is a dataclass whose fields fill its `template`; nobody parses the message. `hint` says what to
-do next. Leaves with a meaning for one package live in that package; those that several packages raise or that
+A leaf class is a dataclass whose fields fill its `template` and its `hint`, which says what to do next; nobody parses
+the message. Leaves with a meaning for one package live in that package; those that several packages raise or that
 cross a wire under one code live here.
 """
 
@@ -35,8 +35,9 @@ class HauloutError(Exception):
     hint: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        text = self.template.format(**self.details()) if self.template else self.code
-        return f"{text}; {self.hint}" if self.hint else text
+        details = self.details()
+        text = self.template.format(**details) if self.template else self.code
+        return f"{text}; {self.hint.format(**details)}" if self.hint else text
 
     def details(self) -> dict[str, object]:
         """The typed fields by name: what an edge puts into its error metadata."""

@@ -53,8 +53,8 @@ class Block:
 class TransactionResult:
     """What became of one transaction: the objects it made, or the refusal that kept it from any effect.
 
-    `reason` is the stable word for the rule (upper snake case, `ledger.refusals`) that
-    APIs show; `message` is for people and is made from the refusal's fields.
+    `reason` is the stable word for the rule (upper snake case, `ledger.refusals`) that APIs show; `message` is for
+    people and is made from the refusal's fields. The header commits to both.
     """
 
     digest: Bytes32

@@ -6,7 +6,7 @@ one, and this one may be staked on by hand.
 
 Leaving: the governance account asks for it; the next committee is without the node, and its shards are handed over.
 Its process is ended only when the ledger says that nobody takes anything from it any more, in a state that the nodes
-have attested. A dead node is ended at once; the others rebuild what it had.
+have attested. A dead node is ended at once; the others rebuild what it had. One that answers is not taken for dead.
 """
 
 from __future__ import annotations
@@ -48,8 +48,16 @@ class NodeNeeded(Rejected):
     n_giving: int
     problem: str
 
-    def __str__(self) -> str:
-        return f"{self.template.format(**self.details())}; {self.hint.format(name=self.name)}"
+
+@dataclass(eq=False)
+class NodeAlive(Rejected):
+    """A node that was called dead answers."""
+
+    code = "NODE_ALIVE"
+    template = "{name} is alive: its health says {status}"
+    hint = "`haulout node drain {name}` moves its shards first; to give it up, `haulout node stop {name}` and try again"
+    name: str
+    status: str
 
 
 class Membership:
@@ -116,10 +124,13 @@ class Membership:
 
         Raises:
             InvalidField: no such node.
+            NodeAlive: it is to be dead, and answers.
             NodeNeeded: it is no dead node, and others still take something from it.
             Rejected: it is dead and may not leave: the rest would be too few.
         """
         self._require(name)
+        if is_dead:
+            await self._check_dead(name)
         node_id = await self.request_leave(name)
         async with self._one_at_a_time:
             if is_dead:
@@ -132,6 +143,17 @@ class Membership:
             layout = dataclasses.replace(self._supervisor.layout, removed=frozenset(removed))
             await self._supervisor.remove_child(name, layout)
             return node_id
+
+    async def _check_dead(self, name: str) -> None:
+        transport = GrpcNodeTransport()
+        try:
+            health = await transport.connect(self._supervisor.layout.address_of(name)).health()
+        except HauloutError:
+            return  # it does not answer
+        finally:
+            await transport.close()
+        if health.is_serving:
+            raise NodeAlive(name=name, status=health.status)
 
     async def _check_unneeded(self, name: str, node_id: ObjectId) -> None:
         standing = await self._desk.view.standing(node_id)

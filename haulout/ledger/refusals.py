@@ -1,7 +1,8 @@
 """Why a rule said no: one class per obstacle, whose `code` stands in the transaction's result.
 
-Codes are for ever. Where Walrus's contracts have an abort code the name is its, in upper snake case;
-the others are ours. Those of certificates live in `crypto.certificate`, `BLOB_TOO_LARGE` in `errors`.
+Codes are for ever, and so are texts and hints: a block commits to its results, words included. Where Walrus's contracts
+have an abort code the name is its, in upper snake case; the others are ours. Those of certificates live in
+`crypto.certificate`, `BLOB_TOO_LARGE` in `errors`.
 """
 
 # ruff: noqa: I001 (what is imported under its own name is part of this module)

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from haulout.errors import HauloutError
 from tests import fresh_http
 
 IS_SOAK = "HAULOUT_SOAK" in os.environ
@@ -224,6 +225,8 @@ def test_a_dead_node_is_replaced_and_what_it_had_is_rebuilt(town: Town) -> None:
     network = town.network
     assert town.stored, "the story before has to be told"
     for dead in ("node-1", "node-3", "node-5") if IS_SOAK else ("node-1",):
+        with pytest.raises(HauloutError, match="is alive"):
+            network.ask("node", "remove", dead)
         network.kill(dead)
         network.stop(dead)
         new = network.ask("node", "add", "--stake", "2000WAL")["name"]
