@@ -21,6 +21,7 @@ WARNINGS = frozenset(
         "ActionFailed",
         "BelowMinNodes",
         "BudgetExhausted",
+        "CapacityExceeded",
         "CrashLoopBackOff",
         "DiskFull",
         "ErrImagePull",

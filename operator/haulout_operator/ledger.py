@@ -224,9 +224,12 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
         wanted.append(keys.account(treasury))
     rows = Rows(await read_rows(ledger, wanted))
     params, system, staking = queries.params(rows), queries.system(rows), queries.staking(rows)
-    both = Rows(await read_rows(ledger, [keys.committee(system.epoch), keys.committee(system.epoch + 1)]))
+    next_epoch = system.epoch + 1
+    both = Rows(
+        await read_rows(ledger, [keys.committee(system.epoch), keys.committee(next_epoch), keys.bucket(next_epoch)])
+    )
     shards = {member.node_id: member.shards for member in queries.committee(both, system.epoch).members}
-    following = queries.find_committee(both, system.epoch + 1)
+    following = queries.find_committee(both, next_epoch)
     chosen = set() if following is None else {member.node_id for member in following.members}
     nodes = Rows(await _scan(ledger, keys.table_range(keys.NODE)))
     hand_overs = Rows(await _scan(ledger, keys.table_range(keys.HAND_OVER)))
@@ -265,6 +268,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
         is_manual=params.manual_epochs,
         treasury_frost=0 if treasury is None else queries.balance(rows, treasury),
         nodes=facts,
+        booked_bytes=queries.bucket(both, next_epoch).used_bytes,
         moves_total=len(moves),
         moves_done=sum(move.done for move in moves),
         moving=frozenset(move.shard_index for move in open_ones),

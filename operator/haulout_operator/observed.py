@@ -107,6 +107,7 @@ class LedgerFacts:
     is_manual: bool  # epochs change only when somebody asks
     treasury_frost: int
     nodes: Mapping[str, LedgerNode]  # by name
+    booked_bytes: int = 0  # of storage that is sold for the next epoch
     moves_total: int = 0  # of this epoch
     moves_done: int = 0
     moving: frozenset[int] = frozenset()  # shards on their way, of whatever epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,9 @@ REFUSED = [
     ("snp/main", {"networkRef": {"name": "other"}}, BELONGS),
     ("snp/main", {"replicas": 1000}, "should be less than or equal to 150"),
     ("snp/main", {"template": {"stake": "a lot"}}, "should match"),
+    ("snp/main", {"template": {"stake": "99999999999WAL"}}, "should match"),  # more than 64 bits of FROST
+    ("snp/main", {"template": {"resources": {"requests": {"cpu": "much"}}}}, "should match"),
+    ("snp/main", {"template": {"tolerations": [{"key": "a", "effect": "Never"}]}}, "Unsupported value"),
     ("snp/main", {"template": {"storage": {"size": "1Gi"}}}, GROWS),
     ("sn/main-abcd", {"networkRef": {"name": "other"}}, BELONGS),
     ("sn/main-abcd", {"serial": 4}, "serial cannot be changed"),
@@ -97,9 +101,18 @@ def test_a_name_that_children_could_not_have_is_refused(definitions: Cluster, ki
     assert words in definitions.run(*command, check=False, text=json.dumps(body))
 
 
-def test_values_with_a_typo_are_refused(cluster: Cluster) -> None:
-    answer = cluster.run("helm", "template", str(CHART), "--set", "network.spec.shard=10", check=False)
-    assert "additional properties 'shard' not allowed" in answer, answer
+@pytest.mark.parametrize("typo", ["network.spec.shard", "network.spec.epoch.manuel", "pool.spec.template.storage.siz"])
+def test_values_with_a_typo_are_refused(cluster: Cluster, typo: str) -> None:
+    answer = cluster.run("helm", "template", str(CHART), "--set", f"{typo}=10", check=False)
+    assert f"additional properties '{typo.rpartition('.')[2]}' not allowed" in answer, answer
+
+
+@pytest.mark.parametrize("values", sorted((CHART / "ci").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_chart_is_clean_with_the_values_of_each_feature(cluster: Cluster, values: Path) -> None:
+    cluster.run("helm", "lint", "--strict", str(CHART), "-f", str(values))
+    text = cluster.run("helm", "template", "haulout", str(CHART), "-f", str(values))
+    known = [one for one in text.split("\n---\n") if "monitoring.coreos.com" not in one]  # that operator is not here
+    cluster.run("kubectl", "apply", "--dry-run=server", "-f", "-", text="\n---\n".join(known))
 
 
 def test_every_rule_of_every_kind_is_tried() -> None:

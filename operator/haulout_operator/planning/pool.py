@@ -20,7 +20,7 @@ from haulout_operator.names import (
     node_labels,
     node_name,
 )
-from haulout_operator.observed import Observed, Resource, labels_of, pool_of_claim, serial_of_claim
+from haulout_operator.observed import LedgerFacts, Observed, Resource, labels_of, pool_of_claim, serial_of_claim
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import contains, content_of
 from haulout_operator.planning.leaving import LEAVE_FIRST, LEAVING, counts_toward_replicas, is_free, is_scaled_down
@@ -157,7 +157,7 @@ def _let_go(
     members = [node for node in reversed(staying) if not is_free(observed, node)]
     members.sort(key=lambda node: (node.annotations.get(LEAVING_ANNOTATION) != LEAVE_FIRST, _n_shards(observed, node)))
     victims = members[: surplus - len(free)]
-    blocked = _why_blocked(observed, pool) if victims else None
+    blocked = _why_blocked(observed, pool, victims) if victims else None
     if blocked is not None:
         victims = []
     deletions = [Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in free]
@@ -224,7 +224,7 @@ def _n_shards(observed: Observed, node: Node) -> int:
     return 0 if known is None else len(known.shards)
 
 
-def _why_blocked(observed: Observed, pool: Pool) -> ScalingBlocked | None:
+def _why_blocked(observed: Observed, pool: Pool, victims: list[Node]) -> ScalingBlocked | None:
     if observed.ledger is None:
         return ScalingBlocked("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
     refused = _why_too_small(observed, pool)
@@ -236,7 +236,28 @@ def _why_blocked(observed: Observed, pool: Pool) -> ScalingBlocked | None:
             "BudgetExhausted",
             f"{budget.used} shards are down or moving, {budget.limit} may be. Next: bring the nodes back first.",
         )
-    return None
+    return _why_too_full(observed, pool, observed.ledger, victims)
+
+
+def _why_too_full(observed: Observed, pool: Pool, ledger: LedgerFacts, victims: list[Node]) -> ScalingBlocked | None:
+    """Whether who stays could not hold what has been sold: shards follow stake, and so do their bytes."""
+    gone = {node.name for node in victims}
+    staying = [node.name for node in observed.nodes if counts_toward_replicas(node) and node.name not in gone]
+    held = {name: known for name in staying if (known := ledger.nodes.get(name)) is not None and known.stake_frost}
+    total = sum(known.stake_frost for known in held.values())
+    full = [
+        name
+        for name, known in sorted(held.items())
+        if ledger.booked_bytes * known.stake_frost > known.capacity_bytes * total
+    ]
+    if not full:
+        return None
+    return ScalingBlocked(
+        "CapacityExceeded",
+        f"{ledger.booked_bytes} bytes of storage are sold, and the volumes of {', '.join(full)} could not hold their "
+        f"share when {', '.join(sorted(gone))} had left. Next: raise template.storage.size, or kubectl scale "
+        f"snp/{pool.name} --replicas={len(observed.nodes_of(pool.name))}.",
+    )
 
 
 def _why_too_small(observed: Observed, pool: Pool) -> ScalingBlocked | None:

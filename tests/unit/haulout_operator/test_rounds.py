@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from haulout.account.wallet import Wallet
+from haulout.ledger.commands import ReserveSpace
+from haulout.ledger.genesis import Genesis
+from haulout.sim.rng import SeededRng
 from haulout_operator.ledger import read_facts
 from haulout_operator.names import FINALIZER
 from haulout_operator.reconcile import RESYNC_MS, SOON_MS
@@ -110,6 +114,29 @@ async def test_scaling_below_the_smallest_committee_says_why_and_does_nothing_el
         ("StorageNodePool", "BelowMinNodes"),
     ]
     assert town.kube.objects["StorageNodePool", "main"]["spec"]["replicas"] == 3
+
+
+async def test_nobody_leaves_when_the_others_could_not_hold_what_is_sold(town) -> None:
+    town.found(5)
+    await town.play()
+    sold = 45 << 30  # of 5 volumes of 10 GiB
+    secret = bytes.fromhex(town.secret("main-treasury", "wallet.json")["secret"])
+    genesis = Genesis.from_json(town.kube.objects["ConfigMap", "main-genesis"]["data"]["genesis.json"])
+    wallet = Wallet(secret, chain_id=genesis.chain_id, ledger=town, clock=town.clock, rng=SeededRng(7))
+    await wallet.execute([ReserveSpace(size_bytes=sold, start_epoch=0, end_epoch=3)])
+    town.scale(4)
+    await town.play()
+    blocked = town.condition("StorageNodePool", "main", "ScalingBlocked")
+    assert (blocked["status"], blocked["reason"]) == ("True", "CapacityExceeded")
+    assert f"{sold} bytes of storage are sold" in blocked["message"]
+    assert "kubectl scale snp/main --replicas=5" in blocked["message"]
+    assert town.leaving() == []
+    assert "CapacityExceeded" in town.warnings()
+    town.kube.objects["StorageNodePool", "main"]["spec"]["template"] = {"storage": {"size": "12Gi"}}
+    town.kube.settle()
+    await town.play()
+    assert len(town.leaving()) == 1
+    assert town.condition("StorageNodePool", "main", "ScalingBlocked")["status"] == "False"
 
 
 async def test_a_node_that_the_ledger_does_not_count_on_goes_at_once(town) -> None:
