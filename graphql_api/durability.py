@@ -57,6 +57,10 @@ class Sliver:
     stored: bool | None = strawberry.field(
         description="Whether its node says that it holds it; null when the node did not answer in time."
     )
+    verified_at: datetime | None = strawberry.field(
+        description="Its node has compared it with its checksum at this time or later, by the node's clock; null when "
+        "it is not held, and until the node has read everything once since it started."
+    )
     blob_id_: strawberry.Private[BlobId]
     node_id: strawberry.Private[bytes]
 
@@ -86,6 +90,7 @@ class Sliver:
             index=sliver_index_of_pair(holding.pair, on, n_shards),
             shard=holding.shard,
             stored=holding.is_stored[on],
+            verified_at=at(holding.checked_ms) if holding.is_stored[on] and holding.checked_ms else None,
             blob_id_=blob_id,
             node_id=holding.node_id,
         )

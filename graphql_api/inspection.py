@@ -56,12 +56,16 @@ class NotInOneMatrix(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class PairHolding:
-    """A sliver pair, who has to hold it, and which of its slivers are there; None where the node did not answer."""
+    """A sliver pair, who has to hold it, and which of its slivers are there; None where the node did not answer.
+
+    `checked_ms` says since when the node has read what it holds again, by its clock; 0 when it has not.
+    """
 
     pair: SliverPairIndex
     shard: ShardIndex
     node_id: ObjectId
     is_stored: dict[Axis, bool | None]
+    checked_ms: int = 0
 
 
 class Inspector:
@@ -103,10 +107,11 @@ class Inspector:
         found = []
         for link, answer in zip(links, answers, strict=True):
             lacking = set() if answer is None else set(answer.missing)
+            checked_ms = 0 if answer is None else answer.checked_ms
             for shard in link.shards:
                 pair = pair_of_shard(shard, blob_id, self._n_shards)
                 stored = {axis: None if answer is None else (pair, axis) not in lacking for axis in Axis}
-                found.append(PairHolding(pair, ShardIndex(shard), link.node_id, stored))
+                found.append(PairHolding(pair, ShardIndex(shard), link.node_id, stored, checked_ms))
         return sorted(found, key=lambda holding: holding.pair)
 
     async def sliver(self, blob_id: BlobId, pair: int, axis: Axis) -> Sliver:

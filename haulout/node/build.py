@@ -12,6 +12,7 @@ from haulout.ledger.state import View
 from haulout.node.blob_intake import BlobIntake
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
+from haulout.node.file_watch import FileWatch
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.inconsistency import InconsistencyProver
@@ -111,6 +112,7 @@ async def build_storage_node(
         settings=settings,
     )
     pieces = PieceKeeper(vault, workers, metrics, settings)
+    scrubber = Scrubber(vault, clock, metrics, settings)
     return StorageNode(
         identity=identity,
         vault=vault,
@@ -133,7 +135,8 @@ async def build_storage_node(
         shard_sync=shard_sync,
         shard_server=ShardServer(vault, scheme, workers, metrics, settings),
         epoch_driver=_driver_of(wallet, replica, clock, rng),
-        scrubber=Scrubber(vault, clock, metrics, settings),
+        scrubber=scrubber,
+        file_watch=FileWatch(slivers, scrubber, clock, settings),
         garbage=GarbageCollector(identity, vault, signer, clock, metrics, settings),
         clock=clock,
         metrics=metrics,

@@ -56,5 +56,7 @@ class NodeSettings:
     sync_patience_ms: int = 30_000  # without progress, until what is missing is rebuilt from the others
     sync_retry_ms: int = 500
     scrub_bytes_per_s: int = 2 * 1024 * 1024
+    scrub_pause_ms: int = 5_000  # between two rounds
+    file_watch_pause_ms: int = 2_000  # between two looks whether all files are there
     garbage_delay_ms: int = 60_000
     layout: Layout = field(default_factory=Layout)

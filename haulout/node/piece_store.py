@@ -130,10 +130,10 @@ class PieceStore:
         """Of these, those that nothing was put to since."""
         return [blob_id for blob_id in self.pending_blobs() if self._pending[blob_id].touched_us <= limit_us]
 
-    def names_file(self, blob_id: BlobId, name: bytes) -> bool:
-        """Whether a file belongs to a durable record."""
+    def file_names(self, blob_id: BlobId) -> list[bytes]:
+        """Names of the files that durable records name."""
         row = self._row(blob_id)
-        return row is not None and any(file.name == name for file in row.files)
+        return [] if row is None else [file.name for file in row.files]
 
     async def get(self, blob_id: BlobId, name: PieceName) -> StoredPiece | None:
         """A proven piece, its bytes checked against the checksum they were stored with.

@@ -15,8 +15,9 @@ from haulout.ports import Clock
 from haulout.primitives import BlobId
 
 PAGE = 64
+LAST = BlobId(b"\xff" * 32)
 SLICE_MS = 250  # of reading, then a rest as long as the rate asks for
-PAUSE_MS = 60_000  # between two rounds
+READ_BYTES_MIN = 4_096  # that a read counts for: many small slivers take time, too
 
 
 class Scrubber:
@@ -27,32 +28,46 @@ class Scrubber:
         self._clock = clock
         self._metrics = metrics
         self._bytes_per_s = settings.scrub_bytes_per_s
+        self._pause_ms = settings.scrub_pause_ms
+        self._round_ms = 0  # when the round began that goes on, or that has ended
+        self._round_before_ms = 0
+        self._position: BlobId | None = None  # read in this round up to here
+
+    def checked_ms(self, blob_id: BlobId) -> int:
+        """Since when everything that is held of a blob has been read again and compared; 0 when it has not been."""
+        is_done = self._position is not None and blob_id <= self._position
+        return self._round_ms if is_done else self._round_before_ms
 
     async def run(self) -> None:
         """Scrub round after round until cancelled; a rate of 0 means never."""
         self._metrics.last_scrub.set(self._clock.now_ms() / 1000)
         while self._bytes_per_s:
-            await self._clock.sleep_ms(PAUSE_MS)
+            await self._clock.sleep_ms(self._pause_ms)
             await self.run_once()
 
     async def run_once(self) -> int:
         """One round over everything; returns the bytes read."""
         total = due = 0
         after: BlobId | None = None
+        self._round_before_ms, self._round_ms, self._position = self._round_ms, self._clock.now_ms(), None
         while page := self._vault.slivers.blob_ids(after=after, limit=PAGE):
             after = page[-1]
             for blob_id in page:
-                n_bytes = await self._read_blob(blob_id)
+                n_reads, n_bytes = await self.read_blob(blob_id)
+                self._position = blob_id
                 total += n_bytes
-                due += n_bytes
+                due += max(n_bytes, n_reads * READ_BYTES_MIN)
                 if self._bytes_per_s and due >= self._bytes_per_s * SLICE_MS // 1000:
                     await self._clock.sleep_ms(1000 * due // self._bytes_per_s)
                     due = 0
+        self._position = LAST
         self._metrics.scrub_rounds.inc()
         self._metrics.last_scrub.set(self._clock.now_ms() / 1000)
         return total
 
-    async def _read_blob(self, blob_id: BlobId) -> int:
+    async def read_blob(self, blob_id: BlobId) -> tuple[int, int]:
+        """Read all of a blob and list what is damaged; returns the number of reads and of bytes."""
+        n_reads = 1
         metadata = await self._vault.metadata_bytes(blob_id)
         n_bytes = 0 if metadata is None else len(metadata)
         slivers = self._vault.slivers
@@ -61,10 +76,12 @@ class Scrubber:
         for shard_index in sorted({shard for shard, _ in in_pieces}):
             for name in slivers.pieces.names_on_shard(blob_id, shard_index):
                 piece = await self._vault.piece(blob_id, name)
+                n_reads += 1
                 n_bytes += 0 if piece is None else len(piece.data)
         for shard_index, axis in names_in(slivers.held_mask(blob_id, durable_only=True)):
             if (shard_index, axis) not in in_pieces:
                 sliver = await self._vault.sliver(blob_id, shard_index, axis)
+                n_reads += 1
                 n_bytes += 0 if sliver is None else len(sliver)
         self._metrics.scrubbed_bytes.inc(n_bytes)
-        return n_bytes
+        return n_reads, n_bytes

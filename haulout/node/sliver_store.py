@@ -23,6 +23,7 @@ with the rest of their blob. All methods that change a blob are called under its
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +68,7 @@ from haulout.primitives import Axis, BlobId, Buffer
 from haulout.world.errors import StorageFailed
 
 HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
+LOOKED_UP_AT_ONCE = 64  # rows, before others get their turn
 
 
 @dataclass(slots=True)
@@ -217,6 +219,9 @@ class SliverStore:
             key = sliver_key(shard_index, blob_id, axis)
             sealed = self._store.get(key)
             if sealed is None:
+                row = self._blob_row(blob_id)
+                if row is not None and row.mask() & bit_of(shard_index, axis):
+                    raise CorruptRecord(what=f"record of a sliver on shard {shard_index} (gone)")
                 return None
             place = unseal_row(key, sealed, SliverRow).place
         if isinstance(place, Inline):
@@ -454,14 +459,14 @@ class SliverStore:
         slivers = size = 0
         for shard_index, axis in names:
             key = sliver_key(shard_index, blob_id, axis)
-            sealed = self._store.get(key)
-            if sealed is None:
+            sealed, is_held = self._store.get(key), mask & bit_of(shard_index, axis)
+            if sealed is None and not is_held:
                 continue
             writes[key] = None
-            place = _place_or_none(key, sealed)
+            place = None if sealed is None else _place_or_none(key, sealed)
             if isinstance(place, InFile) and place.name in files:
                 files[place.name] = replace(files[place.name], slivers=files[place.name].slivers - 1)
-            if mask & bit_of(shard_index, axis):
+            if is_held:
                 slivers += 1
                 size += self._size_of(key)
             mask &= ~bit_of(shard_index, axis)
@@ -489,13 +494,31 @@ class SliverStore:
             removed += len(leftovers)
         return removed
 
+    async def find_lost_files(self, first_byte: bytes) -> list[BlobId]:
+        """Blobs whose ids begin with this byte and of which a file is gone that rows name.
+
+        A blob that was deleted meanwhile may be among them; whoever reads it finds out.
+        """
+        named: list[tuple[BlobId, str]] = []
+        after = None if first_byte == b"\x00" else BlobId(bytes([first_byte[0] - 1]) + b"\xff" * 31)
+        while page := [i for i in self.blob_ids(after=after, limit=LOOKED_UP_AT_ONCE) if i[:1] == first_byte]:
+            named += [(blob_id, path_of(blob_id, name)) for blob_id in page for name in self._file_names(blob_id)]
+            after = page[-1]
+            await asyncio.sleep(0)
+        if not named:
+            return []
+        there = set(await self._disk.list(f"{FOLDER}/{first_byte.hex()}"))
+        return list(dict.fromkeys(blob_id for blob_id, path in named if path not in there))
+
+    def _file_names(self, blob_id: BlobId) -> list[bytes]:
+        """Names of the files that durable rows of a blob name."""
+        row = self._blob_row(blob_id)
+        return [file.name for file in (() if row is None else row.files)] + self.pieces.file_names(blob_id)
+
     def _is_wanted(self, blob_id: BlobId, name: bytes) -> bool:
         if self.is_pending(blob_id):
             return True  # including one whose name is not known yet; the next start looks again
-        row = self._blob_row(blob_id)
-        return (row is not None and any(file.name == name for file in row.files)) or self.pieces.names_file(
-            blob_id, name
-        )
+        return name in self._file_names(blob_id)
 
     # --- rows -----------------------------------------------------------------------------------------------
 

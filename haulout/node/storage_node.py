@@ -19,6 +19,7 @@ from haulout.node.blob_intake import BlobIntake
 from haulout.node.blob_sync import BlobSync
 from haulout.node.checkpoint_signer import CheckpointSigner
 from haulout.node.errors import InvalidStripes, MetadataNotFound
+from haulout.node.file_watch import FileWatch
 from haulout.node.garbage import GarbageCollector
 from haulout.node.identity import NodeIdentity, NodeSettings
 from haulout.node.inconsistency import InconsistencyProver
@@ -66,6 +67,7 @@ class StorageNode:
         shard_server: ShardServer,
         epoch_driver: EpochDriver | None,
         scrubber: Scrubber,
+        file_watch: FileWatch,
         garbage: GarbageCollector,
         clock: Clock,
         metrics: NodeMetrics,
@@ -84,6 +86,7 @@ class StorageNode:
         self._shard_server = shard_server
         self._epoch_driver = epoch_driver
         self.scrubber = scrubber
+        self.file_watch = file_watch
         self.garbage = garbage
         self._clock = clock
         self._metrics = metrics
@@ -139,6 +142,7 @@ class StorageNode:
             has_metadata=has_metadata,
             missing=missing,
             partial=self._pieces.partial(blob_id, metadata, missing, duty),
+            checked_ms=self.scrubber.checked_ms(blob_id),
         )
 
     # --- serving --------------------------------------------------------------------------------------------
@@ -320,6 +324,7 @@ class StorageNode:
                     self.blob_sync,
                     self.garbage,
                     self.scrubber,
+                    self.file_watch,
                 ):
                     tasks.create_task(actor.run())
                 if self._epoch_driver is not None:

@@ -37,6 +37,7 @@ T = TypeVar("T")
 Keep = Callable[[Promise], Awaitable[None]]
 
 PARSED_METADATA = 64
+DAMAGE_SHOWN_MS = 5_000  # before it is repaired: whoever asks every few seconds sees that there was some
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,6 @@ class Vault:
         self.metrics.corrupt_slivers.inc()
         try:
             await self.locks.exclusively(blob_id, discard)
-            await self.list_incomplete(blob_id)
+            await self.list_incomplete(blob_id, delay_ms=DAMAGE_SHOWN_MS)
         except DiskFull:
             self.space.note_full()  # it is found again when it is read again

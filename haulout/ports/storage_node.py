@@ -50,12 +50,17 @@ class SyncedSliver:
 
 @dataclass(frozen=True, slots=True)
 class BlobHoldings:
-    """What a node holds of one blob, over the shards it owns."""
+    """What a node holds of one blob, over the shards it owns.
+
+    `checked_ms` says since when all that it holds of it has been read again and compared, by its clock; 0 when it has
+    not been since the node started.
+    """
 
     is_registered: bool
     has_metadata: bool
     missing: tuple[tuple[SliverPairIndex, Axis], ...]
     partial: tuple[PartialSliver, ...] = ()  # those of `missing` that are not missing altogether
+    checked_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,10 @@ class _Story:
             grace_ms=GRACE_MS,
             funds_frost=FUNDS_FROST,
             settings=NodeSettings(
-                sync_bytes_per_s=plan.sync_bytes_per_s, layout=SMALL_FILES if plan.has_small_files else Layout()
+                sync_bytes_per_s=plan.sync_bytes_per_s,
+                scrub_pause_ms=60_000,
+                file_watch_pause_ms=60_000,
+                layout=SMALL_FILES if plan.has_small_files else Layout(),
             ),
             seen_checkpoint=self._scheme.note_checkpoint,
             keep_ms=KEEP_MS if "pruned blocks" in plan.kinds else None,

@@ -120,7 +120,7 @@ class World:
             scheme=self.scheme,
             fabric=self.fabric,
             rng=self.rng,
-            settings=settings or NodeSettings(),
+            settings=settings or NodeSettings(scrub_pause_ms=60_000, file_watch_pause_ms=60_000),
             served=served,
             seen_checkpoint=seen_checkpoint,
             keep_ms=keep_ms,

@@ -141,6 +141,7 @@ def write_holdings(holdings: BlobHoldings) -> pb.HoldingsResponse:
             )
             for part in holdings.partial
         ],
+        checked_ms=holdings.checked_ms,
     )
 
 
@@ -158,6 +159,7 @@ def read_holdings(message: pb.HoldingsResponse) -> BlobHoldings:
             )
             for part in message.partial
         ),
+        checked_ms=message.checked_ms,
     )
 
 

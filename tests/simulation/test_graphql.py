@@ -36,7 +36,7 @@ def blake(*parts: bytes) -> bytes:
 MARGIN = "query ($b: BlobID!) { blob(blobId: $b) { durability { liveShards marginShards toleratedNodeLosses } } }"
 WORST = "{ system { worstDurability { marginShards } } }"
 SLIVERS = """query ($b: BlobID!, $stored: Boolean) { blob(blobId: $b) { slivers(first: 100, stored: $stored) { nodes {
-  pair index shard stored sizeBytes hash node { name } } } } }"""
+  pair index shard stored sizeBytes hash verifiedAt node { name } } } } }"""
 PROOF = """query ($b: BlobID!, $p: Int!, $axis: Axis!) { blob(blobId: $b) { proof(pair: $p, axis: $axis) {
   pair sliverHash primaryHash secondaryHash merklePath metadataRoot encodingCode unencodedSize nShards sliver } } }"""
 RANGE = """query ($b: BlobID!) { blob(blobId: $b) { rangeProof(start: "700", length: "1000") {
@@ -91,7 +91,10 @@ async def slivers_have_holders(world: World, ask: Ask) -> None:
     for sliver in nodes:
         assert raw(sliver["hash"]) == encoded.metadata.pairs[sliver["pair"]].primary
         assert int(sliver["sizeBytes"]) == len(encoded.pair(sliver["pair"]).primary.data)
-        assert sliver["stored"] is True
+        assert (sliver["stored"], sliver["verifiedAt"]) == (True, None), "nothing has been read again yet"
+    await world.node("node-1").scrubber.run_once()
+    nodes = (await ask(SLIVERS, b=blob_id_text(blob_id)))["blob"]["slivers"]["nodes"]
+    assert {sliver["node"]["name"] for sliver in nodes if sliver["verifiedAt"] is not None} == {"node-1"}
     await world.kill("node-2")
     await pass_round()
     nodes = (await ask(SLIVERS, b=blob_id_text(blob_id)))["blob"]["slivers"]["nodes"]

@@ -351,10 +351,13 @@ class HoldingsResponse(_message.Message):
     HAS_METADATA_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
+    CHECKED_MS_FIELD_NUMBER: _builtins.int
     is_registered: _builtins.bool
     """Whether the node has seen a live registration."""
     has_metadata: _builtins.bool
     """Whether the metadata is stored."""
+    checked_ms: _builtins.int
+    """Since when all that is stored of it has been read again and compared, in ms since 1970; 0: not since the start."""
     @_builtins.property
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___SliverTarget]:
         """Slivers of the node's own shards that are not stored."""
@@ -370,10 +373,11 @@ class HoldingsResponse(_message.Message):
         has_metadata: _builtins.bool = ...,
         missing: _abc.Iterable[Global___SliverTarget] | None = ...,
         partial: _abc.Iterable[Global___PartialSliver] | None = ...,
+        checked_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_metadata", b"has_metadata", "is_registered", b"is_registered", "missing", b"missing", "partial", b"partial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_ms", b"checked_ms", "has_metadata", b"has_metadata", "is_registered", b"is_registered", "missing", b"missing", "partial", b"partial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from haulout import codec
 from haulout.node.errors import MissingSlivers, RepairFailed
 from haulout.node.records import bit_of, metadata_key
 from haulout.node.repair_plan import Way
+from haulout.node.vault import DAMAGE_SHOWN_MS
 from haulout.ports import SliverUpload
 from haulout.primitives import Axis
 from haulout.world.memory_store import MemoryStore
@@ -161,6 +162,7 @@ async def test_a_damaged_sliver_is_rebuilt_from_the_others(world) -> None:
     before = dict(node.disk.files)
     node.disk.flip(blob.blob_id, at=10)
     assert await slivers_of(world, node, blob) == []
+    await world.clock.advance(DAMAGE_SHOWN_MS)
     await node.api.blob_sync.run_once()
     assert await slivers_of(world, node, blob) == world.uploads(blob, node)
     assert sorted(node.disk.files.values()) == sorted(before.values())
@@ -180,6 +182,7 @@ async def test_damaged_metadata_is_not_promised_and_fetched_again(world) -> None
         await world.confirm(blob.blob_id, None, 2)
     page = await node.api.list_incomplete(after=None, limit=10)
     assert [item.lacks_metadata for item in page.blobs] == [True]
+    await world.clock.advance(DAMAGE_SHOWN_MS)
     await node.api.blob_sync.run_once()
     assert await node.api.read_metadata(epoch=EPOCH, blob_id=blob.blob_id) == blob.blob_id + blob.metadata.to_bcs()
     await world.confirm(blob.blob_id, None, 2)
@@ -265,6 +268,7 @@ async def test_damage_found_while_the_replica_is_set_back_is_repaired_later(worl
     assert node.api.vault.is_set_back
     assert await node.api.vault.metadata_bytes(blob.blob_id) is None
     await world.settle()
+    await world.clock.advance(DAMAGE_SHOWN_MS)
     await node.api.blob_sync.run_once()
     assert await node.api.vault.metadata_bytes(blob.blob_id) is not None
 

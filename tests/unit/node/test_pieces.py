@@ -18,6 +18,7 @@ from haulout.node.errors import (
     ShardNotAssigned,
     SliverTooLarge,
 )
+from haulout.node.vault import DAMAGE_SHOWN_MS
 from haulout.ports import BlobHoldings, Outcome, PartialSliver, SliverUpload
 from haulout.primitives import Axis, EncodingType, pair_of_shard
 
@@ -205,6 +206,7 @@ async def test_a_damaged_piece_is_noticed_and_rebuilt_alone(world, encoded) -> N
     with pytest.raises(MissingSlivers):
         await world.confirm(blob.blob_id, None, 2)
     world.transport.calls.clear()
+    await world.clock.advance(DAMAGE_SHOWN_MS)
     await node.api.blob_sync.run_once()
     assert sorted(await read(world, blob, node), key=key) == whole
     await world.confirm(blob.blob_id, None, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from haulout.node.vault import DAMAGE_SHOWN_MS
 from haulout.replica.errors import LedgerDiverged
 from haulout.world.errors import StorageFailed
 
@@ -33,7 +34,7 @@ async def test_a_running_node_repairs_damage_that_a_read_found(world) -> None:
     for _ in range(3):
         read = node.api.read_slivers(epoch=EPOCH, blob_id=blob.blob_id, targets=targets)
         found = [upload async for upload in read]
-        await world.clock.advance(1_000)
+        await world.clock.advance(DAMAGE_SHOWN_MS)
     assert found == world.uploads(blob, node)
     assert node.counter("corrupt_slivers_total") > 0
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from haulout.node.records import sliver_key
+from haulout.node.scrubber import LAST
+from haulout.node.vault import DAMAGE_SHOWN_MS
+from haulout.primitives import Axis
+
 DATA = b"medium " * 1_000
 
 
@@ -20,7 +25,7 @@ async def test_a_flipped_bit_is_found_and_repaired(world) -> None:
         2,
         1,
     )  # both slivers that the flipped file holds
-    await world.clock.advance(1_000)
+    await world.clock.advance(DAMAGE_SHOWN_MS)
     await node.api.blob_sync.run_once()
     assert node.api.vault.tables.n_incomplete == 0
     await scrubber.run_once()
@@ -49,3 +54,39 @@ async def test_a_rate_of_nothing_never_scrubs(world) -> None:
     scrubber._bytes_per_s = replace(world.settings, scrub_bytes_per_s=0).scrub_bytes_per_s
     await scrubber.run()
     assert world.nodes[0].counter("scrub_rounds_total") == 0
+
+
+async def test_a_sliver_without_its_record_is_rebuilt(world) -> None:
+    blob, _ = await world.store(b"small")
+    node = world.nodes[1]
+    key = sliver_key(node.shards()[0], blob.blob_id, Axis.PRIMARY)
+    await node.store.commit({key: None})
+    await node.api.scrubber.run_once()
+    assert (node.api.vault.corrupt_found, node.api.vault.tables.n_incomplete) == (1, 1)
+    await world.clock.advance(DAMAGE_SHOWN_MS)
+    await node.api.blob_sync.run_once()
+    assert node.api.vault.tables.n_incomplete == 0
+    assert node.store.get(key) is not None
+    await node.api.scrubber.run_once()
+    assert node.api.vault.corrupt_found == 1
+
+
+async def test_a_node_says_since_when_a_blob_has_been_read_again(world) -> None:
+    blob, _ = await world.store(DATA)
+    node = world.nodes[1]
+
+    async def checked_ms() -> int:
+        return (await node.api.holdings(epoch=node.api.vault.duty().epoch, blob_id=blob.blob_id)).checked_ms
+
+    assert await checked_ms() == 0
+    first = world.clock.now_ms()
+    await node.api.scrubber.run_once()
+    assert await checked_ms() == first
+    await world.clock.advance(5_000)
+    assert await checked_ms() == first
+    node.api.scrubber._bytes_per_s = 1
+    second = asyncio.ensure_future(node.api.scrubber.run_once())
+    await world.clock.advance(1)
+    assert await checked_ms() > first, "it has come to this blob again"
+    assert node.api.scrubber.checked_ms(LAST) == first, "the round is not over"
+    second.cancel()
