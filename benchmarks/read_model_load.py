@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from benchmarks.read_model_story import END_EPOCH, N_SIZES, PER_BLOCK, BlobPlan, Story, ingest, pages
@@ -150,7 +151,7 @@ class Loader:
                 connection.executemany(pattern.statement, rows)
         self._close_blocks(connection, n_blobs // PER_BLOCK, n_blobs)
         for index in indexes:
-            connection.execute(str(CreateIndex(index)))
+            connection.execute(str(CreateIndex(index).compile(dialect=sqlite.dialect())))
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.close()

@@ -17,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphql_api.context import Services
+from graphql_api.errors import extensions_of
 from graphql_api.pages import PageOrApi, page_routes
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import ReadModel
@@ -92,7 +93,7 @@ def build_app(
             http, "INTERNAL" if http >= 500 else "INVALID_ARGUMENT"
         )
         message = "the API is at POST /graphql" if http == 404 else str(getattr(error, "detail", "")) if known else ""
-        errors = [{"message": message or "Internal error.", "extensions": {"code": code, "http": http}}]
+        errors = [{"message": message or "Internal error.", "extensions": {**extensions_of(code), "http": http}}]
         return JSONResponse({"errors": errors}, http)
 
     cors = Middleware(

@@ -333,6 +333,8 @@ async def blobs_connection(
     if query.margin_below is not None:
         regions = info.context.services.holdings.low_regions(query.margin_below)
         statement = statement.where(queries.low_blobs(regions, epoch))
+    if rare := queries.rare_blobs(query, epoch):
+        statement = await info.context.reading.run(queries.narrowed, statement, rare)
     return await paging.fetch(statement, lambda row: Blob.of(row, info.context, epoch))
 
 
@@ -351,7 +353,10 @@ async def objects_connection(
     paging = Paging(
         info, "blobObjects", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
     )
-    return await paging.fetch(queries.objects_statement(query, await info.context.epoch()), BlobObject.of)
+    statement = queries.objects_statement(query, await info.context.epoch())
+    if rare := queries.rare_objects(query):
+        statement = await info.context.reading.run(queries.narrowed, statement, rare)
+    return await paging.fetch(statement, BlobObject.of)
 
 
 async def objects_of_parent(

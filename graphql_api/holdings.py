@@ -26,6 +26,7 @@ from haulout.primitives import BlobId, ObjectId, min_decodable
 
 PERIOD_MS = 2_000
 TIMEOUT_MS = 2_000
+BUSY_MS = 5_000  # for so long a node that is silent, not gone, is believed what it said last
 PAGE = 1_000
 LISTED_MAX = 20_000  # exceptions that are kept of one node
 SUSPECTS_MAX = 500  # blobs that lack most, looked at for the worst
@@ -49,7 +50,7 @@ class NodeReport:
     """What a node said it lacks.
 
     Attributes:
-        is_reachable: whether it answered; a node that did not is taken for lost.
+        is_reachable: whether it answered; a node that did not is taken for lost, one that is just slow not at once.
         lacking: slivers that it lacks, by blob; blobs that are whole are not in it.
         listed_to: the last blob id looked at when the list was cut off, None when it is complete.
         checked_at_ms: when it said so, or was silent.
@@ -268,8 +269,12 @@ class HoldingsBoard:
                     after = page.next_after
                     if after is None or len(lacking) >= LISTED_MAX:
                         return NodeReport(True, lacking, after, clock.now_ms())
-        except (HauloutError, TimeoutError):
-            return NodeReport(False, {}, None, clock.now_ms())
+        except (HauloutError, TimeoutError) as e:
+            now_ms, last = clock.now_ms(), self._reports.get(link.node_id)
+            is_busy = isinstance(e, TimeoutError) and last is not None and last.is_reachable
+            if is_busy and last is not None and now_ms - last.checked_at_ms < BUSY_MS:
+                return last
+            return NodeReport(False, {}, None, now_ms)
 
 
 def n_lacking(blob: IncompleteBlob) -> int:

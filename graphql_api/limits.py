@@ -27,6 +27,7 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension, ValidationCache
 
+from graphql_api.errors import extensions_of
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
 
 COST_SHOWN_MAX = 1_000_000_000
@@ -43,8 +44,13 @@ class Bounds:
     aliases: int = 20
     spreads: int = 50
     cost: int = 10_000
+    cost_with_token: int = 50_000
     timeout_ms: int = 10_000
     mutation_timeout_ms: int = 30_000
+
+    def cost_of(self, *, has_token: bool) -> int:
+        """What one document of a caller may cost."""
+        return self.cost_with_token if has_token else self.cost
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -69,42 +75,23 @@ LIST_SIZES: Mapping[str, int] = {
     "tokens": 50,
 }
 ID_LISTS = frozenset({"blobIds", "ids"})  # arguments that name each row
+MUTATION_WEIGHT = 100  # of each field of a mutation, beside its own
 WEIGHTS: Mapping[str, int] = {
-    "advanceEpoch": 100,
-    "burnBlobs": 100,
-    "certifyBlob": 100,
     "cluster": 100,
     "conditions": 5,
-    "createToken": 100,
-    "createUpload": 100,
-    "deleteBlobs": 100,
-    "drainNode": 100,
     "diagnosis": 5,
-    "executeTransaction": 100,
-    "extendBlob": 100,
     "health": 5,
-    "mergeStorage": 100,
     "operation": 10,
     "phase": 5,
     "proof": 20,
     "rangeProof": 50,
-    "registerBlob": 100,
-    "requestUnstake": 100,
-    "reserveStorage": 100,
-    "revokeToken": 100,
-    "scaleCluster": 100,
-    "setBlobAttributes": 100,
     "simulateAssignment": 500,
     "sliver": 200,
     "slivers": 100,
-    "splitStorage": 100,
     "storeInline": 1_000,
     "totalCount": 10,
-    "transferBlob": 100,
-    "transferFunds": 100,
     "verifyBlob": 2_000,
     "verifyCertificate": 100,
-    "withdrawStake": 100,
     "worstDurability": 50,
 }
 CONNECTIONS = frozenset(
@@ -215,7 +202,7 @@ def _clamp(rows: int) -> int:
 
 def refusal(code: str, message: str, **details: Any) -> GraphQLError:
     """An error that is shown as it is."""
-    return GraphQLError(message, extensions={"code": code, **details})
+    return GraphQLError(message, extensions=extensions_of(code, **details))
 
 
 def check_document(
@@ -225,6 +212,7 @@ def check_document(
     bounds: Bounds,
     *,
     is_stream: bool = False,
+    has_token: bool = False,
 ) -> tuple[int, GraphQLError | None]:
     """The cost of an operation, and why it is refused, if it is."""
     measure = Measure(document, variables)
@@ -237,12 +225,14 @@ def check_document(
             text = "subscribe over a WebSocket (graphql-transport-ws), or with Accept: text/event-stream"
             return cost, refusal("INVALID_ARGUMENT", text)
         found = measure.of(operation.selection_set)
+        is_mutation = operation.operation is OperationType.MUTATION
+        own_cost = found.cost + (MUTATION_WEIGHT * len(operation.selection_set.selections) if is_mutation else 0)
         introspects = all(
             isinstance(node, FieldNode) and node.name.value.startswith("__")
             for node in operation.selection_set.selections
         )
         depth_max = bounds.introspection_depth if introspects else bounds.depth
-        cost = max(cost, min(found.cost, COST_SHOWN_MAX))
+        cost, cost_max = max(cost, min(own_cost, COST_SHOWN_MAX)), bounds.cost_of(has_token=has_token)
         aliases, spreads = max(found.aliases, fragments.aliases), max(found.spreads, fragments.spreads)
         too_complex = "QUERY_TOO_COMPLEX"
         checks = (
@@ -250,7 +240,7 @@ def check_document(
             (too_complex, "has {0} aliases and repeated fields, at most {1} are allowed", aliases, bounds.aliases),
             (too_complex, "spreads {0} fragments, at most {1} are allowed", spreads, bounds.spreads),
             (too_complex, "has {0} definitions, at most {1} are allowed", len(document.definitions), bounds.spreads),
-            (too_complex, "may cost {0}, at most {1} is allowed; ask for smaller pages", cost, bounds.cost),
+            (too_complex, "may cost {0}, at most {1} is allowed; ask for smaller pages", cost, cost_max),
         )
         for code, text, got, limit in checks:
             if got > limit:
@@ -272,6 +262,7 @@ class Limits(SchemaExtension):
                 context.variables or {},
                 asked.services.bounds,
                 is_stream=asked.is_stream,
+                has_token=asked.caller.token is not None,
             )
             asked.services.rates.charge(asked.caller.client, 1 if error else asked.cost)
             if error is not None:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-
 import strawberry
 
-from haulout.errors import HauloutError, InvalidField, Unavailable
-
-
-@strawberry.enum(description="Whether, and when, trying again may help.")
-class RetryHint(enum.Enum):
-    NEVER = strawberry.enum_value("NEVER", description="Only another request will do.")
-    SAME_REQUEST = strawberry.enum_value("SAME_REQUEST", description="At once: nothing has happened.")
-    AFTER_DELAY = strawberry.enum_value(
-        "AFTER_DELAY", description="In a moment; look first whether it has taken effect meanwhile."
-    )
-    AFTER_EPOCH_CHANGE = strawberry.enum_value("AFTER_EPOCH_CHANGE", description="When the next epoch has begun.")
+from graphql_api.retries import RetryHint, retry_of
+from haulout.errors import HauloutError, InvalidField
 
 
 @strawberry.type(description="Why a mutation did not do what was asked.")
@@ -35,22 +24,8 @@ class Payload:
     )
 
 
-RETRY_OF_CODE = {
-    "COMMITTEE_SELECTED": RetryHint.AFTER_EPOCH_CHANGE,
-    "INCORRECT_EPOCH": RetryHint.AFTER_DELAY,
-    "NOT_DUE_YET": RetryHint.AFTER_DELAY,
-    "STORAGE_EXCEEDED": RetryHint.AFTER_EPOCH_CHANGE,
-    "TRANSACTION_UNSETTLED": RetryHint.AFTER_DELAY,
-    "UNEXPECTED_EPOCH": RetryHint.SAME_REQUEST,
-    "WITHDRAW_EPOCH_NOT_REACHED": RetryHint.AFTER_EPOCH_CHANGE,
-    "WRONG_EPOCH": RetryHint.SAME_REQUEST,
-    "WRONG_EPOCH_STATE": RetryHint.AFTER_DELAY,
-}
-
-
 def user_error_of(error: HauloutError) -> UserError:
     """How a refusal is shown to who asked."""
-    default = RetryHint.AFTER_DELAY if isinstance(error, Unavailable) else RetryHint.NEVER
     path = ["input", *error.field.split(".")] if isinstance(error, InvalidField) else []
     code = "INVALID_ARGUMENT" if error.code == "MALFORMED_REQUEST" else error.code
-    return UserError(code=code, message=str(error), path=path, retry=RETRY_OF_CODE.get(error.code, default))
+    return UserError(code=code, message=str(error), path=path, retry=retry_of(error))

@@ -23,7 +23,7 @@ from graphql import (
     print_ast,
 )
 
-from graphql_api.limits import CONNECTIONS, LIST_SIZES, WEIGHTS
+from graphql_api.limits import CONNECTIONS, LIST_SIZES, MUTATION_WEIGHT, WEIGHTS
 from graphql_api.read_model.paging import DEFAULT_PAGE
 
 COST = '''
@@ -33,6 +33,8 @@ and what is selected inside of it once per row: as many as `first` or `last` ask
 """
 directive @cost(weight: Int, rows: Int) on FIELD_DEFINITION
 '''
+
+SCALARS = frozenset({"BigInt", "Boolean", "Float", "ID", "Int", "String"})
 
 Node = TypeVar("Node")
 
@@ -56,7 +58,8 @@ def _by_name(nodes: Sequence[Node] | None) -> tuple[Node, ...]:
 def _sorted(node: Any) -> Any:
     changes: dict[str, Any] = {}
     if isinstance(node, ObjectTypeDefinitionNode | InterfaceTypeDefinitionNode):
-        changes["fields"] = tuple(_field(field) for field in _by_name(node.fields))
+        base = MUTATION_WEIGHT if node.name.value == "Mutation" else 0
+        changes["fields"] = tuple(_field(field, base) for field in _by_name(node.fields))
         changes["interfaces"] = _by_name(node.interfaces)
     elif isinstance(node, InputObjectTypeDefinitionNode):
         changes["fields"] = _by_name(node.fields)
@@ -69,11 +72,13 @@ def _sorted(node: Any) -> Any:
     return replace(node, **changes)
 
 
-def _field(field: FieldDefinitionNode) -> FieldDefinitionNode:
-    """A field with its arguments in order and what it costs."""
+def _field(field: FieldDefinitionNode, base: int) -> FieldDefinitionNode:
+    """A field with its arguments in order and what it costs, which is `base` more in this type."""
     name = field.name.value
     rows = DEFAULT_PAGE if name in CONNECTIONS else LIST_SIZES.get(name)
-    costs = {"weight": WEIGHTS.get(name), "rows": rows}
+    if print_ast(field.type).rstrip("!") in SCALARS:
+        rows = None  # nothing is selected inside of it
+    costs = {"weight": base + WEIGHTS.get(name, 1) if base else WEIGHTS.get(name), "rows": rows}
     arguments = tuple(
         ConstArgumentNode(name=NameNode(value=key), value=IntValueNode(value=str(value)))
         for key, value in costs.items()

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from graphql import FieldNode, GraphQLError, OperationDefinitionNode, OperationType, parse
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Counter as CounterMetric
 from strawberry.schema import BaseSchema
 from strawberry.types.execution import PreExecutionError
 
 from graphql_api.access import Caller, Scope
 from graphql_api.context import Context
+from graphql_api.errors import label_error
 from graphql_api.limits import Bounds, refusal
 from haulout.errors import HauloutError, Unavailable
 from haulout.observability import tracing
@@ -31,6 +33,7 @@ QUEUE_MAX = 256
 TOLD_MAX = 1_000
 STREAMS_MAX = 500
 LISTENERS_MAX = 2_000
+CLIENT_SHARE = 0.75  # of all places; whatever one client opens, others find some
 LOSSLESS = frozenset({"events"})
 
 log = get_logger("streams")
@@ -139,10 +142,11 @@ class Streams:
         self._encode = encode
         self._shared: dict[Key, _Stream] = {}
         self._all: set[_Stream] = set()
-        self.n_executions = Counter(
+        self._listening: Counter[str] = Counter()  # places of each client
+        self.n_executions = CounterMetric(
             "haulout_graphql_stream_results_total", "Results of subscriptions, executed once each.", registry=registry
         )
-        self.n_slow = Counter(
+        self.n_slow = CounterMetric(
             "haulout_graphql_slow_listeners_total", "Results that a slow listener missed.", registry=registry
         )
         gauge = Gauge("haulout_graphql_listeners", "Open subscriptions.", registry=registry)
@@ -161,18 +165,20 @@ class Streams:
         Raises:
             TooManyStreams: nothing was begun.
         """
-        if self.n_listeners >= LISTENERS_MAX:
-            raise TooManyStreams(what="subscriptions", count=LISTENERS_MAX)
+        client = request.caller.client
+        _check_place("subscriptions", self.n_listeners, self._listening[client], LISTENERS_MAX)
         key = request.key()
         stream = self._shared.get(key)
         if stream is None:
-            if len(self._all) >= STREAMS_MAX:
-                raise TooManyStreams(what="different subscriptions", count=STREAMS_MAX)
+            opened = sum(stream.client == client for stream in self._all)
+            _check_place("different subscriptions", len(self._all), opened, STREAMS_MAX)
             stream = self._open(request, key)
         listener = stream.add()
+        self._listening[client] += 1
         try:
             yield listener
         finally:
+            self._listening -= Counter((client,))  # who has none left is forgotten
             stream.listeners.discard(listener)
             if not stream.listeners:
                 await self._close(stream)
@@ -184,7 +190,7 @@ class Streams:
 
     def _open(self, request: Request, key: Key) -> _Stream:
         shape = _shape_of(request, self._bounds)
-        stream = _Stream(key, shape)
+        stream = _Stream(key, shape, request.caller.client)
         self._all.add(stream)
         if shape.is_shared:
             self._shared[key] = stream
@@ -208,13 +214,14 @@ class Streams:
         try:
             await self._follow(stream, request, context)
         except GraphQLError as e:  # a document that does not parse
-            self._schema.process_errors([e])
+            label_error(e, request.trace_id)
             stream.end([e])
         except TimeoutError:
-            stream.end([refusal("TIMEOUT", "the request took longer than `serviceConfig` allows")])
+            text = "the request took longer than `serviceConfig` allows"
+            stream.end([refusal("TIMEOUT", text, traceId=request.trace_id)])
         except HauloutError as e:
             error = GraphQLError(str(e), original_error=e)
-            self._schema.process_errors([error])
+            label_error(error, request.trace_id)
             stream.end([error])
         except Exception as e:
             log.error("a subscription failed", trace_id=request.trace_id, exc_info=e)
@@ -248,6 +255,13 @@ class Streams:
                     self.n_slow.inc(stream.publish(payload, context))
 
 
+def _check_place(what: str, taken: int, by_client: int, most: int) -> None:
+    if taken >= most:
+        raise TooManyStreams(what=what, count=most)
+    if by_client >= int(most * CLIENT_SHARE):
+        raise TooManyStreams(what=f"{what} of one client", count=int(most * CLIENT_SHARE))
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """What is known of a document before it runs; one that does not parse is refused when it does."""
@@ -277,8 +291,9 @@ def _shape_of(request: Request, bounds: Bounds) -> _Shape:
 class _Stream:
     """An execution and who listens to it."""
 
-    def __init__(self, key: Key, shape: _Shape) -> None:
+    def __init__(self, key: Key, shape: _Shape, client: str) -> None:
         self.key = key
+        self.client = client  # who opened it
         self.shape = shape
         self.listeners: set[Listener] = set()
         self.task: asyncio.Task[None] | None = None

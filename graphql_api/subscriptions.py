@@ -23,7 +23,7 @@ from graphql_api.operations import ENDED, Operation, wait_for_operation
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import PAGE_MAX, Window, fetch_page
-from graphql_api.read_model.queries import BlobQuery, ObjectQuery, Row
+from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery, Row
 from graphql_api.scalars import Address, BigInt, BlobID
 from graphql_api.transitions import ShardMove, ShardMoveFilter, move_query
 from haulout.errors import InvalidField
@@ -197,13 +197,14 @@ class Subscription:
     ) -> AsyncGenerator[BlobObject, None]:
         if not 0 <= within_epochs <= EPOCHS_AHEAD_MAX:
             raise InvalidField(field="withinEpochs", problem=f"is not between 0 and {EPOCHS_AHEAD_MAX}")
-        c = t.blob_objects.c
         told: dict[bytes, int] = {}  # object: its end when it was told; one that was extended is told again
         while True:
             await info.context.renew()
             progress = await info.context.reading.snapshot()
-            soon = (c.end_epoch > progress.epoch, c.end_epoch <= progress.epoch + 1 + within_epochs)
-            statement = queries.objects_statement(ObjectQuery(owner=owner), progress.epoch).where(*soon)
+            soon = EpochRange(after=progress.epoch, before=progress.epoch + 2 + within_epochs)
+            query = ObjectQuery(owner=owner, ends=soon)
+            statement = queries.objects_statement(query, progress.epoch)
+            statement = await info.context.reading.run(queries.narrowed, statement, queries.rare_objects(query))
             after: Any = None
             while True:
                 page = await _first(info, statement, queries.OBJECTS_ORDER, after)

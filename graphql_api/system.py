@@ -97,7 +97,7 @@ class ServiceConfig:
     max_aliases: int = strawberry.field(description="Most aliases and repeated fields.")
     max_cost: int = strawberry.field(
         description="Most fields that a request may resolve at worst: a list counts its fields as many times as the "
-        "page that is asked for has rows, and inside of it so does the next."
+        "page that is asked for has rows, and inside of it so does the next. Callers with a token may ask for more."
     )
     default_page_size: int = strawberry.field(description="Rows of a page when neither `first` nor `last` is given.")
     max_page_size: int = strawberry.field(description="Most rows of a page.")
@@ -139,7 +139,7 @@ async def load_service_config(info: Info) -> ServiceConfig:
         max_tokens=bounds.tokens,
         max_depth=bounds.depth,
         max_aliases=bounds.aliases,
-        max_cost=bounds.cost,
+        max_cost=bounds.cost_of(has_token=info.context.caller.token is not None),
         default_page_size=DEFAULT_PAGE,
         max_page_size=PAGE_MAX,
         max_multi_get=PAGE_MAX,

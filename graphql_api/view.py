@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from strawberry.types import ExecutionResult
 from graphql_api import access
 from graphql_api.access import Caller, Unauthenticated
 from graphql_api.context import Context, Services
+from graphql_api.errors import extensions_of
 from graphql_api.limits import refusal
 from graphql_api.persisted import BadDocumentHash, Documents, check, named_hash
 from graphql_api.rates import BAD_TOKEN_POINTS, SUBSCRIBE_POINTS, RateLimited, client_at, headers_of
@@ -44,7 +45,8 @@ MEDIA_JSON = "application/json"
 MEDIA_GRAPHQL = "application/graphql-response+json"
 MEDIA_EVENTS = "text/event-stream"
 HEARTBEAT_S = 15
-CALLER = "haulout.caller"  # where a request's ASGI scope carries it
+CALLER = "haulout.caller"  # where a request's ASGI scope carries them
+TRACE = "haulout.trace"
 REFUSALS = ("INVALID_ARGUMENT", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "QUERY_TOO_COMPLEX", "INTERNAL")
 CACHED_S = 5  # how old an answer to a GET may be when a cache serves it
 
@@ -89,16 +91,18 @@ class View(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        trace_id = request.scope[TRACE] = self._trace_of(request)
         if request.method not in ("GET", "POST"):
             text = "send the query by POST with Content-Type: application/json"
-            return self._error(405, "METHOD_NOT_ALLOWED", text, allow="GET, POST")
+            return self._error(trace_id, 405, "METHOD_NOT_ALLOWED", text, allow="GET, POST")
         if request.method == "GET" and not {"documentId", "extensions"} & set(request.query_params):
             text = "a GET names a document by its hash (documentId=sha256:…); send the text itself by POST"
-            return self._error(400, "PERSISTED_QUERY_REQUIRED", text)
+            return self._error(trace_id, 400, "PERSISTED_QUERY_REQUIRED", text)
         try:
             body = await read_body(request)
             if body is None:
-                return self._error(413, "REQUEST_TOO_LARGE", f"a request body has at most {BODY_BYTES_MAX} bytes")
+                text = f"a request body has at most {BODY_BYTES_MAX} bytes"
+                return self._error(trace_id, 413, "REQUEST_TOO_LARGE", text)
             caller = await self._caller_of(request.headers, client_at(request.client and request.client.host))
             self._services.rates.check(caller.client)
             if request.method == "POST" and wants_events(request.headers.get("accept", "")):
@@ -109,13 +113,13 @@ class View(GraphQL[Context, None]):
             return response
         except RateLimited as e:
             used_up = {"retry-after": str(e.retry_after_s), "cache-control": "no-store"}
-            return self._error(429, e.code, str(e), **used_up)
+            return self._error(trace_id, 429, e.code, str(e), **used_up)
         except Unauthenticated as e:
-            return self._error(401, e.code, str(e), **{"www-authenticate": "Bearer"})
+            return self._error(trace_id, 401, e.code, str(e), **{"www-authenticate": "Bearer"})
         except RecordsUnavailable as e:
-            return self._error(503, e.code, str(e), **{"retry-after": "1"})
+            return self._error(trace_id, 503, e.code, str(e), **{"retry-after": "1"})
         except HTTPException as e:
-            return self._error(e.status_code, "INVALID_ARGUMENT", e.reason)
+            return self._error(trace_id, e.status_code, "INVALID_ARGUMENT", e.reason)
 
     async def _caller_of(self, headers: Headers, client: str, authorization: str | None = None) -> Caller:
         """Who asks; nobody is answered who may not even read, and trying out tokens is dear."""
@@ -130,10 +134,10 @@ class View(GraphQL[Context, None]):
             raise
         return caller
 
-    def _error(self, status: int, code: str, message: str, **headers: str) -> Response:
+    def _error(self, trace_id: str, status: int, code: str, message: str, **headers: str) -> Response:
         self._metrics.rejections.labels(code=code).inc()
-        content = {"errors": [{"message": message, "extensions": {"code": code, "http": status}}]}
-        return JSONResponse(content, status, headers)
+        extensions = {**extensions_of(code, trace_id), "http": status}
+        return JSONResponse({"errors": [{"message": message, "extensions": extensions}]}, status, headers)
 
     async def execute_single(
         self,
@@ -144,9 +148,8 @@ class View(GraphQL[Context, None]):
         root_value: None,
         request_data: GraphQLRequestData,
     ) -> ExecutionResult:
-        trace_id = self._trace_of(request)
         await self._wait_for_min_sequence(request)
-        context = Context(self._services, self._read_model, request.scope[CALLER], trace_id)
+        context = Context(self._services, self._read_model, request.scope[CALLER], request.scope[TRACE])
         try:
             result = await self._execute(request, request_adapter, sub_response, context, root_value, request_data)
             self._metrics.queries.observe(context.n_queries)
@@ -171,11 +174,13 @@ class View(GraphQL[Context, None]):
         digest = named_hash(request_data.extensions, None)
         size = len((request_data.query or "").encode("utf-8", "surrogatepass"))
         if request_data.query is None and digest is not None:
-            error = refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")  # what Apollo's clients wait for
+            # What Apollo's clients wait for.
+            error = refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound", traceId=context.trace_id)
             return ExecutionResult(data=None, errors=[error])
         if size > bounds.query_bytes:
             text = f"the query has {size} bytes, at most {bounds.query_bytes} are allowed"
-            return ExecutionResult(data=None, errors=[refusal("QUERY_TOO_COMPLEX", text)])
+            error = refusal("QUERY_TOO_COMPLEX", text, traceId=context.trace_id)
+            return ExecutionResult(data=None, errors=[error])
         try:
             async with asyncio.timeout(bounds.timeout_ms / 1000) as limit:
                 context.limit = limit
@@ -183,7 +188,8 @@ class View(GraphQL[Context, None]):
                     request, request_adapter, sub_response, context, root_value, request_data
                 )
         except TimeoutError:
-            error = refusal("TIMEOUT", "the request took longer than `serviceConfig` allows")
+            text = "the request took longer than `serviceConfig` allows"
+            error = refusal("TIMEOUT", text, traceId=context.trace_id)
             result = ExecutionResult(data=None, errors=[error])
         if digest is not None and request_data.query is not None and result.data is not None:
             self._documents.keep(digest, request_data.query)
@@ -204,19 +210,30 @@ class View(GraphQL[Context, None]):
 
     async def _stream_events(self, request: Request, caller: Caller) -> Response:
         """Server-sent events, one operation per request: `next` for each result, `complete` at the end."""
+        trace_id = request.scope[TRACE]
         data = await self.parse_http_body(self.request_adapter_class(request))
         if isinstance(data, list) or data.query is None:
-            return self._error(400, "INVALID_ARGUMENT", "server-sent events answer one document, sent as its text")
-        trace_id = self._trace_of(request)
+            text = "server-sent events answer one document, sent as its text"
+            return self._error(trace_id, 400, "INVALID_ARGUMENT", text)
         self._services.rates.charge(caller.client, SUBSCRIBE_POINTS)
         await self._wait_for_min_sequence(request)
         places = self.streams.listen(StreamRequest(data.query, data.variables, data.operation_name, caller, trace_id))
         try:
             listener = await anext(places)
         except HauloutError as e:
-            return self._error(503, e.code, str(e), **{"retry-after": "5"})
+            return self._error(trace_id, 503, e.code, str(e), **{"retry-after": "5"})
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(event_stream(places, listener), headers=headers, media_type=MEDIA_EVENTS)
+
+        async def why_not() -> str | None:
+            """What a caller is told whose token has ended."""
+            try:
+                await self._caller_of(request.headers, caller.client)
+            except (Unauthenticated, RateLimited) as e:
+                refused = {"message": str(e), "extensions": extensions_of(e.code, trace_id, cause=e)}
+                return self.encode_json([refused])
+            return None
+
+        return StreamingResponse(event_stream(places, listener, why_not), headers=headers, media_type=MEDIA_EVENTS)
 
     def _trace_of(self, request: Request) -> str:
         """Under which id errors, the log and the audit have a request."""
@@ -238,7 +255,9 @@ class View(GraphQL[Context, None]):
     async def _wait_for_min_sequence(self, request: Request) -> None:
         """Let a client read what it has just written: `X-Min-Sequence: <event number>` waits up to 5 s for it."""
         text = request.headers.get("x-min-sequence", "")
-        if text.isascii() and text.isdigit() and len(text) < 19:
+        if text:
+            if not (text.isascii() and text.isdigit() and len(text) < 19):
+                raise HTTPException(400, "X-Min-Sequence is the number of an event, in decimal digits")
             await self._follower.wait_for_sequence(int(text), timeout_ms=MIN_SEQUENCE_WAIT_MS)
 
     def _watermark(self, reading: Reading) -> dict[str, Any]:
@@ -344,16 +363,28 @@ def wants_events(accept: str) -> bool:
     return any(part.split(";")[0].strip().lower() == MEDIA_EVENTS for part in accept.split(","))
 
 
-async def event_stream(places: AsyncGenerator[Listener, None], listener: Listener) -> AsyncIterator[str]:
-    """What a listener is given, as server-sent events; a comment now and then shows that the line is alive."""
-    messages = listener.messages()
+async def event_stream(
+    places: AsyncGenerator[Listener, None], listener: Listener, why_not: Callable[[], Awaitable[str | None]]
+) -> AsyncIterator[str]:
+    """What a listener is given, as server-sent events; a comment now and then shows that the line is alive.
+
+    `why_not` is asked now and then: errors as JSON once the listener may hear no more.
+    """
+    messages, now = listener.messages(), asyncio.get_running_loop().time
     async with aclosing(places):
         waiting = asyncio.ensure_future(anext(messages, None))
+        look_at = now() + HEARTBEAT_S
         try:
             while True:
-                done, _ = await asyncio.wait([waiting], timeout=HEARTBEAT_S)
-                if not done:
+                done, _ = await asyncio.wait([waiting], timeout=max(0, look_at - now()))
+                if now() >= look_at:
+                    look_at = now() + HEARTBEAT_S
+                    refused = await why_not()
+                    if refused is not None:
+                        yield f'event: next\ndata: {{"errors":{refused}}}\n\n'
+                        break
                     yield ":\n\n"
+                if not done:
                     continue
                 payload = waiting.result()
                 if payload is None:

@@ -16,8 +16,9 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphql_api.access import Caller, Unauthenticated
+from graphql_api.errors import extensions_of
 from graphql_api.rates import SUBSCRIBE_POINTS, RateLimited, Rates
-from graphql_api.streams import Request, Streams
+from graphql_api.streams import Request, Streams, TooManyStreams
 from haulout.errors import HauloutError
 
 PROTOCOL = "graphql-transport-ws"
@@ -212,12 +213,11 @@ class Connection:
                     raise Closing(RESTARTING, "The server restarts")
                 errors = listener.errors
         except HauloutError as e:
-            errors = _errors(e.code, str(e))
+            errors = _errors(e)
         await self._end(name, errors)
 
     async def _refuse(self, name: str) -> None:
-        text = f"at most {SUBSCRIPTIONS_MAX} run at once on a connection"
-        await self._end(name, _errors("TOO_MANY_SUBSCRIPTIONS", text))
+        await self._end(name, _errors(TooManyStreams(what="subscriptions of this connection", count=SUBSCRIPTIONS_MAX)))
 
     async def _end(self, name: str, errors: str | None) -> None:
         """The last message of an id, which is free again before it is sent."""
@@ -238,5 +238,5 @@ class Connection:
         await self._websocket.send_text(text)
 
 
-def _errors(code: str, message: str) -> str:
-    return json.dumps([{"message": message, "extensions": {"code": code}}])
+def _errors(error: HauloutError) -> str:
+    return json.dumps([{"message": str(error), "extensions": extensions_of(error.code, cause=error)}])

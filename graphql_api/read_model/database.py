@@ -107,6 +107,7 @@ class Database:
                 raise ForeignReadModel(url=self._safe_url(), found=f"version {version}", wanted=schema.SCHEMA_VERSION)
             if facts["chain_id"] != chain_id.hex():
                 raise ReadModelOfOtherChain(url=self._safe_url(), found=facts["chain_id"], wanted=chain_id.hex())
+            self._add_new_indexes(connection)
             self.cursor_key = bytes.fromhex(facts["cursor_key"])
             return read_progress(connection)
 
@@ -141,6 +142,15 @@ class Database:
             "cursor_key": fresh_key.hex(),
         }
         connection.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in facts.items()])
+
+    @staticmethod
+    def _add_new_indexes(connection: Connection) -> None:
+        """What an earlier release did not make yet; of a million blobs this takes seconds, once."""
+        there = {i["name"] for found in sa.inspect(connection).get_multi_indexes().values() for i in found}
+        for table in schema.metadata.sorted_tables:
+            for index in table.indexes:
+                if index.name not in there:
+                    index.create(connection)
 
     @staticmethod
     def _facts(connection: Connection) -> dict[str, str]:

@@ -138,6 +138,66 @@ def blobs_statement(query: BlobQuery, epoch: int) -> Select[Any]:
     return statement
 
 
+RARE_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rare:
+    """Conditions of which each row that is asked for fulfils one; an index has the rows of each.
+
+    In the order of a page, rows that hardly any other is like are found by looking at all of them. So when these are
+    few, they are fetched first, whatever their order.
+    """
+
+    key: ColumnElement[Any]
+    any_of: tuple[ColumnElement[bool], ...]
+
+
+def rare_blobs(query: BlobQuery, epoch: int) -> list[Rare]:
+    """What may leave few of all blobs."""
+    c = t.blobs.c
+    of_state: Mapping[str, tuple[ColumnElement[bool], ...]] = {
+        "INCONSISTENT": (c.invalid_height.is_not(None),),
+        "DELETED": (c.deleted_height.is_not(None),),
+        "CERTIFIED": (c.end_epoch > epoch,),
+        "EXPIRED": (c.end_epoch <= epoch,),
+        "REGISTERED": (
+            and_(c.certified_end_epoch.is_(None), c.deleted_height.is_(None)),
+            c.registered_end_epoch > c.certified_end_epoch,
+        ),
+    }
+    found = [tuple(condition for name in query.states for condition in of_state[name])]
+    found += [_all_of(query.certified.of(c.first_certified_epoch)), _all_of(query.ends.of(c.end_epoch))]
+    sizes = [c.size_bytes >= query.size_min] if query.size_min is not None else []
+    sizes += [c.size_bytes <= query.size_max] if query.size_max is not None else []
+    return [Rare(c.blob_id, conditions) for conditions in (*found, _all_of(sizes)) if conditions]
+
+
+def rare_objects(query: ObjectQuery) -> list[Rare]:
+    """What may leave few of all undeleted objects."""
+    c = t.blob_objects.c
+    uncertified = (c.certified_epoch.is_(None),) if query.certified is False else ()
+    return [Rare(c.object_id, some) for some in (uncertified, _all_of(query.ends.of(c.end_epoch))) if some]
+
+
+def _all_of(conditions: Sequence[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
+    return (and_(*conditions),) if conditions else ()
+
+
+def narrowed(connection: Connection, statement: Select[Any], conditions: Sequence[Rare]) -> Select[Any]:
+    """The statement, of few rows by their keys where a condition leaves only few."""
+    for rare in conditions:
+        keys: set[Any] = set()
+        for condition in rare.any_of:
+            some = select(rare.key).where(condition).limit(RARE_MAX + 1 - len(keys))
+            keys.update(connection.execute(some).scalars())
+            if len(keys) > RARE_MAX:
+                break
+        if len(keys) <= RARE_MAX:
+            return statement.where(rare.key.in_(keys))
+    return statement
+
+
 def low_blobs(regions: Sequence[LowRegion], epoch: int) -> ColumnElement[bool]:
     """Certified blobs in any of these regions."""
     c = t.blobs.c

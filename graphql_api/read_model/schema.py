@@ -4,7 +4,8 @@ Rows are never removed: `registered_height`, `certified_height` and `deleted_hei
 to be, was certified and went away, so that a later query may ask for the state as of a block. What belongs to an
 epoch (committee, stake, parameters) is kept per epoch.
 
-A change to a table raises `SCHEMA_VERSION`; a database of another version is refused and built again from genesis.
+A change to a table raises `SCHEMA_VERSION`; a database of another version is refused and built again from genesis. An
+index may be added: databases that lack it get it when they are opened.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -87,6 +89,11 @@ def _number(name: str, *, nullable: bool = False, primary_key: bool = False) -> 
 
 def _unsigned(name: str, digits: int = U64_DIGITS, *, nullable: bool = False) -> Column[int]:
     return Column(name, Unsigned(digits), nullable=nullable)
+
+
+def _rare(name: str, condition: str) -> Index:
+    """Rows that fulfil what few do, newest at the end; the others cost nothing."""
+    return Index(name, "registered_sequence", sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 # What this database is, written once: schema_version, chain_id, cursor_key.
@@ -160,6 +167,8 @@ blob_objects = Table(
     Index("blob_objects_by_blob", "blob_id", "registered_sequence"),
     Index("blob_objects_by_owner", "owner", "registered_sequence"),
     Index("blob_objects_by_sequence", "registered_sequence", unique=True),
+    Index("blob_objects_by_end", "end_epoch"),
+    _rare("blob_objects_uncertified", "certified_epoch IS NULL"),
 )
 
 blob_attributes = Table(
@@ -201,6 +210,11 @@ blobs = Table(
     Index("blobs_by_sequence", "registered_sequence", unique=True),
     Index("blobs_by_size", "size_bytes", "blob_id"),
     Index("blobs_by_end", "end_epoch", "blob_id"),
+    Index("blobs_by_certified", "first_certified_epoch"),
+    _rare("blobs_invalid", "invalid_height IS NOT NULL"),
+    _rare("blobs_deleted", "deleted_height IS NOT NULL"),
+    _rare("blobs_uncertified", "certified_end_epoch IS NULL AND deleted_height IS NULL"),
+    _rare("blobs_longer_registered", "registered_end_epoch > certified_end_epoch"),
 )
 
 # Ids proven to be wrongly encoded, whether registered or not.

@@ -73,6 +73,28 @@ class Api:
         return IncompletePage(1, tuple(left[:2]), left[1].blob_id if len(left) > 2 else None)
 
 
+async def test_a_node_that_is_slow_is_not_lost_at_once(net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdings, "TIMEOUT_MS", 10)
+    apis = [Api(()) for _ in range(4)]
+    net.services.network.transport = Links(apis)
+    board = net.services.holdings
+    await board.refresh()
+    node_ids, first = list(board._reports), next(iter(board._reports.values()))
+
+    class Slow(Api):
+        async def list_incomplete(self, *, after: BlobId | None, limit: int) -> IncompletePage:
+            await asyncio.sleep(60)
+            raise AssertionError("it was waited for")
+
+    apis[0] = Slow(())
+    await board.refresh()
+    assert board.report_of(node_ids[0]) is first, "its last word, with the time of it"
+    assert all(report.is_reachable for report in board._reports.values())
+    monkeypatch.setattr(holdings, "BUSY_MS", 0)
+    await board.refresh()
+    assert [report.is_reachable for report in board._reports.values()] == [False, True, True, True]
+
+
 async def test_one_blob_of_which_a_node_lacks_slivers_has_less_margin_and_no_other(net: Any, ids: Any) -> None:
     certified = ids("blob", 1)
     others = tuple(IncompleteBlob(BlobId(bytes([i]) * 32), False, 2) for i in range(200, 205))

@@ -31,6 +31,14 @@ def test_lists_multiply_what_stands_inside_of_them() -> None:
     assert found.depth == 5
 
 
+def test_a_token_may_ask_for_more_at_a_time_and_a_mutation_is_dear() -> None:
+    dear = parse("{ blobs(first: 100) { nodes { objects(first: 100) { nodes { cost } } } } }")
+    assert check_document(dear, None, {}, Bounds())[1] is not None
+    assert check_document(dear, None, {}, Bounds(), has_token=True)[1] is None
+    cost, error = check_document(parse("mutation { stake { transaction { height } } }"), None, {}, Bounds())
+    assert (cost, error) == (103, None)
+
+
 def test_page_sizes_from_variables_count() -> None:
     assert measure("query ($n: Int) { blobs(first: $n) { nodes { blobId } } }", n=7).cost == 1 + 7 * 2
     assert measure("query ($n: Int) { blobs(first: $n) { nodes { blobId } } }").cost == 1 + 100 * 2
@@ -109,7 +117,7 @@ async def test_unexpected_failures_are_masked_with_a_trace_id(net: Any) -> None:
     ).json()
     error = answer["errors"][0]
     assert error["message"] == "Internal error."
-    assert error["extensions"] == {"code": "INTERNAL", "traceId": "ab" * 16}
+    assert error["extensions"] == {"code": "INTERNAL", "http": 500, "retry": "NEVER", "traceId": "ab" * 16}
     net.database.readers = net.database.writer
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from graphql_api.read_model import queries
+
 LARGE = ("accounts", "blob_attributes", "blob_objects", "blobs", "certificates", "events", "stakes", "storage")
 
 # Lists that grow with what is stored, in the orders and with the conditions that leave very many rows.
@@ -51,8 +53,46 @@ def statements(net: Any) -> Iterator[list[tuple[str, Any]]]:
     sa.event.remove(net.database.readers, "before_cursor_execute", note)
 
 
+# What may leave few rows of very many, by itself or with others that leave nearly all.
+RARE = (
+    "state: [INCONSISTENT]",
+    "state: [DELETED]",
+    "state: [EXPIRED]",
+    "state: [REGISTERED]",
+    "state: [DELETED, INCONSISTENT, EXPIRED]",
+    "state: [CERTIFIED], certified: {after: 40}",
+    "certified: {at: 1}",
+    "expires: {before: 3}",
+    'size: {min: "999999999999"}',
+    'size: {max: "100"}, persistence: DELETABLE',
+)
+RARE_LISTS = (
+    *(f"blobs(first: 3, filter: {{{some}}}) {{ nodes {{ blobId state }} totalCount }}" for some in RARE),
+    *(f"blobs(last: 2, orderBy: {{field: SIZE}}, filter: {{{some}}}) {{ nodes {{ blobId }} }}" for some in RARE[:4]),
+    "blobObjects(filter: {certified: false}) { nodes { objectId } totalCount }",
+    "blobObjects(filter: {expires: {after: 1, before: 7}}) { nodes { objectId } totalCount }",
+)
+
+
+@pytest.mark.parametrize("field", RARE_LISTS)
+async def test_few_of_very_many_are_found_by_an_index(
+    net: Any, statements: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    few = await net.ask(f"{{ {field} }}")
+    with net.database.readers.connect() as connection:
+        for text, parameters in [entry for entry in statements if entry[0].startswith("SELECT")]:
+            steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)]
+            assert not [step for step in steps if re.match(rf"SCAN ({'|'.join(LARGE)})", step) and "INDEX" not in step]
+            assert not any(step.startswith("SCAN blobs USING INDEX blobs_by_s") for step in steps), (text, steps)
+    monkeypatch.setattr(queries, "RARE_MAX", -1)
+    assert await net.ask(f"{{ {field} }}") == few
+
+
 @pytest.mark.parametrize("field", LISTS)
-async def test_a_page_is_read_by_an_index(net: Any, statements: list[tuple[str, Any]], field: str) -> None:
+async def test_a_page_is_read_by_an_index(
+    net: Any, statements: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.setattr(queries, "RARE_MAX", -1)  # as if every condition left very many
     await net.ask(f"{{ {field} }}")
     selects = [(text, parameters) for text, parameters in statements if text.startswith("SELECT")]
     assert any(re.search(rf"FROM ({'|'.join(LARGE)})\b", text) for text, _ in selects)

@@ -239,6 +239,13 @@ async def test_an_answer_says_how_far_it_is(net: Any) -> None:
     assert body["extensions"]["watermark"] == expected
 
 
+async def test_a_number_that_is_none_is_not_waited_for(net: Any) -> None:
+    refused = await net.post("{ system { blobCount } }", headers={"x-min-sequence": "latest"})
+    assert refused.status_code == 400
+    assert "X-Min-Sequence" in refused.json()["errors"][0]["message"]
+    assert (await net.post("{ system { blobCount } }", headers={"x-min-sequence": "0"})).status_code == 200
+
+
 async def test_a_page_takes_as_many_sql_queries_as_one_row(net: Any) -> None:
     """Rows of one answer are read together, however many there are."""
     first_new = len(net.history.blocks)

@@ -81,6 +81,19 @@ def test_refuses_a_database_of_something_else(database_url: str, statement: str)
     database.close()
 
 
+def test_a_database_of_an_earlier_release_gets_the_indexes_that_it_lacks(
+    database_url: str, database: Database, history: Any, projector: Projector
+) -> None:
+    progress = database.apply(projector, NOTHING, history.blocks)
+    with database.writer.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX blobs_deleted")
+    again = Database(database_url)
+    assert again.open(chain_id=CHAIN_ID, fresh_key=bytes(32)) == progress
+    with again.writer.connect() as connection:
+        assert "blobs_deleted" in {index["name"] for index in sa.inspect(connection).get_indexes("blobs")}
+    again.close()
+
+
 def test_refuses_the_database_of_another_network(database: Database) -> None:
     with pytest.raises(ReadModelOfOtherChain):
         database.open(chain_id=bytes(32), fresh_key=bytes(32))

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import websockets
 
-from graphql_api import streams, subscriptions, websocket
+from graphql_api import streams, subscriptions, view, websocket
 from graphql_api.streams import Listener
 from haulout.ledger import events as e
 from haulout.observability.http_server import serve_http
@@ -395,6 +395,54 @@ async def test_a_token_that_ends_ends_the_connection(live: Any, url: str, monkey
     async with connect(url, token) as client:
         await client.subscribe(EVENTS)
         assert await client.close_code() == 4401
+
+
+async def test_a_token_that_ends_ends_server_sent_events(live: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "HEARTBEAT_S", 0.05)
+    token = await live.token(expires_ms=live.services.clock.now_ms() + 500)
+    headers = {"accept": "text/event-stream", **token}
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+        told = (await http.post(f"http://{url}", json={"query": EVENTS}, headers=headers)).text
+    *_, last, end, _ = told.split("\n\n")
+    assert json.loads(last.split("data: ")[1])["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert end == "event: complete\ndata:"
+    await wait_for_streams(live, 0)
+
+
+async def test_whatever_one_client_opens_others_find_a_place(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LISTENERS_MAX", 8)
+    monkeypatch.setattr(streams, "STREAMS_MAX", 4)
+    anyone = await live.services.access.caller_of("", origin=None, host=None)
+
+    def ask(client: str, number: int) -> Any:
+        query = EVENTS + " #" * number
+        return live.app.state.streams.listen(streams.Request(query, None, None, replace(anyone, client=client), "0"))
+
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_(client: str, number: int) -> None:
+            await anext(await stack.enter_async_context(aclosing(ask(client, number))))
+
+        for number in range(3):
+            await open_("greedy", number)
+        with pytest.raises(streams.TooManyStreams, match="3 different subscriptions of one client"):
+            await anext(ask("greedy", 3))
+        for _ in range(3):
+            await open_("greedy", 0)
+        with pytest.raises(streams.TooManyStreams, match="6 subscriptions of one client"):
+            await anext(ask("greedy", 0))
+        await open_("modest", 3)
+        await open_("modest", 0)
+        with pytest.raises(streams.TooManyStreams, match="8 subscriptions are open"):
+            await anext(ask("modest", 0))
+    await open_anew(live, ask)
+
+
+async def open_anew(live: Any, ask: Any) -> None:
+    """Who has let go of all places has all of its own again."""
+    async with aclosing(ask("greedy", 3)) as places:
+        await anext(places)
+    await wait_for_streams(live, 0)
 
 
 async def test_a_server_that_stops_lets_go_of_its_listeners(live: Any, url: str) -> None:
