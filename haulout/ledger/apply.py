@@ -107,6 +107,7 @@ class BlockOut:
     `transactions` are those of the block: what was given, less the inadmissible. Whoever *makes* blocks takes the
     block as it stands here; whoever *checks* one refuses it when `inadmissible` is not empty.
     `writes` is everything a store has to commit, None for rows that are gone: state, state tree, history tree.
+    `encoded_results` and `encoded_events` are these in BCS, as the header commits to them and as they are kept.
     """
 
     header: BlockHeader
@@ -115,6 +116,8 @@ class BlockOut:
     events: tuple[Event, ...]
     writes: Mapping[bytes, bytes | None]
     inadmissible: tuple[tuple[int, str], ...]  # position among the transactions given, and the code of the reason
+    encoded_results: tuple[bytes, ...]
+    encoded_events: tuple[bytes, ...]
 
     @property
     def block(self) -> Block:
@@ -230,6 +233,8 @@ def finish_block(
     history_root, history_writes = tree.EMPTY_ROOT, dict[bytes, bytes]()
     if parent is not None:
         history_root, history_writes = history.append(view, parent.height, parent.digest())
+    encoded_results = tuple(bcs.encode(result) for result in results)
+    encoded_events = tuple(bcs.encode(event) for event in events)
     header = BlockHeader(
         version=HEADER_VERSION,
         protocol_version=protocol_version,
@@ -238,7 +243,7 @@ def finish_block(
         time_ms=time_ms,
         previous_digest=bytes(32) if parent is None else parent.digest(),
         transactions_root=compute_transactions_root(transactions),
-        outcomes_root=compute_outcomes_root([bcs.encode(r) for r in results], [bcs.encode(e) for e in events]),
+        outcomes_root=compute_outcomes_root(encoded_results, encoded_events),
         state_root=state_root,
         history_root=history_root,
     )
@@ -249,6 +254,8 @@ def finish_block(
         events=tuple(events),
         writes={**writes, **tree_writes, **history_writes},
         inadmissible=tuple(inadmissible),
+        encoded_results=encoded_results,
+        encoded_events=encoded_events,
     )
 
 

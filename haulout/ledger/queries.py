@@ -38,7 +38,7 @@ from haulout.ledger.state import (
 from haulout.primitives import BlobId, ObjectId, is_quorum, storage_units
 
 T = TypeVar("T")
-ASKED_FOR_ALL_THE_TIME: Final = frozenset({Params, System, Staking, Committee, BlobRecord})
+ASKED_FOR_ALL_THE_TIME: Final = frozenset({Params, System, Staking, Committee, BlobRecord, Bucket})
 NO_BOOKING = Bucket(STATE_VERSION, 0, 0)
 
 
@@ -407,4 +407,4 @@ def _decode(row: type[T], raw: bytes) -> T:
 
 
 # The value of a row that cannot be changed, all of it: the same bytes may give the same value.
-_decode_once: Callable[[Any, bytes], Any] = lru_cache(maxsize=256)(bcs.decode)
+_decode_once: Callable[[Any, bytes], Any] = lru_cache(maxsize=1024)(bcs.decode)

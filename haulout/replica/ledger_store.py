@@ -495,10 +495,10 @@ def _rows_of(out: BlockOut, first_sequence: int, before: View) -> dict[bytes, by
     digests = tuple(result.digest for result in out.results)
     rows[_BLOCK + height] = bcs.encode(BlockRow(FORMAT_VERSION, out.header, first_sequence, len(out.events), digests))
     rows[_TRANSACTIONS + height] = bcs.encode(out.transactions, _Transactions)
-    for result in out.results:
-        rows[_RESULT + result.digest] = bcs.encode(result)
-    for event in out.events:
-        rows[_EVENT + bcs.u64_be(event.sequence)] = bcs.encode(event)
+    for digest, encoded in zip(digests, out.encoded_results, strict=True):
+        rows[_RESULT + digest] = encoded
+    for event, encoded in zip(out.events, out.encoded_events, strict=True):
+        rows[_EVENT + bcs.u64_be(event.sequence)] = encoded
         if isinstance(event.body, EpochStarted):
             epoch = event.body.epoch.to_bytes(4, "big")
             committee_key = keys.committee(event.body.epoch)

@@ -17,7 +17,7 @@ import contextvars
 import gc
 import heapq
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Protocol, TypeVar
 
 from haulout.sim.rng import SeededRng
@@ -31,10 +31,43 @@ TURNS_BETWEEN_COLLECTIONS = 20_000
 class Home(Protocol):
     """Where a task runs. While `held` is a list the place stands still, and what would run there is put into it."""
 
-    held: list[asyncio.Handle] | None
+    held: list[Callback] | None
 
 
 HOME: contextvars.ContextVar[Home | None] = contextvars.ContextVar("home", default=None)
+
+
+class Callback:
+    """Something in line, to run now or at a time. What asyncio wants of a handle, and no more: a world makes hundreds
+    of thousands of them."""
+
+    __slots__ = ("args", "context", "function", "is_cancelled", "when_s")
+
+    def __init__(
+        self, function: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context, when_s: float
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.context = context
+        self.when_s = when_s
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Take it back; it stays in line and is passed over."""
+        self.is_cancelled = True
+        self.function, self.args = _nothing, ()
+
+    def cancelled(self) -> bool:
+        """Whether it was taken back."""
+        return self.is_cancelled
+
+    def when(self) -> float:
+        """When it runs, in the loop's time."""
+        return self.when_s
+
+
+def _nothing() -> None:
+    """What a callback that was taken back holds on to."""
 
 
 class Deadlock(AssertionError):
@@ -71,7 +104,7 @@ class _SimFuture(asyncio.Future[T]):
 class SimLoop(asyncio.BaseEventLoop):
     """Virtual time. With a seed, ready callbacks run in a seeded order; without one, first come, first served."""
 
-    _ready: deque[asyncio.Handle]
+    _ready: deque[Callback]
 
     def __init__(self, seed: int | None = None, *, limit_s: float = LIMIT_S) -> None:
         self._now_s = 0.0
@@ -79,7 +112,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._rng = None if seed is None else SeededRng(seed, "loop")
         self._limit_s = limit_s
         self._n_made = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap; of the same time, first come first
+        self._timers: list[tuple[float, int, Callback]] = []  # a heap; of the same time, first come first
         self.turns = 0
 
     def time(self) -> float:
@@ -113,17 +146,25 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Callback:
         """Run something in the next turn."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = Callback(callback, args, contextvars.copy_context() if context is None else context, self._now_s)
         self._ready.append(handle)
         return handle
 
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there are no threads here
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> Callback:
+        """Run something in `delay` seconds."""
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
     def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Callback:
         """Run something when it is `when`."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = Callback(callback, args, contextvars.copy_context() if context is None else context, when)
         self._n_made += 1
         heapq.heappush(self._timers, (when, self._n_made, timer))
         return timer
@@ -135,7 +176,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """One turn: everything that is ready now; if nothing is, time goes on to the next timer first."""
         timers, ready = self._timers, self._ready
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2].is_cancelled:
             heapq.heappop(timers)
         if not ready:
             if not timers:
@@ -150,22 +191,27 @@ class SimLoop(asyncio.BaseEventLoop):
         if self._rng is not None and len(batch) > 1:
             batch = self._rng.shuffled(batch)
         for handle in batch:
-            if handle.cancelled():
+            if handle.is_cancelled:
                 continue
-            home = handle._context.get(HOME)  # type: ignore[attr-defined]
+            home = handle.context.get(HOME)
             if home is not None and home.held is not None:
                 home.held.append(handle)
             else:
-                handle._run()
+                self._run_callback(handle)
         self.turns += 1
         if self.turns % TURNS_BETWEEN_COLLECTIONS == 0:
             gc.collect()
 
+    def _run_callback(self, handle: Callback) -> None:
+        try:
+            handle.context.run(handle.function, *handle.args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as e:  # noqa: BLE001 - as every loop does: it is logged, and the others go on
+            self.call_exception_handler({"message": f"{handle.function!r} failed", "exception": e})
+
     def _waiting(self) -> str:
         return ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self))) or "no task at all"
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It leaves the heap when its time comes."""
 
     def _write_to_self(self) -> None:
         """Nobody sleeps in a selector."""

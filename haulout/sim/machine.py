@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from haulout.errors import Unreachable
-from haulout.sim.loop import HOME, SimTask
+from haulout.sim.loop import HOME, Callback, SimTask
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class Machine:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_on = True
-        self.held: list[asyncio.Handle] | None = None  # what would run if the machine were not paused
+        self.held: list[Callback] | None = None  # what would run if the machine were not paused
 
     def start(self, coro: Coroutine[Any, Any, T], *, name: str = "") -> asyncio.Task[T]:
         """Run something on this machine."""

@@ -17,7 +17,8 @@ class SeededRng:
         self._name = name
         self._key = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=32, person=b"haulout sim").digest()
         self._n_blocks = 0
-        self._left = b""
+        self._drawn = b""
+        self._at = 0  # what comes before it was given out
 
     def fork(self, name: str) -> SeededRng:
         """An own stream for a part: what one part draws does not move what another gets."""
@@ -25,16 +26,19 @@ class SeededRng:
 
     def random_bytes(self, n: int) -> bytes:
         """The next `n` bytes of the stream."""
-        parts = [self._left]
-        size_bytes = len(self._left)
-        while size_bytes < n:
-            block = hashlib.blake2b(self._n_blocks.to_bytes(8, "big"), key=self._key).digest()
-            self._n_blocks += 1
-            parts.append(block)
-            size_bytes += len(block)
-        joined = b"".join(parts)
-        self._left = joined[n:]
-        return joined[:n]
+        end = self._at + n
+        if end > len(self._drawn):
+            parts = [self._drawn[self._at :]]
+            size_bytes = len(parts[0])
+            while size_bytes < n:
+                block = hashlib.blake2b(self._n_blocks.to_bytes(8, "big"), key=self._key).digest()
+                self._n_blocks += 1
+                parts.append(block)
+                size_bytes += len(block)
+            self._drawn, self._at, end = b"".join(parts), 0, n
+        given = self._drawn[self._at : end]
+        self._at = end
+        return given
 
     def below(self, limit: int) -> int:
         """A number in [0, limit), evenly; `limit` is at least 1."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from haulout.errors import DiskFull
 from haulout.sim.rng import SeededRng
@@ -15,6 +16,8 @@ from haulout.world.errors import StorageFailed
 from haulout.world.memory_store import MemoryStore
 
 Writes = Mapping[bytes, bytes | None]
+
+_PLAIN: Final = frozenset((bytes, type(None)))
 
 
 class StoreMedium:
@@ -82,7 +85,9 @@ class SimStore:
             DiskFull: nothing was applied.
             StorageFailed: the power is gone.
         """
-        kept = {bytes(key): None if value is None else bytes(value) for key, value in writes.items()}
+        kept = dict(writes)
+        if not _PLAIN.issuperset(map(type, kept.values())):
+            kept = {bytes(key): None if value is None else bytes(value) for key, value in writes.items()}
         async with self._turn:
             self._check_power()
             if self._medium.is_full:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
 
 MAX_BLOCK_KEYS = 1024
+FEWEST_SCANS = 64  # noted before those that are over are looked for
 
 
 class MemoryStore:
@@ -23,7 +24,8 @@ class MemoryStore:
         half = MAX_BLOCK_KEYS // 2
         self._blocks: list[list[bytes]] = [keys[at : at + half] for at in range(0, len(keys), half)] or [[]]
         self._firsts: list[bytes] = [block[0] if block else b"" for block in self._blocks]
-        self._scans: weakref.WeakSet[_Scan] = weakref.WeakSet()
+        self._scans: list[weakref.ref[_Scan]] = []  # some are over
+        self._most_scans = FEWEST_SCANS
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -38,13 +40,18 @@ class MemoryStore:
         """Rows with start <= key < end in key order, or from the end with `reverse`, as of the call."""
         keys = self._descending(start, end) if reverse else self._ascending(start, end)
         scan = _Scan(self._rows, keys, limit)
-        self._scans.add(scan)
+        if len(self._scans) >= self._most_scans:
+            self._scans = [reference for reference in self._scans if reference() is not None]
+            self._most_scans = FEWEST_SCANS + 2 * len(self._scans)
+        self._scans.append(weakref.ref(scan))
         return scan
 
     async def commit(self, writes: Mapping[bytes, bytes | None], *, durable: bool = True) -> None:
         """Apply all writes; None deletes."""
-        for scan in list(self._scans):
-            scan.detach()
+        for reference in self._scans:
+            scan = reference()
+            if scan is not None:
+                scan.detach()
         self._scans.clear()
         for key, value in writes.items():
             if value is None:
