@@ -490,8 +490,9 @@ class SliverStore:
                 parsed = split_path(path)
                 if parsed is None or not self._is_wanted(*parsed):
                     leftovers.append(path)
-            await self._disk.remove(leftovers)
-            removed += len(leftovers)
+            if leftovers:
+                await self._disk.remove(leftovers)
+                removed += len(leftovers)
         return removed
 
     async def find_lost_files(self, first_byte: bytes) -> list[BlobId]:

@@ -293,6 +293,9 @@ class Port:
 
     def _end(self, serving: asyncio.Task[Any]) -> None:
         self._calls.pop(serving, None)
+        if serving.done():
+            _seen(serving)
+            return
         serving.cancel()
         serving.add_done_callback(_seen)  # not waited for: it ends where it runs, whatever that machine is doing
 
