@@ -50,7 +50,9 @@ class NodeSettings:
     peer_backoff_ms_max: int = 30_000
     sync_slivers: int = 1_000  # of each shard and axis in one request
     sync_slivers_max: int = 100_000  # that are handed out for one
-    sync_blobs_at_once: int = 8
+    sync_blobs_at_once: int = 8  # of one giver
+    sync_batch_bytes: int = 8 * 1024 * 1024  # of one blob, verified and made durable together
+    sync_bytes_at_once: int = 32 * 1024 * 1024  # in batches of all givers
     sync_givers_at_once: int = 4
     sync_bytes_per_s: int = 0  # of shards on their way here; 0 for no limit
     sync_patience_ms: int = 30_000  # without progress, until what is missing is rebuilt from the others

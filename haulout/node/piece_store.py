@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from haulout.crypto.checksum import checksum, is_intact
-from haulout.errors import NotFound
+from haulout.crypto.checksum import checksum
 from haulout.node.errors import CorruptRecord
 from haulout.node.records import (
     ROW_VERSION,
@@ -34,11 +33,10 @@ from haulout.node.records import (
     striped_key,
     unseal_row,
 )
-from haulout.node.sliver_files import path_of
+from haulout.node.sliver_files import SliverFiles, path_of
 from haulout.node.store_layout import Layout
 from haulout.ports import Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId, Buffer
-from haulout.world.errors import StorageFailed
 
 PieceName = tuple[int, Axis, int]  # shard index, axis, segment
 
@@ -89,6 +87,7 @@ class PieceStore:
         self._rng = rng
         self._workers = workers
         self._layout = layout
+        self._files = SliverFiles(disk, workers)
         self._pending: dict[BlobId, _Pending] = {}
 
     # --- what is here ---------------------------------------------------------------------------------------
@@ -120,7 +119,7 @@ class PieceStore:
         """Bytes of proven pieces that are not durable yet."""
         pending = self._pending.get(blob_id)
         placed = () if pending is None else pending.pieces.values()
-        return sum(_size_of(p.place) for p in placed if p.proof is not None)
+        return sum(p.place.size_bytes for p in placed if p.proof is not None)
 
     def pending_blobs(self) -> list[BlobId]:
         """Blobs with proven pieces that are not durable yet."""
@@ -144,7 +143,7 @@ class PieceStore:
         placed = self._find(blob_id, name)
         if placed is None or placed.proof is None:
             return None
-        data = placed.place.data if isinstance(placed.place, Inline) else await self._read(blob_id, placed.place)
+        data = placed.place.data if isinstance(placed.place, Inline) else await self._files.read(blob_id, placed.place)
         return StoredPiece(data, placed.leaves, placed.proof)
 
     def leaves(self, blob_id: BlobId, name: PieceName) -> bytes | None:
@@ -166,18 +165,6 @@ class PieceStore:
             return None
         row = unseal_row(key, sealed, PieceRow)
         return _Placed(row.place, row.leaves, row.proof)
-
-    async def _read(self, blob_id: BlobId, place: InFile) -> bytes:
-        path = path_of(blob_id, place.name)
-        try:
-            data = await self._disk.read(path, offset=place.offset, length=place.size_bytes)
-        except NotFound as e:
-            raise CorruptRecord(what=f"file {path} (gone)") from e
-        except StorageFailed as e:  # a bad sector costs this piece, not the node
-            raise CorruptRecord(what=f"file {path} ({e.problem})") from e
-        if len(data) != place.size_bytes or not await self._workers.run(is_intact, data, place.checksum):
-            raise CorruptRecord(what=f"file {path} at {place.offset}")
-        return data
 
     # --- putting --------------------------------------------------------------------------------------------
 
@@ -254,7 +241,7 @@ class PieceStore:
             key = _key(blob_id, name)
             assert placed.proof is not None
             changes.writes[key] = seal_row(key, PieceRow(ROW_VERSION, placed.place, placed.leaves, placed.proof))
-            changes.size_bytes += _size_of(placed.place)
+            changes.size_bytes += placed.place.size_bytes
         used = {placed.place.name for placed in proven.values() if isinstance(placed.place, InFile)}
         files = [file for file_name, file in pending.files.items() if file_name in used]
         changes.files = [path_of(blob_id, file.name) for file in files]
@@ -354,7 +341,7 @@ class PieceStore:
             place = unseal_row(key, sealed, PieceRow).place
         except CorruptRecord:
             return None
-        changes.size_bytes -= _size_of(place)
+        changes.size_bytes -= place.size_bytes
         return place
 
     def _write_row(
@@ -390,10 +377,6 @@ class PieceStore:
 def _key(blob_id: BlobId, name: PieceName) -> bytes:
     shard_index, axis, segment = name
     return piece_key(shard_index, blob_id, axis, segment)
-
-
-def _size_of(place: Inline | InFile) -> int:
-    return len(place.data) if isinstance(place, Inline) else place.size_bytes
 
 
 def _leave_file(files: dict[bytes, FileRow], place: Inline | InFile) -> None:

@@ -112,6 +112,10 @@ class Inline:
 
     data: bytes
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data)
+
 
 @dataclass(frozen=True, slots=True)
 class InFile:

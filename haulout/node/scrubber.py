@@ -78,10 +78,9 @@ class Scrubber:
                 piece = await self._vault.piece(blob_id, name)
                 n_reads += 1
                 n_bytes += 0 if piece is None else len(piece.data)
-        for shard_index, axis in names_in(slivers.held_mask(blob_id, durable_only=True)):
-            if (shard_index, axis) not in in_pieces:
-                sliver = await self._vault.sliver(blob_id, shard_index, axis)
-                n_reads += 1
-                n_bytes += 0 if sliver is None else len(sliver)
+        whole = [name for name in names_in(slivers.held_mask(blob_id, durable_only=True)) if name not in in_pieces]
+        n_reads += len(whole)
+        async for _, sliver in self._vault.slivers_of(blob_id, whole):
+            n_bytes += len(sliver)
         self._metrics.scrubbed_bytes.inc(n_bytes)
         return n_reads, n_bytes

@@ -20,7 +20,6 @@ from haulout.node.errors import ShardSyncForbidden, TooManyTargets
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
 from haulout.node.pieces import is_in_stripes
-from haulout.node.records import bit_of
 from haulout.node.vault import Vault
 from haulout.ports import SignedMessage, SliverUpload, SyncedSliver, Workers
 from haulout.primitives import Axis, BlobId, ShardIndex, pair_of_shard
@@ -92,15 +91,10 @@ class ShardServer:
             return
         if is_in_stripes(await self._vault.metadata(blob_id)):
             return  # its slivers may be larger than memory: they are asked for piece by piece
-        held = self._vault.held(blob_id)
-        for shard_index, axis in order.shards:
-            if not held & bit_of(shard_index, axis):
-                continue
-            sliver = await self._vault.sliver(blob_id, shard_index, axis)
-            if sliver is not None:
-                self._metrics.handed_over_bytes.inc(len(sliver))
-                pair_index = pair_of_shard(shard_index, blob_id, n_shards)
-                yield SyncedSliver(blob_id, SliverUpload(pair_index, axis, sliver))
+        async for (shard_index, axis), sliver in self._vault.slivers_of(blob_id, order.shards):
+            self._metrics.handed_over_bytes.inc(len(sliver))
+            pair_index = pair_of_shard(ShardIndex(shard_index), blob_id, n_shards)
+            yield SyncedSliver(blob_id, SliverUpload(pair_index, axis, sliver))
 
 
 def read_order(requests: Sequence[SignedMessage], *, chain_id: bytes, n_shards: int, count_max: int) -> SyncOrder:

@@ -25,6 +25,7 @@ from haulout.ledger import queries
 from haulout.ledger.commands import ReportSyncDone
 from haulout.ledger.state import Phase
 from haulout.node import rules
+from haulout.node.arriving_slivers import Batch, ByteBudget, OutOfOrder, in_batches
 from haulout.node.blob_sync import BlobSync
 from haulout.node.errors import RepairFailed
 from haulout.node.identity import NodeIdentity, NodeSettings
@@ -33,7 +34,7 @@ from haulout.node.peers import Peer, Peers
 from haulout.node.records import names_in
 from haulout.node.vault import CheckedSliver, Vault
 from haulout.node.verify import check_slivers
-from haulout.ports import Clock, SignedMessage, SliverUpload, SyncedSliver, Workers
+from haulout.ports import Clock, SignedMessage, Workers
 from haulout.primitives import U32_MAX, Axis, BlobId, EncodingType, ObjectId, ShardIndex, shard_of_pair
 from haulout.replica.replica import close_stream
 from haulout.world.errors import StorageFailed
@@ -77,6 +78,8 @@ class ShardSync:
         self._settings = settings
         self._pulled: tuple[int, tuple[ShardIndex, ...]] | None = None  # epoch and shards that were pulled
         self._is_pulling = False
+        self._paced_us = 0  # by then what came so far is within the limit
+        self._room = ByteBudget(settings.sync_bytes_at_once)
         self._reported_us: int | None = None
         blob_sync.is_postponed = self.is_pulling
 
@@ -215,7 +218,7 @@ class ShardSync:
                 return
             except (StorageFailed, DiskFull):
                 raise
-            except _Liar:
+            except (OutOfOrder, _Liar):
                 self._peers.report_lie(peer)
                 return
             except InvalidInput:
@@ -239,13 +242,13 @@ class ShardSync:
             n_blobs, last = 0, start
             running: set[asyncio.Task[None]] = set()
             try:
-                async for blob_id, slivers in _by_blob(stream):
-                    if blob_id < last or (n_blobs and blob_id == last):
-                        raise _Liar
-                    n_blobs, last = n_blobs + 1, blob_id
+                async for batch in in_batches(stream, start=start, batch_bytes=self._settings.sync_batch_bytes):
+                    n_blobs += not n_blobs or batch.blob_id != last
+                    last = batch.blob_id
                     while len(running) >= self._settings.sync_blobs_at_once:
                         running = await _settle_some(running)
-                    running.add(asyncio.create_task(self._take(peer, duty, blob_id, slivers)))
+                    await self._room.take(batch.size_bytes)
+                    running.add(self._begin(duty, batch))
                 while running:
                     running = await _settle_some(running)
             finally:
@@ -281,13 +284,19 @@ class ShardSync:
                 signed.append(SignedMessage(message, self._scheme.sign(self._identity.bls_secret, message)))
         return signed
 
-    async def _take(self, peer: Peer, duty: rules.Duty, blob_id: BlobId, slivers: list[SliverUpload]) -> None:
-        """Verify a blob's slivers, keep those of gained shards, and make them durable as one batch."""
+    def _begin(self, duty: rules.Duty, batch: Batch) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._take(duty, batch))
+        task.add_done_callback(lambda _: self._room.give_back(batch.size_bytes))
+        return task
+
+    async def _take(self, duty: rules.Duty, batch: Batch) -> None:
+        """Verify slivers of a blob, keep those of gained shards, and make them durable as one batch."""
+        blob_id = batch.blob_id
         if not rules.is_wanted(self._vault.view, blob_id, duty.epoch):
             return
-        self._metrics.shard_sync_bytes.inc(sum(len(upload.bcs) for upload in slivers))
+        self._metrics.shard_sync_bytes.inc(batch.size_bytes)
         missing = set(rules.missing_slivers(duty.gaining, blob_id, self._vault.held(blob_id), duty.n_shards))
-        new = [upload for upload in slivers if (upload.pair_index, upload.axis) in missing]
+        new = [upload for upload in batch.slivers if (upload.pair_index, upload.axis) in missing]
         await self._vault.check_writable()
         metadata = await self._metadata(blob_id)
         if metadata is None:
@@ -304,7 +313,7 @@ class ShardSync:
             raise _Liar
         if not duty.wanted_mask & ~self._vault.held(blob_id):
             await self._vault.unlist_incomplete(blob_id)
-        await self._pace(sum(len(upload.bcs) for upload in slivers))
+        await self._pace(batch.size_bytes)
 
     async def _metadata(self, blob_id: BlobId) -> BlobMetadata | None:
         try:
@@ -313,9 +322,12 @@ class ShardSync:
             return None
 
     async def _pace(self, n_bytes: int) -> None:
+        """Wait until so much more is within the limit, which all givers share."""
         limit = self._settings.sync_bytes_per_s
         if limit:
-            await self._clock.sleep_ms(1000 * n_bytes // limit)
+            now_us = self._clock.monotonic_us()
+            self._paced_us = max(now_us, self._paced_us) + 1_000_000 * n_bytes // limit
+            await self._clock.sleep_ms((self._paced_us - now_us) // 1000)
 
     # --- reporting ------------------------------------------------------------------------------------------
 
@@ -359,21 +371,7 @@ class ShardSync:
 
 
 class _Liar(Exception):
-    """A giver sent what does not verify, or not in order."""
-
-
-async def _by_blob(stream: AsyncIterator[SyncedSliver]) -> AsyncIterator[tuple[BlobId, list[SliverUpload]]]:
-    """Slivers gathered by blob, as they come."""
-    blob_id: BlobId | None = None
-    slivers: list[SliverUpload] = []
-    async for synced in stream:
-        if blob_id is not None and synced.blob_id != blob_id:
-            yield blob_id, slivers
-            slivers = []
-        blob_id = synced.blob_id
-        slivers.append(synced.upload)
-    if blob_id is not None:
-        yield blob_id, slivers
+    """A giver sent what does not verify."""
 
 
 async def _settle_some(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:

@@ -1,10 +1,19 @@
-"""Names of the files that slivers stand in."""
+"""Files that slivers stand in: their names, and how bytes are read back and checked."""
 
 from __future__ import annotations
 
-from haulout.primitives import BlobId
+from collections.abc import Iterator, Sequence
+
+from haulout.crypto.checksum import is_intact
+from haulout.errors import NotFound
+from haulout.node.errors import CorruptRecord
+from haulout.node.records import InFile
+from haulout.ports import Disk, Workers
+from haulout.primitives import BlobId, Buffer
+from haulout.world.errors import StorageFailed
 
 FOLDER = "slivers"
+HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
 
 
 def path_of(blob_id: bytes, name: bytes) -> str:
@@ -21,3 +30,72 @@ def split_path(path: str) -> tuple[BlobId, bytes] | None:
         return BlobId(bytes.fromhex(blob_text)), bytes.fromhex(name_text)
     except ValueError:
         return None
+
+
+class SliverFiles:
+    """Reads what rows say stands in files of a blob."""
+
+    def __init__(self, disk: Disk, workers: Workers) -> None:
+        self._disk = disk
+        self._workers = workers
+
+    async def read(self, blob_id: BlobId, place: InFile) -> Buffer:
+        """The bytes of one place.
+
+        Raises:
+            CorruptRecord: they are damaged or gone.
+        """
+        (found,) = await self.read_all(blob_id, [place])
+        if isinstance(found, CorruptRecord):
+            raise found
+        return found
+
+    async def read_all(self, blob_id: BlobId, places: Sequence[InFile]) -> list[Buffer | CorruptRecord]:
+        """The bytes of each place, or what is wrong with it; neighbours are read at once, and all checked together."""
+        found: list[Buffer | CorruptRecord] = []
+        for run in _runs(places):
+            found += await self._read_run(blob_id, run)
+        given = [
+            (data, place) for data, place in zip(found, places, strict=True) if not isinstance(data, CorruptRecord)
+        ]
+        if sum(len(data) for data, _ in given) <= HASH_INLINE_BYTES:
+            damaged = _damaged(given)
+        else:
+            damaged = await self._workers.run(_damaged, given)
+        for index, place in enumerate(places):
+            if place in damaged:
+                found[index] = CorruptRecord(what=f"file {path_of(blob_id, place.name)} at {place.offset}")
+        return found
+
+    async def _read_run(self, blob_id: BlobId, run: Sequence[InFile]) -> list[Buffer | CorruptRecord]:
+        path = path_of(blob_id, run[0].name)
+        start, size = run[0].offset, sum(place.size_bytes for place in run)
+        try:
+            data = await self._disk.read(path, offset=start, length=size)
+        except NotFound:
+            return [CorruptRecord(what=f"file {path} (gone)") for _ in run]
+        except StorageFailed as e:
+            if len(run) == 1:
+                return [CorruptRecord(what=f"file {path} ({e.problem})")]
+            # A bad sector costs what it is in, neither its neighbours nor the node.
+            return [found for place in run for found in await self._read_run(blob_id, [place])]
+        if len(run) == 1:
+            return [data]
+        view = memoryview(data)
+        return [view[place.offset - start :][: place.size_bytes] for place in run]
+
+
+def _runs(places: Sequence[InFile]) -> Iterator[list[InFile]]:
+    """Places one after the other in one file."""
+    run: list[InFile] = []
+    for place in places:
+        if run and (place.name, place.offset) != (run[-1].name, run[-1].offset + run[-1].size_bytes):
+            yield run
+            run = []
+        run.append(place)
+    if run:
+        yield run
+
+
+def _damaged(given: Sequence[tuple[Buffer, InFile]]) -> list[InFile]:
+    return [place for data, place in given if len(data) != place.size_bytes or not is_intact(data, place.checksum)]

@@ -24,11 +24,10 @@ with the rest of their blob. All methods that change a blob are called under its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from haulout.crypto.checksum import checksum, is_intact
-from haulout.errors import NotFound
+from haulout.crypto.checksum import checksum
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
 from haulout.node.piece_store import Changes, PieceName, PieceStore
 from haulout.node.records import (
@@ -60,14 +59,14 @@ from haulout.node.records import (
     unseal,
     unseal_row,
 )
-from haulout.node.sliver_files import FOLDER, path_of, split_path
+from haulout.node.sliver_files import FOLDER, HASH_INLINE_BYTES, SliverFiles, path_of, split_path
 from haulout.node.store_layout import Layout
 from haulout.node.synced_batch import SyncedBatches
+from haulout.observability import tracing
 from haulout.ports import Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId, Buffer
 from haulout.world.errors import StorageFailed
 
-HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
 LOOKED_UP_AT_ONCE = 64  # rows, before others get their turn
 
 
@@ -102,6 +101,7 @@ class SliverStore:
         self._workers = workers
         self._layout = layout
         self._sync = SyncedBatches(store, disk)
+        self._files = SliverFiles(disk, workers)
         self.pieces = PieceStore(store, disk, clock=clock, rng=rng, workers=workers, layout=layout)
         self._pending: dict[BlobId, _Pending] = {}
         self._buffered_bytes = 0
@@ -208,41 +208,66 @@ class SliverStore:
         Raises:
             CorruptRecord: it is damaged; `discard_sliver` it.
         """
-        pending = self._pending.get(blob_id)
-        place: Inline | InFile | None = None
-        if pending is not None:
-            buffered = pending.buffered.get((shard_index, axis))
-            if buffered is not None:
-                return bytes(buffered)
-            place = pending.placed.get((shard_index, axis))
+        name = (shard_index, axis)
+        place = self._find(blob_id, name)
         if place is None:
-            key = sliver_key(shard_index, blob_id, axis)
-            sealed = self._store.get(key)
-            if sealed is None:
-                row = self._blob_row(blob_id)
-                if row is not None and row.mask() & bit_of(shard_index, axis):
-                    raise CorruptRecord(what=f"record of a sliver on shard {shard_index} (gone)")
-                return None
-            place = unseal_row(key, sealed, SliverRow).place
-        if isinstance(place, Inline):
-            return place.data
-        return await self._read_file(blob_id, place)
+            return None
+        ((_, found),) = await self._read_batch(blob_id, [(name, place)])
+        if isinstance(found, CorruptRecord):
+            raise found
+        return bytes(found)
 
-    async def _read_file(self, blob_id: BlobId, place: InFile) -> bytes:
-        path = path_of(blob_id, place.name)
+    async def get_slivers(
+        self, blob_id: BlobId, names: Iterable[SliverName]
+    ) -> AsyncIterator[tuple[SliverName, Buffer | CorruptRecord]]:
+        """Those of some slivers that are here, in order, or what is wrong with them; `pack_bytes` are read at once."""
+        batch: list[tuple[SliverName, Inline | InFile | CorruptRecord]] = []
+        size = 0
+        for name in names:
+            place = self._find(blob_id, name)
+            if place is None:
+                continue
+            batch.append((name, place))
+            size += 0 if isinstance(place, CorruptRecord) else place.size_bytes
+            if size >= self._layout.pack_bytes:
+                for item in await self._read_batch(blob_id, batch):
+                    yield item
+                batch, size = [], 0
+        for item in await self._read_batch(blob_id, batch):
+            yield item
+
+    async def _read_batch(
+        self, blob_id: BlobId, batch: Sequence[tuple[SliverName, Inline | InFile | CorruptRecord]]
+    ) -> list[tuple[SliverName, Buffer | CorruptRecord]]:
+        with tracing.span("read slivers") as span:
+            span.note(n_slivers=len(batch))
+            in_files = [place for _, place in batch if isinstance(place, InFile)]
+            read = iter(await self._files.read_all(blob_id, in_files) if in_files else ())
+        found: list[tuple[SliverName, Buffer | CorruptRecord]] = []
+        for name, place in batch:
+            if isinstance(place, InFile):
+                found.append((name, next(read)))
+            else:
+                found.append((name, place.data if isinstance(place, Inline) else place))
+        return found
+
+    def _find(self, blob_id: BlobId, name: SliverName) -> Inline | InFile | CorruptRecord | None:
+        pending = self._pending.get(blob_id)
+        if pending is not None and name in pending.buffered:
+            return Inline(bytes(pending.buffered[name]))
+        if pending is not None and name in pending.placed:
+            return pending.placed[name]
+        shard_index, axis = name
+        key = sliver_key(shard_index, blob_id, axis)
+        sealed = self._store.get(key)
+        if sealed is None:
+            row = self._blob_row(blob_id)
+            is_held = row is not None and bool(row.mask() & bit_of(shard_index, axis))
+            return CorruptRecord(what=f"record of a sliver on shard {shard_index} (gone)") if is_held else None
         try:
-            data = await self._disk.read(path, offset=place.offset, length=place.size_bytes)
-        except NotFound as e:
-            raise CorruptRecord(what=f"file {path} (gone)") from e
-        except StorageFailed as e:  # a bad sector costs this sliver, not the node
-            raise CorruptRecord(what=f"file {path} ({e.problem})") from e
-        if len(data) <= HASH_INLINE_BYTES:
-            intact = is_intact(data, place.checksum)
-        else:
-            intact = await self._workers.run(is_intact, data, place.checksum)
-        if not intact or len(data) != place.size_bytes:
-            raise CorruptRecord(what=f"file {path} at {place.offset}")
-        return data
+            return unseal_row(key, sealed, SliverRow).place
+        except CorruptRecord as e:
+            return e
 
     # --- an upload ------------------------------------------------------------------------------------------
 
@@ -345,7 +370,7 @@ class SliverStore:
             writes[key] = seal_row(key, SliverRow(ROW_VERSION, place))
             mask |= bit_of(shard_index, axis)
             added_slivers += 1
-            added_bytes += len(place.data) if isinstance(place, Inline) else place.size_bytes
+            added_bytes += place.size_bytes
         if pending.metadata is not None:
             key = metadata_key(blob_id)
             writes[key] = seal(key, pending.metadata)
@@ -536,9 +561,7 @@ class SliverStore:
     def _size_of(self, key: bytes) -> int:
         sealed = self._store.get(key)
         place = None if sealed is None else _place_or_none(key, sealed)
-        if place is None:
-            return 0
-        return len(place.data) if isinstance(place, Inline) else place.size_bytes
+        return 0 if place is None else place.size_bytes
 
     async def _apply(self, changes: Changes) -> None:
         """Commit rows that let go of something, then remove its files."""

@@ -26,6 +26,7 @@ from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.pieces import PieceKeeper, is_in_stripes
+from haulout.node.records import SliverName
 from haulout.node.scrubber import Scrubber
 from haulout.node.shard_serving import ShardServer
 from haulout.node.shard_sync import ShardSync
@@ -169,8 +170,8 @@ class StorageNode:
         targets: Sequence[tuple[SliverPairIndex, Axis]],
         stripes: range | None = None,
     ) -> AsyncIterator[SliverUpload]:
-        """The asked slivers that are here, one at a time, each checked against the checksum it was stored with; those
-        that are not here are left out. Of a blob in stripes some `stripes` of them, or all, in pieces.
+        """The asked slivers that are here, each checked against the checksum it was stored with; those that are not
+        here are left out. Of a blob in stripes some `stripes` of them, or all, in pieces.
 
         Raises:
             WrongEpoch, TooManyTargets, SliverIndexOutOfRange, InvalidBlob, SliverNotFound, ShardNotAssigned,
@@ -187,11 +188,12 @@ class StorageNode:
             return
         if stripes is not None and metadata is not None:
             raise InvalidStripes(blob_id=blob_id_text(blob_id), problem="it is not in stripes")
-        for pair_index, axis, shard_index in owned:
-            sliver = await self.vault.sliver(blob_id, shard_index, axis)
-            if sliver is not None:
-                self._metrics.slivers_read.labels(axis.name.lower()).inc()
-                yield SliverUpload(pair_index, axis, sliver)
+        pairs: dict[SliverName, SliverPairIndex] = {
+            (shard_index, axis): pair_index for pair_index, axis, shard_index in owned
+        }
+        async for name, sliver in self.vault.slivers_of(blob_id, pairs):
+            self._metrics.slivers_read.labels(name[1].name.lower()).inc()
+            yield SliverUpload(pairs[name], name[1], sliver)
 
     def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
         """Slivers of shards that go to the sender; errors as `ShardServer.serve`."""

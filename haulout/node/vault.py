@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from haulout.node.blob_locks import BlobLocks
 from haulout.node.errors import CorruptRecord
 from haulout.node.metrics import NodeMetrics
 from haulout.node.piece_store import PieceName, StoredPiece
-from haulout.node.records import Promise, bit_of
+from haulout.node.records import Promise, SliverName, bit_of
 from haulout.node.sliver_store import SliverStore
 from haulout.node.space import SpaceGuard
 from haulout.node.sync_progress import SyncProgress
@@ -155,14 +155,25 @@ class Vault:
         if not self.held(blob_id) & bit_of(shard_index, axis):
             return None
         try:
-            with tracing.span("read sliver") as span:
-                span.note(shard=shard_index, axis=axis.name.lower())
-                return await self.slivers.get_sliver(blob_id, shard_index, axis)
+            return await self.slivers.get_sliver(blob_id, shard_index, axis)
         except CorruptRecord:
-            if not self.held(blob_id) & bit_of(shard_index, axis):
-                return None  # dropped while it was being read: nothing is wrong
-            await self._forget_damaged(blob_id, lambda: self.slivers.discard_sliver(blob_id, shard_index, axis))
+            await self._look_into_damage(blob_id, shard_index, axis)
             return None
+
+    async def slivers_of(
+        self, blob_id: BlobId, names: Iterable[SliverName]
+    ) -> AsyncIterator[tuple[SliverName, Buffer]]:
+        """Those of some slivers that are here, in order, as `sliver` gives them; a few MiB are read at once."""
+        held = self.held(blob_id)
+        async for name, found in self.slivers.get_slivers(blob_id, [name for name in names if held & bit_of(*name)]):
+            if isinstance(found, CorruptRecord):
+                await self._look_into_damage(blob_id, *name)
+            else:
+                yield name, found
+
+    async def _look_into_damage(self, blob_id: BlobId, shard_index: int, axis: Axis) -> None:
+        if self.held(blob_id) & bit_of(shard_index, axis):  # else it was dropped while it was being read
+            await self._forget_damaged(blob_id, lambda: self.slivers.discard_sliver(blob_id, shard_index, axis))
 
     async def piece(self, blob_id: BlobId, name: PieceName) -> StoredPiece | None:
         """A segment of a sliver as it was verified once; a damaged one is discarded and counts as lacking."""

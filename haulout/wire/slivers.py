@@ -1,9 +1,10 @@
 """Slivers in messages of about a MiB: many small ones in one message, a large one over several.
 
 A sliver is a header (pair, axis, size) and then parts whose bytes add up to that size; the first part carries the
-header. With messages of 100 bytes, slivers of 30, 30 and 150 bytes travel as::
+header. One that fits into a message of its own is not cut, so that whoever reads it need not put it together. With
+messages of 100 bytes, slivers of 30, 30, 50 and 150 bytes travel as::
 
-    [header 30 bytes | header 30 bytes | header, 40 of 150]  [100 of 150]  [the last 10]
+    [header 30 bytes | header 30 bytes]  [header 50 bytes | header, 50 of 150]  [the other 100]
 
 Large messages matter: a message costs about as much as copying 200 KiB. What nodes
 answer with is written and read without copies (`sliver_parts`).
@@ -75,6 +76,9 @@ async def _pack(
                 size_bytes=size,
                 first_stripe=sliver.first_stripe,
             )
+            if parts and room < size <= message_bytes:
+                yield parts
+                parts, room = [], message_bytes
             at = 0
             while header is not None or at < size:
                 piece = view[at : at + room]

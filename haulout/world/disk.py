@@ -159,12 +159,12 @@ class FileDisk:
         if offset < 0 or (length is not None and length < 0):
             raise ValueError("offset and length are not negative")
         try:
-            with self._locate(path).open("rb", buffering=0) as file:
-                if offset:
-                    file.seek(offset)
-                if length is None:
-                    return file.readall()
-                return _read_exactly(file.fileno(), length)
+            descriptor = os.open(self._locate(path), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                end = os.fstat(descriptor).st_size
+                return _read_exactly(descriptor, offset, max(0, end - offset) if length is None else length)
+            finally:
+                os.close(descriptor)
         except OSError as e:
             raise self._ours(e, "read", path) from e
 
@@ -213,13 +213,14 @@ def make_folder(folder: Path) -> None:
     _sync_folder(folder.parent)
 
 
-def _read_exactly(descriptor: int, length: int) -> bytes:
+def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
     parts: list[bytes] = []
     while length > 0:
-        part = os.read(descriptor, min(length, 1 << 24))
+        part = os.pread(descriptor, min(length, 1 << 24), offset)
         if not part:
             break
         parts.append(part)
+        offset += len(part)
         length -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -38,13 +38,21 @@ LAYOUT = Layout(inline_bytes=100, pack_bytes=1000, own_file_bytes=600, buffer_li
 
 
 class CountingDisk(FileDisk):
-    """The real disk of a temporary folder, which counts syncs, and runs full or breaks when told to."""
+    """The real disk of a temporary folder, which counts reads and syncs, and runs full or breaks when told to."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.syncs: list[tuple[str, ...]] = []
         self.is_full = False
         self.sync_fails = False
+        self.reads: list[str] = []
+        self.bad_at: int | None = None  # offset of a sector that cannot be read, in every file
+
+    async def read(self, path, *, offset=0, length=None):
+        self.reads.append(path)
+        if self.bad_at is not None and offset <= self.bad_at < offset + length:
+            raise StorageFailed(path=path, operation="read", problem="I/O error")
+        return await super().read(path, offset=offset, length=length)
 
     async def write(self, path, chunks):
         if self.is_full:
@@ -172,6 +180,45 @@ async def test_a_flipped_bit_is_noticed_and_the_sliver_can_be_put_again(store, d
     again = await open_store(store, disk)
     assert await again.get_sliver(BLOB, 0, Axis.PRIMARY) == sliver(0, Axis.PRIMARY, size)
     assert again.stored_slivers == 8
+
+
+async def test_many_are_read_at_once_and_damage_costs_what_it_is_in(store, disk, tmp_path) -> None:
+    slivers = await open_store(store, disk)
+    await put_all(slivers, BLOB, 150)
+    await slivers.sync_blob(BLOB)
+    slivers.put_metadata(BLOB, b"metadata")
+    await slivers.put_sliver(BLOB, 9, Axis.PRIMARY, sliver(9, Axis.PRIMARY, 20))  # pending
+    path = next(path for path in tmp_path.rglob("*-*") if sliver(1, Axis.PRIMARY, 150) in path.read_bytes())
+    data = bytearray(path.read_bytes())
+    data[data.index(sliver(1, Axis.PRIMARY, 150))] ^= 1
+    path.write_bytes(data)
+    key = sliver_key(2, BLOB, Axis.PRIMARY)
+    await store.commit({key: bytes(len(store.get(key)))})
+    disk.reads.clear()
+
+    names = [(shard, axis) for shard in (0, 1, 2, 7, 9) for axis in Axis]
+    found = [item async for item in slivers.get_slivers(BLOB, names)]
+    damaged = [name for name, data in found if isinstance(data, CorruptRecord)]
+    assert damaged == [(1, Axis.PRIMARY), (2, Axis.PRIMARY)]
+    intact = {name: bytes(data) for name, data in found if name not in damaged}
+    assert intact == {
+        **{name: sliver(*name, 150) for name in names[:6] if name not in damaged},
+        (9, Axis.PRIMARY): sliver(9, Axis.PRIMARY, 20),
+    }
+    assert [name for name, _ in found] == [*names[:6], (9, Axis.PRIMARY)], "in order, without those that are not here"
+    assert len(disk.reads) == 2, "neighbours are read at once"
+
+
+async def test_a_bad_sector_costs_its_sliver_and_not_the_neighbours(store, disk) -> None:
+    slivers = await open_store(store, disk)
+    await put_all(slivers, BLOB, 150)
+    await slivers.sync_blob(BLOB)
+    disk.bad_at = 200  # in the second sliver of each file
+    names = [(shard, axis) for shard in range(3) for axis in Axis]
+    found = {name: data async for name, data in slivers.get_slivers(BLOB, names)}
+    damaged = [name for name, data in found.items() if isinstance(data, CorruptRecord)]
+    assert damaged == [(0, Axis.SECONDARY)]
+    assert all(found[name] == sliver(*name, 150) for name in names if name not in damaged)
 
 
 async def test_a_row_under_another_key_is_not_believed(store, disk) -> None:

@@ -61,6 +61,15 @@ def test_a_large_sliver_is_cut_into_full_messages() -> None:
     assert [sum(len(part.data) for part in parts) for parts in messages] == [1 << 20] * 10
 
 
+def test_a_sliver_that_fits_into_a_message_is_not_cut() -> None:
+    sizes = [600_000, 500_000, 500_000, 2_000_000, 900_000]
+    slivers = [SliverUpload(SliverPairIndex(i), Axis.PRIMARY, bytes(size)) for i, size in enumerate(sizes)]
+    messages = packed(slivers, 1 << 20)
+    whole = [len(part.data) for parts in messages for part in parts if part.header.size_bytes == len(part.data)]
+    assert whole == [600_000, 500_000, 500_000, 900_000]
+    assert len(messages) == 5
+
+
 def part(data: bytes, header: tuple[int, int, int] | None = None) -> pb.SliverPart:
     if header is None:
         return pb.SliverPart(data=data)
