@@ -148,22 +148,18 @@ async def simulate_assignment(
     plan = plan_next_committee(view, leaving=gone, stake_changes=changes)
     alone = plan_next_committee(view)
     stakes = dict(plan.active_set)
-    held: dict[bytes, list[int]] = {node_id: list(shards) for node_id, shards in plan.assignment.items()}
-    for move in plan.moves:
-        held[move.to_node].remove(move.shard_index)
-        held.setdefault(move.from_node, []).append(move.shard_index)
     return AssignmentPlan(
         epoch=plan.epoch,
         possible=plan.is_possible,
         members=[
             PlannedMember(
-                weight_before=len(held.get(node_id, ())),
+                weight_before=len(plan.before.get(node_id, ())),
                 weight_after=len(plan.assignment.get(node_id, ())),
                 shards=list(plan.assignment.get(node_id, ())),
                 stake=BigInt(stakes.get(node_id, 0)),
                 node_id=node_id,
             )
-            for node_id in sorted(held)
+            for node_id in sorted({*plan.before, *plan.assignment})
         ],
         moves=[PlannedMove(shard=m.shard_index, from_id=m.from_node, to_id=m.to_node) for m in plan.moves],
         extra_moves=len(plan.moves) - len(alone.moves),

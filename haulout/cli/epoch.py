@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from haulout.cli.session import Session
     from haulout.embedded.epoch_watch import EpochStatus
     from haulout.ledger.plan import CommitteePlan
-    from haulout.primitives import ObjectId
 
 SYNC_PATIENCE_S = 60
 LOOK_AGAIN_MS = 250
@@ -69,35 +68,33 @@ def plan(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Show who would own what after the next change, what would move, and whether it is safe."""
-    from haulout.cli.session import run_session
+    from haulout.cli.session import find_node, run_session
     from haulout.ledger.plan import plan_next_committee
 
     changes = [_parse_change(text) for text in stake]
 
-    async def work(session: Session) -> tuple[CommitteePlan, dict[bytes, str], dict[bytes, int]]:
+    async def work(session: Session) -> tuple[CommitteePlan, dict[bytes, str]]:
         view = session.network.view
         state = await view.plan_state()
-        leaving = [await _node_id(session, name) for name in leave]
+        leaving = [await find_node(session, name) for name in leave]
         stakes: dict[bytes, int] = {}
         for name, change in changes:
-            node_id = await _node_id(session, name)
+            node_id = await find_node(session, name)
             stakes[node_id] = stakes.get(node_id, 0) + change
         planned = plan_next_committee(state, leaving=leaving, stake_changes=stakes)
-        committee = await view.committee()
-        held = {member.node_id: member.weight for member in committee.members}
-        nodes = await view.nodes(list({*planned.assignment, *held}))
-        return planned, {node_id: node.name for node_id, node in nodes.items()}, held
+        nodes = await view.nodes(list({*planned.assignment, *planned.before}))
+        return planned, {node_id: node.name for node_id, node in nodes.items()}
 
-    planned, names, held = run_session(directory, work)
-    document = plan_document(planned, names, held)
+    planned, names = run_session(directory, work)
+    document = plan_document(planned, names)
     if as_json:
         print_json(document)
         return
     sys.stdout.write("\n".join(plan_lines(document)) + "\n")
 
 
-def plan_document(planned: CommitteePlan, names: dict[bytes, str], held: dict[bytes, int]) -> dict[str, Any]:
-    """A plan in JSON: members with their shards now and then, moves, and why nothing changes if that is so."""
+def plan_document(planned: CommitteePlan, names: dict[bytes, str]) -> dict[str, Any]:
+    """A plan in JSON: members with their shards before and then, moves, and why nothing changes if that is so."""
     from haulout.primitives import hex_id_text
 
     stakes = dict(planned.active_set)
@@ -106,10 +103,10 @@ def plan_document(planned: CommitteePlan, names: dict[bytes, str], held: dict[by
             "name": names.get(node_id, ""),
             "nodeId": hex_id_text(node_id),
             "stake": stakes.get(node_id, 0),
-            "shards": held.get(node_id, 0),
+            "shards": len(planned.before.get(node_id, ())),
             "nextShards": len(planned.assignment.get(node_id, ())),
         }
-        for node_id in sorted({*planned.assignment, *held}, key=lambda node_id: names.get(node_id, ""))
+        for node_id in sorted({*planned.assignment, *planned.before}, key=lambda node_id: names.get(node_id, ""))
     ]
     kept = planned.kept_because
     return {
@@ -147,15 +144,6 @@ def _parse_change(text: str) -> tuple[str, int]:
         raise InvalidField(field="stake", problem=f"{text[:60]!r} is not NODE=+AMOUNT or NODE=-AMOUNT")
     change = parse_frost(amount[1:], field="stake")
     return name, -change if amount[0] == "-" else change
-
-
-async def _node_id(session: Session, name: str) -> ObjectId:
-    from haulout.errors import InvalidField
-
-    node_id = await session.network.view.node_id_of_name(name)
-    if node_id is None:
-        raise InvalidField(field="node", problem=f"no node is called {name[:60]!r}")
-    return node_id
 
 
 def _say(text: str) -> None:

@@ -20,8 +20,9 @@ from haulout.client.network import Network
 from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.bls import Bls12381
 from haulout.embedded.folder import FolderDamaged, NetworkFolder, NoNetwork, find_folder, read_json
-from haulout.errors import Unavailable, Unreachable
+from haulout.errors import InvalidField, Unavailable, Unreachable
 from haulout.ports import Ledger
+from haulout.primitives import ObjectId, parse_object_id
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
@@ -125,6 +126,20 @@ async def open_session(directory: Path | None) -> AsyncIterator[Session]:
             if e.peer != client.ledger:
                 raise
             raise NetworkNotAnswering(path=str(folder.root), ledger=client.ledger) from e
+
+
+async def find_node(session: Session, text: str) -> ObjectId:
+    """The storage node with this name, or this id if it begins with `0x`.
+
+    Raises:
+        InvalidField: no node has the name.
+    """
+    if text.startswith("0x"):
+        return parse_object_id(text, field="node")
+    node_id = await session.network.view.node_id_of_name(text)
+    if node_id is None:
+        raise InvalidField(field="node", problem=f"no node is called {text[:60]!r}; `haulout info` lists them")
+    return node_id
 
 
 async def load_kernels(session: Session, size_bytes: int) -> None:

@@ -28,19 +28,20 @@ def register(app: typer.Typer) -> None:
 
 
 def stake(
-    node_id: str = typer.Option(..., "--node-id", help="Id of the storage node."),
+    node_id: str = typer.Option(..., "--node-id", help="Id of the storage node, or its name."),
     amount: str = typer.Option(..., help="How much: 2000WAL, or FROST as a bare integer."),
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Stake with a storage node: it gets more shards, and you a part of its rewards."""
-    from haulout.cli.session import run_session
+    from haulout.cli.session import find_node, run_session
     from haulout.ledger.commands import Stake
-    from haulout.primitives import ObjectId, hex_id_text, parse_frost, parse_object_id
+    from haulout.primitives import ObjectId, hex_id_text, parse_frost
 
-    node, amount_frost = parse_object_id(node_id, field="node_id"), parse_frost(amount)
+    amount_frost = parse_frost(amount)
 
     async def work(session: Session) -> tuple[ObjectId, StakedWal | None]:
+        node = await find_node(session, node_id)
         result = await session.wallet.execute([Stake(node, amount_frost)])
         object_id = ObjectId(result.created[0][0])
         await session.network.view.reach(result.height)

@@ -28,6 +28,8 @@ from haulout.errors import DeadlineExceeded, HauloutError, InvalidField, Rejecte
 from haulout.ledger import queries
 from haulout.ledger.commands import RegisterNode, RequestLeave, Stake
 from haulout.ledger.genesis import DEFAULT_COMMISSION_BPS, DEFAULT_NODE_CAPACITY_BYTES
+from haulout.ledger.refusals import InsufficientFunds, StakeBelowThreshold
+from haulout.ledger.staking import MIN_STAKE_FROST
 from haulout.primitives import ObjectId, hex_id_text, parse_object_id
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.genesis_file import read_genesis
@@ -73,12 +75,14 @@ class Membership:
         """Start one storage node more, register it, and stake on it once it is at the ledger's head.
 
         Raises:
+            StakeBelowThreshold, InsufficientFunds: before anything is begun.
             InvalidField: there are as many as there may be.
             NoFreePorts: another program listens where it would.
-            Rejected: the ledger refuses, as for too little money; a node that is registered then has no stake.
+            Rejected: the ledger refuses; a node that is registered then has no stake.
             DeadlineExceeded: it did not come up.
         """
         async with self._one_at_a_time:
+            await self._check_stake(stake_frost)
             name = self._take_number()
             secrets = self._make_keys(name)
             node_id = await self._register(name, secrets)
@@ -173,6 +177,17 @@ class Membership:
         raise NodeNeeded(name=name, n_shards=n_shards, n_giving=standing.n_giving, problem=problem)
 
     # --- joining --------------------------------------------------------------------------------------------
+
+    async def _check_stake(self, stake_frost: int) -> None:
+        """What the ledger would say of the stake in the end, before there is a node that has none."""
+        if not stake_frost:
+            return
+        if stake_frost < MIN_STAKE_FROST:
+            raise StakeBelowThreshold(amount_frost=stake_frost, threshold_frost=MIN_STAKE_FROST)
+        treasury = self._desk.wallet().address
+        available = await self._desk.view.balance(treasury)
+        if available < stake_frost:
+            raise InsufficientFunds(address=hex_id_text(treasury), available_frost=available, needed_frost=stake_frost)
 
     def _take_number(self) -> str:
         """The next number, for good: whatever happens then, no other node gets it."""

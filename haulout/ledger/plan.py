@@ -23,6 +23,7 @@ class CommitteePlan:
 
     Attributes:
         epoch: the first one whose committee is not chosen yet.
+        before: shards of each member of the epoch before, whose committee is chosen.
         active_set: who may become a member, with stake in FROST, in slot order.
         assignment: shards of each member, by node id.
         moves: shards that change owner, ascending.
@@ -31,6 +32,7 @@ class CommitteePlan:
     """
 
     epoch: int
+    before: Assignment
     active_set: ActiveSet
     assignment: Mapping[bytes, tuple[int, ...]]
     moves: tuple[ShardMove, ...]
@@ -70,7 +72,7 @@ def plan_next_committee(
         active = insert_active(active, node_id, stake_frost)
     for node_id in leaving:
         active = insert_active(active, node_id, 0)
-    held = {member.node_id: member.shards for member in before.members}
+    held = assignment_of(before)
     kept_because = None
     assignment: Assignment
     try:
@@ -87,6 +89,7 @@ def plan_next_committee(
     moves = compute_moves(held, assignment)
     return CommitteePlan(
         epoch=before.epoch + 1,
+        before=held,
         active_set=active,
         assignment=assignment,
         moves=moves,

@@ -26,7 +26,7 @@ async def describe_plan(ledger: Ledger, chain_id: str, leaving: Sequence[str]) -
     ids = [await view.node_id_of_name(name) for name in leaving]
     gone = [node_id for node_id in ids if node_id is not None]
     planned = plan_next_committee(await view.plan_state(), leaving=gone)
-    held = {ObjectId(member.node_id): member.weight for member in (await view.committee()).members}
+    held = {ObjectId(node_id): len(shards) for node_id, shards in planned.before.items()}
     after = {ObjectId(node_id): len(shards) for node_id, shards in planned.assignment.items()}
     nodes = await view.nodes(list({*held, *after}))
     lines = [f"epoch    {planned.epoch}"]

@@ -198,6 +198,9 @@ def test_five_nodes_become_seven_and_then_four_and_nobody_notices(
     network = town.network
     with load_on(network) as load:
         network.wait(lambda: len(load.stored) > 5)
+        for unpayable in ("5", "9000000WAL"):
+            with pytest.raises(HauloutError):
+                network.ask("node", "add", "--stake", unpayable)
         joined = [network.ask("node", "add", "--stake", "2000WAL")["name"] for _ in range(2)]
         assert joined == ["node-5", "node-6"]
         town.pass_epochs("ledger", "node-5", "node-0", in_soak=3)  # who orders, who gains, who loses

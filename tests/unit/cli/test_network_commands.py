@@ -254,6 +254,13 @@ def test_a_stake_is_made_listed_and_taken_back(shell: Shell) -> None:
     assert shell.json("list-staked-wal") == []
 
 
+def test_a_node_is_staked_on_by_its_name(shell: Shell) -> None:
+    nodes = {node["name"]: node["nodeId"] for node in shell.json("info")["committeeInfo"]["currentStorageNodes"]}
+    assert shell.json("stake", "--node-id", "node-2", "--amount", "5WAL")["nodeId"] == nodes["node-2"]
+    code, _, err = shell("stake", "--node-id", "node-9", "--amount", "5WAL")
+    assert code == 2 and "no node is called 'node-9'; `haulout info` lists them" in err
+
+
 def test_a_stake_at_work_is_requested_back_first(shell: Shell) -> None:
     node_id = shell.json("info")["committeeInfo"]["currentStorageNodes"][0]["nodeId"]
     staked = shell.json("stake", "--node-id", node_id, "--amount", "5WAL")

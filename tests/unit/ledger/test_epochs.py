@@ -244,6 +244,18 @@ def test_the_plan_is_what_the_vote_decides(manual: Sandbox) -> None:
     assert opened.moves == plan.moves
 
 
+def test_a_plan_after_the_vote_begins_with_the_committee_that_was_chosen(timed: Sandbox) -> None:
+    first = timed.network.nodes[0]
+    assert plan_next_committee(timed.state).before[first.node_id] == shards_of(timed, first)
+    assert timed.run_with(first.governance_secret, RequestLeave(first.node_id, 1)).is_ok
+    assert run_at(timed, "poor", EndVoting(1), 1_000_000 + DURATION_MS).is_ok
+    planned = plan_next_committee(timed.state)
+    chosen = queries.next_committee(timed.state)
+    assert shards_of(timed, first) and first.node_id not in planned.before
+    assert planned.before == {member.node_id: member.shards for member in chosen.members}
+    assert (planned.epoch, planned.moves, planned.assignment) == (3, (), planned.before)
+
+
 def test_a_plan_of_what_might_be_changes_nothing(manual: Sandbox) -> None:
     root = manual.head.state_root
     first, second = (node.node_id for node in manual.network.nodes[:2])
