@@ -32,6 +32,7 @@ epoch_app = typer.Typer(help="Epochs of a network.", no_args_is_help=True)
 app.add_typer(epoch_app, name="epoch")
 
 NAMESPACE = typer.Option("", "--namespace", "-n", help="Namespace; that of kubectl's context by default.")
+APPEARS_S = 60
 NETWORK = typer.Option("main", help="Name of the StorageNetwork.")
 
 
@@ -117,7 +118,19 @@ def advance(network: str = NETWORK, namespace: str = NAMESPACE) -> None:
     if epoch is None:
         sys.exit("kubectl-haulout: the network has no epoch yet; kubectl haulout status says why")
     _kubectl(namespace, "annotate", "--overwrite", f"snet/{network}", f"{ADVANCE_ANNOTATION}={epoch}")
-    typer.echo(f"asked for epoch {epoch + 1}; kubectl wait --for=condition=Complete ept/{network}-{epoch + 1}")
+    change = f"ept/{network}-{epoch + 1}"
+    if not asyncio.run(_appears(namespace, change)):
+        sys.exit(f"kubectl-haulout: {change} has not begun; kubectl haulout status says why")
+    typer.echo(f"epoch {epoch + 1} begins; kubectl wait --for=condition=Complete {change}")
+
+
+async def _appears(namespace: str, what: str) -> bool:
+    """Whether an object is there within a minute."""
+    for _ in range(APPEARS_S):
+        if _kubectl(namespace, "get", what, "--ignore-not-found", "-o", "name").strip():
+            return True
+        await asyncio.sleep(1)
+    return False
 
 
 def describe_network(body: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> list[str]:

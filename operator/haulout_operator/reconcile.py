@@ -127,15 +127,19 @@ class Reconciler:
                     return
                 failures, has_acted = outcome
                 result = "failed" if any(failures.values()) else "ok"
-                if has_acted and not failures:
-                    pause_ms, backoff_ms = AGAIN_MS, BACKOFF_MS
-                elif failures:
-                    pause_ms, backoff_ms = backoff_ms, min(2 * backoff_ms, BACKOFF_MS_MAX)
-                else:
-                    pause_ms, backoff_ms = self._rest_ms(network), BACKOFF_MS
+                pause_ms = self._pause_ms(network, failures, has_acted, backoff_ms)
+                backoff_ms = min(2 * backoff_ms, BACKOFF_MS_MAX) if failures else BACKOFF_MS
+                if not failures and not has_acted:
                     self._success.set(self._clock.now_ms() / 1000)
             self._rounds.labels(result=result).inc()
             self._seconds.observe((self._clock.monotonic_us() - started_us) / 1e6)
+
+    def _pause_ms(self, network: str, failures: Mapping[Subject, str], has_acted: bool, backoff_ms: int) -> int:
+        """How long until the next round: what fails is tried less and less often, and holds up nothing else."""
+        if has_acted:
+            return AGAIN_MS
+        rest_ms = self._rest_ms(network)
+        return min(rest_ms, backoff_ms) if failures else rest_ms
 
     def _rest_ms(self, network: str) -> int:
         """How long nobody needs to look: nothing in Kubernetes tells when shards or words have arrived."""
@@ -163,6 +167,8 @@ class Reconciler:
     async def run_round(self, network: str, failures: Mapping[Subject, str]) -> tuple[dict[Subject, str], bool] | None:
         """Look, plan, act, say; returns what failed and whether anything was done, None when the network is gone.
 
+        What somebody else was faster at is done as well: the next round sees it.
+
         Raises:
             HauloutError: nothing could be seen, so nothing was done.
         """
@@ -180,7 +186,7 @@ class Reconciler:
         failed = await self._executor.run(observed, actions)
         await self._drive_epochs(observed)
         await self._tell(sight, planned)
-        return failed, bool(actions)
+        return failed, any(not failed.get(action.subject) for action in actions)
 
     async def _drive_epochs(self, observed: Observed) -> None:
         """Epochs go on as long as the network is there; pausing the operator does not pause them."""

@@ -141,13 +141,24 @@ def plan_volume(subject: Subject, wanted: Manifest, live: Manifest | None) -> li
     """Made when missing, grown when the spec asks for more, never made smaller.
 
     Not every storage class can grow a volume: what its claim is refused is the claim's own failure and holds up nothing
-    else of its owner.
+    else of its owner. A claim that never had a volume is made anew when the spec names another storage class.
     """
     if live is None:
         return [Apply(subject, wanted)]
+    if is_never_bound(live) and live["spec"].get("storageClassName") != wanted["spec"].get(
+        "storageClassName", live["spec"].get("storageClassName")
+    ):
+        if live["metadata"].get("deletionTimestamp"):
+            return []
+        return [Delete(subject, "v1", "PersistentVolumeClaim", live["metadata"]["name"], live["metadata"]["uid"])]
     asked = parse_bytes(wanted["spec"]["resources"]["requests"]["storage"])
     has = parse_bytes(live["spec"]["resources"]["requests"]["storage"])
     return [Apply(claim_subject(wanted["metadata"]["name"]), wanted)] if asked > has else []
+
+
+def is_never_bound(claim: Manifest) -> bool:
+    """Whether a claim waits for its first volume, so that nothing can be in it."""
+    return (claim.get("status") or {}).get("phase") == "Pending" and not claim["spec"].get("volumeName")
 
 
 def claim_subject(name: str) -> Subject:

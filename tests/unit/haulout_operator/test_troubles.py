@@ -8,6 +8,7 @@ import pytest
 
 from haulout.ledger import keys, queries
 from haulout_operator.ledger import Rows, read_facts
+from haulout_operator.reconcile import AGAIN_MS, SOON_MS
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -257,3 +258,31 @@ async def test_a_volume_that_cannot_grow_holds_up_nothing_else(town) -> None:
         assert "a policy says no" in storage["message"]
         assert f"Next: kubectl delete sn/{name}" in storage["message"]
     assert "VolumeCannotGrow" in town.warnings()
+    failures, has_acted = await town.operator.run_round("main", town.failures)
+    assert failures and not has_acted
+    assert town.operator._pause_ms("main", failures, has_acted, 60_000) == 60_000  # tried again, ever less often
+    await town.advance()
+    failures, has_acted = await town.operator.run_round("main", town.failures)
+    assert failures and has_acted  # its EpochTransition is made
+    assert town.operator._pause_ms("main", failures, has_acted, 60_000) == AGAIN_MS
+    failures, has_acted = await town.operator.run_round("main", town.failures)
+    assert town.operator._pause_ms("main", failures, has_acted, 60_000) == SOON_MS  # members fetch shards
+
+
+async def test_a_claim_that_never_had_a_volume_is_made_anew_of_another_storage_class(town) -> None:
+    nodes = await founded(town)
+    claims = [town.kube.objects["PersistentVolumeClaim", f"{name}-data"] for name in nodes]
+    for claim in claims:
+        claim["spec"]["storageClassName"] = "nope"
+        claim["status"] = {"phase": "Bound"}
+    claims[0]["status"] = {"phase": "Pending"}
+    claims[1]["status"] = {"phase": "Pending"}
+    claims[1]["spec"]["volumeName"] = "pv-1"  # it is about to have one
+    uids = [claim["metadata"]["uid"] for claim in claims]
+    template = town.kube.objects["StorageNodePool", "main"]["spec"].setdefault("template", {})
+    template["storage"] = {"size": "10Gi", "storageClassName": "fast"}
+    town.kube.volumes_grow = False  # volumes are left as they are
+    await town.play()
+    after = [town.kube.objects["PersistentVolumeClaim", f"{name}-data"] for name in nodes]
+    assert after[0]["spec"]["storageClassName"] == "fast"
+    assert [one["metadata"]["uid"] for one in after[1:]] == uids[1:]
