@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 
 from graphql_api.holdings import HoldingsBoard
 from haulout.ledger import queries
+from haulout.ledger.plan import plan_next_committee
+from haulout.ledger.refusals import CommitteeTooSmall, NoStake
 from haulout.ledger.state import Phase, View
 from haulout.primitives import max_faulty, min_correct, min_decodable
 
@@ -57,6 +59,15 @@ class NetworkCollector(Collector):
             reachable = sum(weight for weight, report in reports if report is not None and report.is_reachable)
             text = "Shards of members that answered when they were asked last."
             yield GaugeMetricFamily("haulout_committee_reachable_shards", text, reachable)
+        kept = GaugeMetricFamily(
+            "haulout_committee_kept",
+            "1 for the reason why voting end will leave the committee as it is, 0 for others.",
+            labels=["reason"],
+        )
+        because = plan_next_committee(view).kept_because
+        for reason in (CommitteeTooSmall, NoStake):
+            kept.add_metric([reason.code.lower()], int(isinstance(because, reason)))
+        yield kept
         moving = sum(1 for _ in queries.open_hand_overs(view))
         yield GaugeMetricFamily("haulout_committee_moving_shards", "Shards on their way to a new owner.", moving)
 

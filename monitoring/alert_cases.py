@@ -112,6 +112,10 @@ CASES = {
         (*SYNCING, f"haulout_epoch_duration_seconds{{{N}}} 6100x60"),
     ),
     "HauloutEpochForced": Case((f"haulout_epoch_forced{{{N}}} 1x60",), (f"haulout_epoch_forced{{{N}}} 0x60",)),
+    "HauloutCommitteeKept": Case(
+        (f'haulout_committee_kept{{{N},reason="committee_too_small"}} 1x60',),
+        (f'haulout_committee_kept{{{N},reason="committee_too_small"}} 0x60',),
+    ),
     "HauloutCommitteeConcentration": Case(
         (*COMMITTEE, f'haulout_committee_shards{{{N},node="b"}} 34x60'),
         (*COMMITTEE, f'haulout_committee_shards{{{N},node="b"}} 33x60'),

@@ -235,6 +235,16 @@ LEDGER = (
         do=("Help the takers to finish; the flag goes with the next change that is in time.",),
     ),
     Alert(
+        name="HauloutCommitteeKept",
+        expr="max by (network) (haulout_committee_kept) > 0",
+        wait="0m",
+        severity="ticket",
+        summary="Those who have stake in {{ $labels.network }} cannot hold all shards",
+        means="Nobody joins or leaves: the next vote leaves the committee as it is. Reads and stores go on.",
+        look="`haulout info` says how many nodes are needed, `haulout epoch plan` who has stake.",
+        do=("Add nodes, or stake on those that have too little.",),
+    ),
+    Alert(
         name="HauloutCommitteeConcentration",
         expr=f"{LARGEST} > {FAULTY}",
         wait="0m",

@@ -95,6 +95,7 @@ def plan(
 
 def plan_document(planned: CommitteePlan, names: dict[bytes, str]) -> dict[str, Any]:
     """A plan in JSON: members with their shards before and then, moves, and why nothing changes if that is so."""
+    from haulout.client.documents import kept_because
     from haulout.primitives import hex_id_text
 
     stakes = dict(planned.active_set)
@@ -108,14 +109,13 @@ def plan_document(planned: CommitteePlan, names: dict[bytes, str]) -> dict[str, 
         }
         for node_id in sorted({*planned.assignment, *planned.before}, key=lambda node_id: names.get(node_id, ""))
     ]
-    kept = planned.kept_because
     return {
         "epoch": planned.epoch,
         "members": members,
         "movedShards": len(planned.moves),
         "movedBytesMax": planned.moved_bytes,
         "isPossible": planned.is_possible,
-        "problem": None if kept is None else {"code": kept.code, "message": str(kept)},
+        "problem": kept_because(planned),
     }
 
 

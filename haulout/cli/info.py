@@ -74,6 +74,8 @@ def info_lines(document: dict[str, Any], address: bytes, balance_frost: int) -> 
             f"  {member['name']:<10} {member['nShards']:>4} shards  {frost_text(member['stake'])} staked  "
             f"{member['networkAddress']}  {member['nodeId']}"
         )
+    if kept := committee["keptBecause"]:
+        lines.append(f"  it stays as it is: {kept['message']}")
     return lines
 
 

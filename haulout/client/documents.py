@@ -12,6 +12,7 @@ from haulout.client.store import AlreadyCertified, NewlyCreated, StoreResult
 from haulout.client.view import LedgerView
 from haulout.codec import sizes
 from haulout.errors import Unavailable
+from haulout.ledger.plan import CommitteePlan, plan_next_committee
 from haulout.ledger.state import Blob, BlobRecord, Committee, Node, Params, Phase, Staking, System
 from haulout.ports import Ledger
 from haulout.primitives import (
@@ -111,6 +112,7 @@ async def network_info(view: LedgerView, ledger: Ledger) -> dict[str, Any]:
     params, system, staking = await view.params(), await view.system(), await view.staking()
     committee = await view.committee()
     nodes = await view.nodes([member.node_id for member in committee.members])
+    planned = plan_next_committee(await view.plan_state())
     return {
         "epochInfo": _epoch_info(params, system, staking),
         "storageInfo": {"nShards": params.n_shards, "nNodes": len(committee.members)},
@@ -120,10 +122,16 @@ async def network_info(view: LedgerView, ledger: Ledger) -> dict[str, Any]:
             "encodingTypes": [encoding.name for encoding in sizes.encodings_of(params.n_shards)],
         },
         "priceInfo": _price_info(params, system),
-        "committeeInfo": _committee_info(params, committee, nodes),
+        "committeeInfo": {**_committee_info(params, committee, nodes), "keptBecause": kept_because(planned)},
         "bftInfo": _bft_info(params, committee),
         "finality": await _finality(ledger),
     }
+
+
+def kept_because(planned: CommitteePlan) -> dict[str, str] | None:
+    """Why the next vote would leave the committee as it is; None while those with stake can hold all shards."""
+    kept = planned.kept_because
+    return None if kept is None else {"code": kept.code, "message": str(kept)}
 
 
 async def _finality(ledger: Ledger) -> dict[str, int] | None:

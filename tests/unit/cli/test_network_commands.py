@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from haulout import codec
+from haulout.account.wallet import Wallet
 from haulout.cli.main import main
 from haulout.cli.session import ClientDocument, Session
 from haulout.embedded.folder import NetworkFolder
+from haulout.ledger.commands import Existing, RequestWithdraw
 from haulout.primitives import EncodingType, blob_id_text
 
 _spec = importlib.util.spec_from_file_location("client_world", Path(__file__).parents[1] / "client" / "conftest.py")
@@ -237,6 +239,28 @@ def test_info(shell: Shell) -> None:
     assert "node-4:1" in text
     assert info["finality"] == {"sequenced": 0, "committed": 0, "attested": 0}
     assert "attested by the nodes up to 0" in text
+
+
+def test_info_says_why_the_next_vote_changes_nothing(shell: Shell) -> None:
+    """Three nodes of at most three shards each cannot hold ten."""
+    assert shell.json("info")["committeeInfo"]["keptBecause"] is None
+    world = shell.world
+    parts = {
+        "chain_id": world.town.genesis.chain_id,
+        "ledger": world.sequencer,
+        "clock": world.clock,
+        "rng": client_world.SeededRng(1),
+    }
+
+    async def take_stake_out() -> None:
+        for node in world.town.nodes[:2]:
+            wallet = Wallet(node.governance_secret, **parts)
+            [(stake, _)] = await world.network.view.owned_stakes(wallet.address)
+            await world.network.view.reach((await wallet.execute([RequestWithdraw(Existing(stake))])).height)
+
+    shell.loop.run_until_complete(world.run(take_stake_out()))
+    assert shell.json("info")["committeeInfo"]["keptBecause"]["code"] == "COMMITTEE_TOO_SMALL"
+    assert "it stays as it is: 3 nodes at most 3 shards each hold 9 of 10; 4 nodes are needed" in shell("info")[1]
 
 
 # --- stake and epochs ---------------------------------------------------------------------------------------
