@@ -1,4 +1,4 @@
-"""`haulout-operator`: run, render, uninstall."""
+"""`haulout-operator`: run, epochs, render, uninstall."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 NAMESPACE = typer.Option("", envvar="HAULOUT_NAMESPACE", help="Namespace to work in; the Pod's own by default.")
+METRICS = typer.Option("0.0.0.0:9090", envvar="HAULOUT_METRICS", help="HOST:PORT for metrics and health.")
 SCRATCH = typer.Option("/tmp", envvar="HAULOUT_SCRATCH", help="Folder for what may be lost.")
 LOG_FORMAT = typer.Option("auto", envvar="HAULOUT_LOG_FORMAT", help="auto, human or json.")
 LOG_LEVEL = typer.Option("info", envvar="HAULOUT_LOG_LEVEL", help="debug, info, warning or error.")
@@ -32,11 +33,12 @@ LOG_LEVEL = typer.Option("info", envvar="HAULOUT_LOG_LEVEL", help="debug, info, 
 def run(
     image: str = typer.Option(..., envvar="HAULOUT_IMAGE", help="Image of networks that name none."),
     namespace: str = NAMESPACE,
-    metrics: str = typer.Option("0.0.0.0:9090", envvar="HAULOUT_METRICS", help="HOST:PORT for metrics and health."),
+    metrics: str = METRICS,
     install: Path | None = typer.Option(None, envvar="HAULOUT_INSTALL", help="Folder of networks and pools to apply."),
     control: str = typer.Option("", envvar="HAULOUT_CONTROL", help="HOST:PORT for ClusterControl; none when empty."),
     control_address: str = typer.Option("", envvar="HAULOUT_CONTROL_ADDRESS", help="Where Pods reach that."),
     failpoint: str = typer.Option("", envvar="HAULOUT_FAILPOINT", help="For tests: POINT@CHAIN_ID at which to end."),
+    epochs: bool = typer.Option(True, envvar="HAULOUT_EPOCHS", help="Drive epochs, too; else another process does."),
     scratch: Path = SCRATCH,
     log_format: str = LOG_FORMAT,
     log_level: str = LOG_LEVEL,
@@ -48,10 +50,35 @@ def run(
 
     _configure_logs(log_format, log_level)
     settings = OperatorSettings(
-        _namespace(namespace), image, metrics, scratch, install, control, control_address, parse_armed(failpoint)
+        _namespace(namespace),
+        image,
+        metrics,
+        scratch,
+        install,
+        control,
+        control_address,
+        parse_armed(failpoint),
+        epochs,
     )
     with tracing("operator"):
         asyncio.run(run_operator(settings))
+
+
+@app.command()
+def epochs(
+    namespace: str = NAMESPACE,
+    metrics: str = METRICS,
+    scratch: Path = SCRATCH,
+    log_format: str = LOG_FORMAT,
+    log_level: str = LOG_LEVEL,
+) -> None:
+    """Run the epoch controller alone, beside an operator that runs with --no-epochs."""
+    from haulout.observability.tracing import tracing
+    from haulout_operator.run import OperatorSettings, run_epochs
+
+    _configure_logs(log_format, log_level)
+    with tracing("operator"):
+        asyncio.run(run_epochs(OperatorSettings(_namespace(namespace), "", metrics, scratch)))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from haulout_operator.models.base import GROUP
 
 FIELD_MANAGER = "haulout-operator"
+EPOCHS_COMPONENT = "haulout-epochs"  # the Pod of an epoch controller of its own, as the chart labels it
 
 NETWORK_LABEL = f"{GROUP}/network"
 POOL_LABEL = f"{GROUP}/pool"

@@ -53,7 +53,7 @@ class Reconciler:
         kube: Kube,
         observer: Observer,
         executor: Executor,
-        epochs: EpochController,
+        epochs: EpochController | None,  # none where they are driven by another process
         *,
         namespace: str,
         clock: Clock,
@@ -98,7 +98,8 @@ class Reconciler:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self._epochs.close()
+        if self._epochs is not None:
+            await self._epochs.close()
 
     async def _serve(self, network: str) -> None:
         """Rounds of one network for as long as it exists."""
@@ -175,7 +176,8 @@ class Reconciler:
         sight = await self._observer.look(network, failures)
         if sight is None:
             self.seen.pop(network, None)
-            await self._epochs.stop(network)
+            if self._epochs is not None:
+                await self._epochs.stop(network)
             await self._release_orphans(network)
             await self._tell_networkless(network)
             return None
@@ -184,24 +186,10 @@ class Reconciler:
         planned = plan(observed)
         actions = () if is_paused(observed) else planned.actions
         failed = await self._executor.run(observed, actions)
-        await self._drive_epochs(observed)
+        if self._epochs is not None:
+            await self._epochs.keep(observed, self._executor, functools.partial(self._nudge, network))
         await self._tell(sight, planned)
         return failed, any(not failed.get(action.subject) for action in actions)
-
-    async def _drive_epochs(self, observed: Observed) -> None:
-        """Epochs go on as long as the network is there; pausing the operator does not pause them."""
-        name = observed.network.name
-        if observed.ledger is None or observed.genesis is None or observed.ledger.is_manual:
-            return
-        if self._epochs.drives(name):
-            return
-        try:
-            treasury = await self._executor.treasury_of(observed)
-        except HauloutError as e:
-            log.warning("nobody to drive epochs as", network=name, problem=problem_of(e))
-            return
-        taken = functools.partial(self._nudge, name)
-        self._epochs.start(name, observed.genesis, self._executor.ledger_of(observed), treasury, taken=taken)
 
     async def _release_orphans(self, network: str) -> None:
         """A StorageNode whose network is gone has nothing to wait for."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from haulout_operator.manifests.common import Manifest, Owner, Place, build_object
 from haulout_operator.names import (
+    EPOCHS_COMPONENT,
     FIELD_MANAGER,
     GRPC_PORT,
     HTTP_PORT,
@@ -39,7 +40,10 @@ def build_network_policies(place: Place, owner: Owner) -> list[Manifest]:
         return []
     ours: list[Manifest] = [
         {"podSelector": {"matchLabels": {NETWORK_LABEL: place.network}}},
-        {"podSelector": {"matchLabels": {"app.kubernetes.io/component": FIELD_MANAGER}}, "namespaceSelector": {}},
+        *(
+            {"podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}, "namespaceSelector": {}}
+            for component in (FIELD_MANAGER, EPOCHS_COMPONENT)
+        ),
     ]
     metrics = {"ports": [{"protocol": "TCP", "port": METRICS_PORT}]}
     inside = [{"from": ours, "ports": [{"protocol": "TCP", "port": GRPC_PORT}]}, metrics]

@@ -28,7 +28,7 @@ from haulout.sequencer.sequencer import Sequencer
 from haulout.sim.rng import SeededRng
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
-from haulout_operator.epochs import EpochController
+from haulout_operator.epochs import EpochController, EpochWatch
 from haulout_operator.execute import Executor
 from haulout_operator.failpoints import Armed, Failpoint, Failpoints
 from haulout_operator.ledger import LedgerDesk, Rows, read_facts
@@ -113,8 +113,26 @@ class Town:
         self._making: asyncio.Task[None] | None = None
         self.operator = self.new_operator(seed=1)
 
-    def new_operator(self, seed: int) -> Reconciler:
+    def new_operator(self, seed: int, *, drives_epochs: bool = True) -> Reconciler:
         """Another process of the operator: nothing but the API server and the ledger remembers."""
+        observer, executor, epochs, rng = self._new_parts(seed)
+        return Reconciler(
+            self.kube,
+            observer,
+            executor,
+            epochs if drives_epochs else None,
+            namespace=NAMESPACE,
+            clock=self.clock,
+            rng=rng,
+            registry=CollectorRegistry(),
+        )
+
+    def new_epoch_watch(self, seed: int) -> EpochWatch:
+        """A process of the epoch controller alone."""
+        observer, executor, epochs, _ = self._new_parts(seed)
+        return EpochWatch(self.kube, observer, executor, epochs, namespace=NAMESPACE, clock=self.clock)
+
+    def _new_parts(self, seed: int) -> tuple[Observer, Executor, EpochController, SeededRng]:
         rng = SeededRng(seed)
         desk = LedgerDesk(
             connect=self._connect,
@@ -128,17 +146,8 @@ class Town:
         observer = Observer(self.kube, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
         failpoints = Failpoints(self.armed, self._end)
         executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng, failpoints=failpoints)
-        registry = CollectorRegistry()
-        return Reconciler(
-            self.kube,
-            observer,
-            executor,
-            EpochController(clock=self.epoch_clock, rng=rng, registry=registry, failpoints=failpoints),
-            namespace=NAMESPACE,
-            clock=self.clock,
-            rng=rng,
-            registry=registry,
-        )
+        epochs = EpochController(clock=self.epoch_clock, rng=rng, registry=CollectorRegistry(), failpoints=failpoints)
+        return observer, executor, epochs, rng
 
     def _end(self, point: Failpoint) -> None:
         self.is_killed = True

@@ -17,6 +17,7 @@ from haulout_operator.chart_schema import build_schema
 from haulout_operator.models.base import Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec
+from haulout_operator.names import EPOCHS_COMPONENT
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "helm" / "haulout"
@@ -72,6 +73,11 @@ def test_no_rule_is_a_wildcard_or_runs_commands(file: str) -> None:
         words = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
         assert "*" not in words
         assert not {"pods/exec", "nodes", "namespaces", "escalate", "bind", "impersonate"} & set(words)
+
+
+def test_a_pod_of_the_epoch_controller_may_speak_to_the_ledger() -> None:
+    text = (CHART / "templates" / "epoch-controller.yaml").read_text()
+    assert f"app.kubernetes.io/component: {EPOCHS_COMPONENT}\n" in text
 
 
 def test_machines_are_looked_at_one_by_one_and_only_when_asked_for() -> None:
