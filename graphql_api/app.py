@@ -22,8 +22,11 @@ from graphql_api.pages import PageOrApi, page_routes
 from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.reading import ReadModel
 from graphql_api.schema import schema
-from graphql_api.view import View
+from graphql_api.view import TRACE, View
+from haulout.observability.logs import get_logger
 from haulout.ports import Clock, Rng
+
+log = get_logger("app")
 
 # Answers are data: a browser that is made to show one as a page runs nothing of it and lets nobody frame it.
 SECURITY_HEADERS = {
@@ -86,14 +89,18 @@ def build_app(
     async def document(_: Request) -> Response:
         return PlainTextResponse(sdl_text, headers={"cache-control": "max-age=300"})
 
-    async def refuse(_: Request, error: Exception) -> Response:
+    async def refuse(request: Request, error: Exception) -> Response:
         known = isinstance(error, HTTPException)
         http = error.status_code if isinstance(error, HTTPException) else 500
         code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(
             http, "INTERNAL" if http >= 500 else "INVALID_ARGUMENT"
         )
         message = "the API is at POST /graphql" if http == 404 else str(getattr(error, "detail", "")) if known else ""
-        errors = [{"message": message or "Internal error.", "extensions": {**extensions_of(code), "http": http}}]
+        trace_id = request.scope.get(TRACE) or rng.random_bytes(16).hex()
+        if not known:
+            log.error("a request failed", trace_id=trace_id, path=request.url.path, exc_info=error)
+        extensions = {**extensions_of(code, trace_id), "http": http}
+        errors = [{"message": message or "Internal error.", "extensions": extensions}]
         return JSONResponse({"errors": errors}, http)
 
     cors = Middleware(

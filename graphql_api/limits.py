@@ -43,6 +43,7 @@ class Bounds:
     introspection_depth: int = 16
     aliases: int = 20
     spreads: int = 50
+    values: int = 2_000
     cost: int = 10_000
     cost_with_token: int = 50_000
     timeout_ms: int = 10_000
@@ -248,6 +249,23 @@ def check_document(
     return cost, None
 
 
+def check_variables(variables: Mapping[str, Any], bounds: Bounds) -> GraphQLError | None:
+    """Why variables are refused, if they are: all values are coerced before a resolver can find them too many."""
+    n_values, todo = 0, [iter(variables.values())]
+    while todo:
+        value = next(todo[-1], todo)
+        if value is todo:
+            todo.pop()
+            continue
+        n_values += 1
+        if n_values > bounds.values:
+            text = f"the variables hold more than {bounds.values} values; ask for fewer things at a time"
+            return refusal("QUERY_TOO_COMPLEX", text, limit=bounds.values)
+        if isinstance(value, dict | list):
+            todo.append(iter(value.values() if isinstance(value, dict) else value))
+    return None
+
+
 class Limits(SchemaExtension):
     """Refuses a document before validation looks at it; errors must be set before the `yield`."""
 
@@ -264,6 +282,7 @@ class Limits(SchemaExtension):
                 is_stream=asked.is_stream,
                 has_token=asked.caller.token is not None,
             )
+            error = error or check_variables(context.variables or {}, asked.services.bounds)
             asked.services.rates.charge(asked.caller.client, 1 if error else asked.cost)
             if error is not None:
                 context.pre_execution_errors = [error]

@@ -305,8 +305,10 @@ class View(GraphQL[Context, None]):
         try:
             decoded = super().decode_json(data)
             json.dumps(decoded, ensure_ascii=False).encode()  # JSON can name half of a character; nothing can store it
-        except (UnicodeError, RecursionError) as e:
+        except (ValueError, RecursionError) as e:  # numbers of thousands of digits among them
             raise HTTPException(400, "Unable to parse request body as JSON") from e
+        if isinstance(data, bytes) and not isinstance(decoded, dict | list):
+            raise HTTPException(400, "A request is a JSON object")
         return decoded
 
     def encode_json(self, data: object) -> str:

@@ -42,6 +42,7 @@ def quoted(text: str) -> str:
 TOO_COMPLEX = "QUERY_TOO_COMPLEX"
 INVALID = "INVALID_ARGUMENT"
 MALFORMED = "GRAPHQL_VALIDATION_FAILED"
+UNREADABLE = "GRAPHQL_PARSE_FAILED"
 
 # Name: query, variables, code.
 QUERIES: Mapping[str, tuple[str, Any, str]] = {
@@ -109,6 +110,20 @@ QUERIES: Mapping[str, tuple[str, Any, str]] = {
     "id of another type": (found(cursor(b"Blob:zz")), None, INVALID),
     "id without end": (found(cursor(b"Blob:" + b"00" * 3_000)), None, INVALID),
     "id of a number without end": (found(cursor(b"Epoch:" + b"9" * 60)), None, INVALID),
+    "many values": (
+        "query ($t: [StakeChangeInput!]!) { simulateAssignment(stakeChanges: $t) { possible } }",
+        {"t": [{"node": "x", "delta": "1"}] * 3_000},
+        TOO_COMPLEX,
+    ),
+    "many sizes": (
+        "query ($t: [BigInt!]!) { estimateCost(epochs: 1, sizes: $t) { total } }",
+        {"t": ["1"] * 1_000},
+        INVALID,
+    ),
+    "huge text": ("query ($t: String!) { search(text: $t) { __typename } }", {"t": "x" * 200_000}, INVALID),
+    "directives": ("{ __typename " + "@a " * 900 + "}", None, MALFORMED),
+    "unused variables": ("query (" + " ".join(f"$v{i}: Int" for i in range(400)) + ") { __typename }", None, MALFORMED),
+    "nested input": ("{ blobs(filter: " + "{a: " * 600 + "1" + "}" * 600 + ") { nodes { id } } }", None, UNREADABLE),
     "unclosed": ("{" * 500, None, "GRAPHQL_PARSE_FAILED"),
     "unclosed lists": ("{ node(id: " + "[" * 1_900, None, "GRAPHQL_PARSE_FAILED"),
     "subscription by post": ("subscription { events { id } }", None, INVALID),
@@ -127,6 +142,15 @@ BODIES: Mapping[str, tuple[bytes, Mapping[str, str], str]] = {
     "batch": (json.dumps([{"query": "{ __typename }"}] * 100).encode(), JSON, INVALID),
     "half a character": (b'{"query": "{ a(b: \\"\\ud800\\") }"}', JSON, INVALID),
     "wrong content type": (b'{"query": "{ __typename }"}', {"content-type": "text/plain"}, INVALID),
+    "no object": (b"null", JSON, INVALID),
+    "a number": (b"3", JSON, INVALID),
+    "a text": (b'"{ __typename }"', JSON, INVALID),
+    "nothing": (b"", JSON, INVALID),
+    "a number of 6,000 digits": (
+        b'{"query": "{ __typename }", "variables": {"n": ' + b"9" * 6_000 + b"}}",
+        JSON,
+        INVALID,
+    ),
     "NUL": (b'{"query": "{ system\x00 { accounts } }"}', JSON, INVALID),
 }
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from graphql import parse
 
+from graphql_api import view
 from graphql_api.limits import Bounds, Measure, check_document
 
 DEEP = "{ blobs { nodes " + "{ objects { nodes { blob " * 3 + "{ objects { totalCount } }" + " } } }" * 3 + " } }"
@@ -119,6 +121,20 @@ async def test_unexpected_failures_are_masked_with_a_trace_id(net: Any) -> None:
     assert error["message"] == "Internal error."
     assert error["extensions"] == {"code": "INTERNAL", "http": 500, "retry": "NEVER", "traceId": "ab" * 16}
     net.database.readers = net.database.writer
+
+
+async def test_what_fails_before_there_is_a_query_is_masked_too(net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(view.View, "_caller_of", fail)
+    transport = httpx.ASGITransport(net.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        failed = await http.post("/graphql", json={"query": "{ __typename }"})
+    assert failed.status_code == 500
+    assert "secret" not in failed.text
+    found = failed.json()["errors"][0]["extensions"]
+    assert (found["code"], len(found["traceId"])) == ("INTERNAL", 32)
 
 
 class TestTransport:
