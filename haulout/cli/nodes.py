@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 LOOK_AGAIN_MS = 500
 ATTEST_LOOKS = 60
 
+UNTIL_THEN = {
+    False: "keep it running, and run this again to end it",
+    True: "the others rebuild what it had; run this again to see when they have",
+}
+
 WAIT_OPTION = typer.Option(True, "--wait/--no-wait", help="Wait until nothing depends on the node, then end it.")
 
 node_app = typer.Typer(help="Storage nodes of the network on this machine.", no_args_is_help=True)
@@ -134,7 +139,7 @@ def _leave(directory: Path | None, name: str, *, is_dead: bool, wait: bool, as_j
             f"in block {height}"
         )
     else:
-        _say(f"{name} leaves with the next epoch; keep it running and run this again to end it")
+        _say(f"{name} leaves with the next epoch; {UNTIL_THEN[is_dead]}")
 
 
 def _proof(standing: NodeStanding | None, height: int) -> dict[str, Any]:
@@ -157,7 +162,7 @@ async def _follow(session: Session, node_id: ObjectId, *, say: bool) -> None:
             return
         phase = standing.phase.name.capitalize()
         if standing.n_giving:
-            text = f"epoch {standing.epoch}: {standing.n_giving} shards are still to be taken over"
+            text = f"epoch {standing.epoch}: {standing.n_giving} shards that it had are not settled elsewhere yet"
         elif standing.n_shards_next:
             text = f"epoch {standing.epoch}: it is in the next committee already, and leaves with the one after"
         else:

@@ -1,8 +1,9 @@
 """What the actors ask of the world: eight ports, most with a real and a simulated implementation.
 
 Actors get them by argument and know nothing behind them, so the same code runs in a cluster, on one machine and in
-a deterministic simulation. Every implementation of a port passes that port's contract suite (`tests/contract`).
-Errors are those of `haulout.errors`; foreign exceptions never pass a port.
+a deterministic simulation. Every implementation of a port passes that port's contract suite (`tests/contract`);
+`ClusterControl` has two that share no fake, a supervisor and an operator, and is tested where they are. Errors are
+those of `haulout.errors`; foreign exceptions never pass a port.
 """
 
 from __future__ import annotations

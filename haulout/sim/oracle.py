@@ -1,15 +1,13 @@
 """Sees everything and says what may never be: the invariants of a world, checked while it runs and at its end.
 
-    L-1  all replicas have the same block at each height           D-1  a certified blob can always be decoded
-    L-2  executing the chain again from genesis gives its roots    D-2  after the calm every node has all of its slivers
-    L-3… money, capacity, shards, records: `ledger.invariants`     D-3  a read gives the exact bytes or an error
-    L-6  epochs advance by one                                     D-4  all readers get the same verdict on a blob
-    L-7  a certificate has n - f of weight of its own epoch        D-5  nobody calls a right blob inconsistent
-    D-7  shards are complete where they are said to be, and        D-6  what a node has signed for is there
-         stay where they come from until then                      D-8  nobody signs two blocks of one height
-    read a reader who meets nothing but liars gets what there is
-
-Source: the safety invariants of the reliability programme; the letters are theirs.
+L-1  all replicas have the same block at each height           D-1  a certified blob can always be decoded
+L-2  executing the chain again from genesis gives its roots    D-2  after the calm every node has all of its slivers
+L-3… money, capacity, shards, records: `ledger.invariants`     D-3  a read gives the exact bytes or an error
+L-6  epochs advance by one                                     D-4  all readers get the same verdict on a blob
+L-7  a certificate has n - f of weight of its own epoch        D-5  nobody calls a right blob inconsistent
+D-7  shards are complete where they are said to be, and        D-6  what a node has signed for is there
+     stay where they come from until then                      D-8  nobody signs two blocks of one height
+read a reader who meets nothing but liars gets what there is
 """
 
 from __future__ import annotations
