@@ -54,7 +54,7 @@ CHILDREN = (
     ("policy/v1", "PodDisruptionBudget"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
 )
-SECRET_MEMORY_MS = 600_000
+SECRET_MEMORY_MS = 60_000
 MACHINE_MEMORY_MS = 3_600_000
 
 S = TypeVar("S", bound=Model)
@@ -242,9 +242,9 @@ def find_doubted(network: str, nodes: Iterable[Resource[StorageNodeSpec]], pods:
     """Secrets of processes without a ready Pod: perhaps they are gone, and that is why."""
     up = {pod.node or component_name(network, pod.labels.get(ROLE_LABEL, "")) for pod in pods if pod.is_ready}
     keys = {keys_name(node.name) for node in nodes if node.name not in up}
-    return frozenset(
-        keys | {name for name in wallet_names(network).values() if name not in up} - {treasury_name(network)}
-    )
+    accounts = {name for name in wallet_names(network).values() if name not in up} - {treasury_name(network)}
+    token = set() if component_name(network, "graphql") in up else {control_name(network)}
+    return frozenset(keys | accounts | token)
 
 
 def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:

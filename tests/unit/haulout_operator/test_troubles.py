@@ -171,6 +171,22 @@ async def test_a_service_whose_pods_are_not_made_is_told_with_its_reason(town) -
     assert message == "not ready: main-gateway; deployment/main-gateway: FailedCreate: exceeded quota"
 
 
+async def test_a_token_that_is_gone_is_made_again_before_graphql_waits_for_it(town) -> None:
+    await founded(town)
+    for kind, name in (("Secret", "main-control"), ("Pod", "main-graphql-0")):
+        del town.kube.objects[kind, name]
+    await town.round()
+    assert ("Secret", "main-control") in town.kube.objects
+
+
+async def test_a_lost_treasury_is_missed_within_minutes(town) -> None:
+    await founded(town)
+    del town.kube.objects["Secret", "main-treasury"]
+    town.clock.time_ms += 60_000
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["reason"] == "SecretMissing"
+
+
 async def test_keys_that_are_gone_are_missed_as_soon_as_their_process_does_not_run(town) -> None:
     node = (await founded(town))[0]
     del town.kube.objects["Secret", f"{node}-keys"]
