@@ -32,27 +32,11 @@ from haulout.replica.replica import Replica
 from haulout.replica.snapshot import import_snapshot
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
+from tests.hand_clock import HandClock
 
 WAIT_MS = 10_000
 START_MS = 1_800_000_001_000
 STATE_ROOT_OF_SCRIPT: list[bytes] = []  # the first ledger's; all others must agree
-
-
-class HandClock:
-    """One millisecond per look at it, so that every ledger stamps the same times."""
-
-    def __init__(self) -> None:
-        self.time_ms = START_MS
-
-    def now_ms(self) -> int:
-        return self.time_ms
-
-    def monotonic_us(self) -> int:
-        return self.time_ms * 1000
-
-    async def sleep_ms(self, duration_ms: int) -> None:
-        self.time_ms += max(0, duration_ms)
-        await asyncio.sleep(0)
 
 
 class Author:
@@ -118,7 +102,7 @@ def play(ledger_case: Any, contract_network: DevelopmentNetwork, tmp_path: Path)
 
     def run(story: Callable[[Ledger, Author], Awaitable[None]]) -> None:
         async def whole() -> None:
-            async with ledger_case.open(tmp_path, contract_network, HandClock()) as ledger:
+            async with ledger_case.open(tmp_path, contract_network, HandClock(START_MS)) as ledger:
                 await story(ledger, Author(contract_network))
 
         ledger_case.run(whole())
@@ -306,7 +290,7 @@ def test_a_replica_of_it_reaches_the_same_state(play):
             ledger=ledger,
             genesis=author.network.genesis,
             scheme=KeyedHash(),
-            clock=HandClock(),
+            clock=HandClock(START_MS),
             workers=InlineWorkers(),
         )
         running = asyncio.ensure_future(replica.run())
@@ -338,7 +322,7 @@ def test_a_snapshot_is_deterministic_and_restores_the_whole_state(play):
         indexes = {key[0] for key, _ in theirs if key[0] >= FIRST_DERIVED}
         assert indexes == {0x80, 0x81, 0x82}, "every index is compared too"
 
-        replica = Replica(restored, ledger, KeyedHash(), HandClock(), InlineWorkers())
+        replica = Replica(restored, ledger, KeyedHash(), HandClock(START_MS), InlineWorkers())
         running = asyncio.ensure_future(replica.run())
         await ledger.submit(author.transfer(), wait_ms=WAIT_MS)
         await replica.wait_for_height(head.height + 1, timeout_ms=WAIT_MS)
@@ -354,7 +338,7 @@ def test_closing_and_opening_continues_the_chain(ledger_case, contract_network, 
         return
 
     async def story() -> None:
-        author, clock = Author(contract_network), HandClock()
+        author, clock = Author(contract_network), HandClock(START_MS)
         raw = author.transfer()
         async with ledger_case.open(tmp_path, contract_network, clock) as ledger:
             first = await ledger.submit(raw, wait_ms=WAIT_MS)

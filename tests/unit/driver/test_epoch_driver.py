@@ -18,26 +18,9 @@ from haulout.ledger.state import Phase
 from haulout.sequencer.sequencer import Sequencer
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
+from tests.hand_clock import START_MS, HandClock
 
-GENESIS_MS = 1_800_000_000_000
 EPOCH_MS = 60_000
-
-
-class Clock:
-    """Time that passes when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.ms = GENESIS_MS
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic_us(self) -> int:
-        return self.ms * 1000
-
-    async def sleep_ms(self, duration_ms: int) -> None:
-        self.ms += max(0, duration_ms)
-        await asyncio.sleep(0)
 
 
 class Rng:
@@ -56,13 +39,13 @@ class Town:
     """A ledger whose epochs last a minute."""
 
     def __init__(self, *, manual: bool = False) -> None:
-        self.clock, self.rng = Clock(), Rng()
+        self.clock, self.rng = HandClock(), Rng()
         self.network = build_development_network(
             node_addresses={f"node-{n}": (f"127.0.0.1:{n}",) for n in range(4)},
             n_shards=10,
             stake_frost=2_000_000_000_000,
             account_funds_frost={"alice": 10**12},
-            genesis_time_ms=GENESIS_MS,
+            genesis_time_ms=START_MS,
             epoch_duration_ms=EPOCH_MS,
             seed=b"\x07" * 32,
             scheme=KeyedHash(),
@@ -125,17 +108,17 @@ async def town():
 async def test_every_step_is_taken_when_it_is_due_and_not_before(town) -> None:
     driver = town.driver()
     step = find_due_step(town.view)
-    assert (step.command, step.due_ms) == (EndVoting(1), GENESIS_MS + EPOCH_MS // 2)
+    assert (step.command, step.due_ms) == (EndVoting(1), START_MS + EPOCH_MS // 2)
     assert 0 < await driver.run_once() <= 1_000
     assert town.place() == (1, Phase.DONE)
 
-    town.clock.ms = GENESIS_MS + EPOCH_MS // 2
+    town.clock.time_ms = START_MS + EPOCH_MS // 2
     await driver.run_once()
     assert town.place() == (1, Phase.VOTED)
     step = find_due_step(town.view)
-    assert (step.command, step.due_ms) == (ChangeEpoch(1), GENESIS_MS + EPOCH_MS)
+    assert (step.command, step.due_ms) == (ChangeEpoch(1), START_MS + EPOCH_MS)
 
-    town.clock.ms = step.due_ms
+    town.clock.time_ms = step.due_ms
     await driver.run_once()
     assert town.place() == (2, Phase.SYNC)
     await town.report_all()
@@ -146,13 +129,13 @@ async def test_every_step_is_taken_when_it_is_due_and_not_before(town) -> None:
 async def test_an_epoch_whose_shards_do_not_arrive_is_forced_done(town) -> None:
     driver = town.driver()
     for _ in range(2):
-        town.clock.ms = find_due_step(town.view).due_ms
+        town.clock.time_ms = find_due_step(town.view).due_ms
         await driver.run_once()
     step = find_due_step(town.view)
-    assert (step.command, step.due_ms) == (ForceDone(2), town.clock.ms + EPOCH_MS // 2)
+    assert (step.command, step.due_ms) == (ForceDone(2), town.clock.time_ms + EPOCH_MS // 2)
     await driver.run_once()
     assert town.place() == (2, Phase.SYNC)
-    town.clock.ms = step.due_ms
+    town.clock.time_ms = step.due_ms
     await driver.run_once()
     assert town.place() == (2, Phase.DONE)
     assert queries.staking(town.view).forced
@@ -160,7 +143,7 @@ async def test_an_epoch_whose_shards_do_not_arrive_is_forced_done(town) -> None:
 
 async def test_two_drivers_do_no_harm(town) -> None:
     drivers = [town.driver(), town.driver(), town.driver()]
-    town.clock.ms = find_due_step(town.view).due_ms
+    town.clock.time_ms = find_due_step(town.view).due_ms
     await asyncio.gather(*(driver.run_once() for driver in drivers))
     assert town.place() == (1, Phase.VOTED)
     assert sum(driver.n_steps for driver in drivers) == 1
@@ -168,10 +151,10 @@ async def test_two_drivers_do_no_harm(town) -> None:
 
 async def test_a_fallback_waits_until_the_controller_has_had_its_time(town) -> None:
     fallback = town.driver(grace_ms=5_000)
-    town.clock.ms = find_due_step(town.view).due_ms + 4_999
+    town.clock.time_ms = find_due_step(town.view).due_ms + 4_999
     assert await fallback.run_once() > 0
     assert town.place() == (1, Phase.DONE)
-    town.clock.ms += 1
+    town.clock.time_ms += 1
     await fallback.run_once()
     assert town.place() == (1, Phase.VOTED)
 
@@ -182,12 +165,12 @@ async def test_a_ledger_that_is_away_is_asked_again_with_growing_pauses(town) ->
             raise Unreachable(peer="ledger", problem="away")
 
     driver = town.driver(ledger=Away())
-    town.clock.ms = find_due_step(town.view).due_ms
+    town.clock.time_ms = find_due_step(town.view).due_ms
     running = asyncio.ensure_future(driver.run())
     for _ in range(2_000):
         await asyncio.sleep(0)
     assert isinstance(driver.problem, Unreachable)
-    assert town.clock.ms > GENESIS_MS + 10 * EPOCH_MS, "pauses grow"
+    assert town.clock.time_ms > START_MS + 10 * EPOCH_MS, "pauses grow"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -196,7 +179,7 @@ async def test_epochs_by_hand_are_nobodys_business() -> None:
     town = Town(manual=True)
     await town.open()
     assert find_due_step(town.view) is None
-    town.clock.ms += 100 * EPOCH_MS
+    town.clock.time_ms += 100 * EPOCH_MS
     assert await town.driver().run_once() > 0
     assert town.place() == (1, Phase.DONE)
     await town.close()

@@ -12,17 +12,7 @@ from haulout.embedded.scaling import Scaling
 from haulout.errors import InvalidField, TooFewNodes, Unreachable
 from haulout.ledger.state import Phase
 from haulout.primitives import ObjectId
-
-
-class HandClock:
-    def now_ms(self) -> int:
-        return 0
-
-    def monotonic_us(self) -> int:
-        return 0
-
-    async def sleep_ms(self, duration_ms: int) -> None:
-        await asyncio.sleep(0)
+from tests.hand_clock import HandClock
 
 
 @dataclass

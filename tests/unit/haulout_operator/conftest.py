@@ -37,26 +37,8 @@ from haulout_operator.observe import Observer
 from haulout_operator.observed import SampleRead
 from haulout_operator.planning.plan import plan
 from haulout_operator.reconcile import Reconciler
+from tests.hand_clock import HandClock
 from tests.unit.haulout_operator.fake_kube import NAMESPACE, FakeKube, OperatorKilled, labels_of
-
-START_MS = 1_800_000_000_000
-
-
-class HandClock:
-    """Time that passes when somebody sleeps, and not otherwise."""
-
-    def __init__(self) -> None:
-        self.time_ms = START_MS
-
-    def now_ms(self) -> int:
-        return self.time_ms
-
-    def monotonic_us(self) -> int:
-        return self.time_ms * 1000
-
-    async def sleep_ms(self, duration_ms: int) -> None:
-        self.time_ms += max(0, duration_ms)
-        await asyncio.sleep(0)
 
 
 class StandingClock:
