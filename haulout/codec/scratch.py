@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,7 +21,7 @@ _free: dict[int, list[NDArray[np.uint8]]] = {}  # by size, a power of two
 @contextmanager
 def borrow(*shape: int) -> Iterator[NDArray[np.uint8]]:
     """An array of bytes with arbitrary contents, to be used inside the context only. Safe in threads."""
-    needed = int(np.prod(shape, dtype=np.int64))
+    needed = math.prod(shape)
     size = max(_SIZE_BYTES_MIN, 1 << max(0, needed - 1).bit_length())
     pieces = _free.setdefault(size, [])
     try:
