@@ -203,6 +203,8 @@ def committee_fact(observed: Observed, known: LedgerNode | None) -> Fact:
     if known is not None and known.shards:
         text = f"{len(known.shards)} of {observed.ledger.n_shards} shards in epoch {observed.ledger.epoch}"
         return Fact("InCommittee", True, "Member", text)
+    if known is not None and known.is_leaving:
+        return Fact("InCommittee", False, "Left", "the ledger has let it go; it is chosen for no committee again")
     if known is not None and known.stake_frost:
         return Fact("InCommittee", False, "NextEpoch", "its stake counts when the next committee is chosen")
     return Fact("InCommittee", False, "NoStake", "it has no stake")

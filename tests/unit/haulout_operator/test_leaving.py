@@ -246,6 +246,20 @@ async def test_nobody_is_replaced_when_more_is_down_than_the_network_bears(town)
     assert (len(town.nodes()), town.leaving()) == (4, [])
 
 
+async def test_who_has_left_is_not_said_to_wait_for_a_committee(town) -> None:
+    town.found(5)
+    await town.play()
+    town.scale(4)
+    await town.play()
+    [gone] = town.leaving()
+    town.is_attested = False  # it stays a while
+    await town.advance()
+    await town.sync()
+    await town.play()
+    condition = town.condition("StorageNode", gone, "InCommittee")
+    assert (condition["status"], condition["reason"]) == ("False", "Left")
+
+
 async def test_a_silent_node_goes_only_when_somebody_names_its_id(town) -> None:
     await grown(town)
     town.scale(6)
