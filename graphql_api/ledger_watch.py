@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -17,6 +18,7 @@ from haulout.replica.errors import CheckpointConflict
 from haulout.replica.replica import Replica
 
 WATCH_MS = 5_000
+LATE_MS = 2_000  # after that: a ledger that hangs, or whose machine is cut off, answers nothing, not even an error
 PAUSE_MS = 1_000
 CATCH_UP_MS = 5_000
 
@@ -72,10 +74,11 @@ class LedgerWatch:
         wanted = attested = 0
         while self._replica.diverged is None:
             try:
-                news = await self._ledger.attestation(wanted=wanted, attested=attested, wait_ms=WATCH_MS)
-            except HauloutError as e:
+                async with asyncio.timeout((WATCH_MS + LATE_MS) / 1000):
+                    news = await self._ledger.attestation(wanted=wanted, attested=attested, wait_ms=WATCH_MS)
+            except (HauloutError, TimeoutError) as e:
                 self._is_heard = False
-                log.debug("the ledger does not answer", code=e.code)
+                log.debug("the ledger does not answer", problem=str(e))
                 await self._clock.sleep_ms(PAUSE_MS)
                 continue
             self._is_heard, self._heard_ms = True, self._clock.now_ms()

@@ -162,7 +162,7 @@ class Connection:
             raise Closing(BAD_MESSAGE, "A message is JSON text of at most 64 KiB")
         try:
             decoded = json.loads(text)
-            text.encode()
+            json.dumps(decoded, ensure_ascii=False).encode()  # half of a character can be named, and stored nowhere
         except (ValueError, RecursionError) as e:
             raise Closing(BAD_MESSAGE, "A message is JSON text") from e
         if not isinstance(decoded, dict):

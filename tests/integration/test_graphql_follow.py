@@ -13,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from graphql_api import ledger_watch
 from graphql_api.read_model.database import Database, HistoryNotKept
 from graphql_api.records.database import Records
 from graphql_api.service import Service, run_service
@@ -196,6 +197,16 @@ class LostLedger:
         return fail
 
 
+class HangingLedger(LostLedger):
+    """A ledger that answers nothing, not even an error."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def hang(*_: Any, **__: Any) -> Any:
+            await asyncio.sleep(60)
+
+        return hang
+
+
 async def test_is_not_ready_before_it_has_seen_the_ledger_and_stays_ready_when_that_goes_away(
     town: Town, tmp_path: Path
 ) -> None:
@@ -244,8 +255,13 @@ async def test_an_answer_says_how_far_the_nodes_have_attested_the_ledger(town: T
         assert (await watermark())["ledgerSilentMs"] == 0
 
 
-async def test_an_answer_says_for_how_long_the_ledger_has_been_away(town: Town, tmp_path: Path) -> None:
-    town.sequencer, real = LostLedger(), town.sequencer  # type: ignore[assignment]
+@pytest.mark.parametrize("away", [LostLedger, HangingLedger])
+async def test_an_answer_says_for_how_long_the_ledger_has_been_away(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: type[LostLedger]
+) -> None:
+    monkeypatch.setattr(ledger_watch, "WATCH_MS", 20)
+    monkeypatch.setattr(ledger_watch, "LATE_MS", 20)
+    town.sequencer, real = away(), town.sequencer  # type: ignore[assignment]
     async with api(town, tmp_path / "read_model.sqlite") as (_, http, _registry), asyncio.timeout(10):
         silent = 0
         while silent < 50:

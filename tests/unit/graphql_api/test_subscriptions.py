@@ -341,6 +341,8 @@ BREACHES: list[tuple[list[str], int]] = [
     (["not json"], 4400),
     (["[" * 2_000], 4400),
     (["[]"], 4400),
+    ([INIT, '{"type": "ping", "payload": {"half a character": "\\ud800"}}'], 4400),
+    ([INIT, '{"type": "ping", "payload": ' + "9" * 6_000 + "}"], 4400),
     ([json.dumps({"type": "subscribe", "id": "1", "payload": {"query": EVENTS}})], 4401),
     ([json.dumps({"type": "connection_init", "payload": 5})], 4400),
     ([json.dumps({"type": "connection_init", "payload": {"authorization": "Bearer haulout_x"}})], 4403),
