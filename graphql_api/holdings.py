@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -106,14 +107,16 @@ def compute_margin(
         report = reports.get(node_id)
         left.append(0 if report is None else weight - report.lost_shards(blob_id, weight))
     live, required = sum(left), min_decodable(n_shards)
-    losses, remaining = 0, live
-    for shards in sorted(left, reverse=True):
-        remaining -= shards
-        if remaining < required or not shards:
-            break
-        losses += 1
+    losses = tolerated_losses(left, required)
     checked = min((report.checked_at_ms for node_id in holders if (report := reports.get(node_id))), default=0)
     return Margin(live, required, losses, checked)
+
+
+def tolerated_losses(left: Iterable[int], required: int) -> int:
+    """How many of the heaviest may vanish, of nodes with so many shards each, and what is required is still there."""
+    weights = sorted((shards for shards in left if shards), reverse=True)
+    remaining = itertools.accumulate(weights, operator.sub, initial=sum(weights))
+    return max(0, sum(shards >= required for shards in remaining) - 1)
 
 
 @dataclass(frozen=True, slots=True)

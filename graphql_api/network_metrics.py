@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from graphql_api.holdings import HoldingsBoard
+from graphql_api.holdings import HoldingsBoard, tolerated_losses
 from haulout.ledger import queries
 from haulout.ledger.plan import plan_next_committee
 from haulout.ledger.refusals import CommitteeTooSmall, NoStake
@@ -59,6 +59,13 @@ class NetworkCollector(Collector):
             reachable = sum(weight for weight, report in reports if report is not None and report.is_reachable)
             text = "Shards of members that answered when they were asked last."
             yield GaugeMetricFamily("haulout_committee_reachable_shards", text, reachable)
+            left = [weight for weight, report in reports if report is not None and report.is_reachable]
+            text = "So many more of the members that have most shards may go before nothing can be read."
+            losses = tolerated_losses(left, min_decodable(n_shards))
+            yield GaugeMetricFamily("haulout_committee_nodes_to_lose_read", text, losses)
+            text = "So many more of the members that have most shards may go before nothing can be written."
+            losses = tolerated_losses(left, min_correct(n_shards))
+            yield GaugeMetricFamily("haulout_committee_nodes_to_lose_write_quorum", text, losses)
         kept = GaugeMetricFamily(
             "haulout_committee_kept",
             "1 for the reason why voting end will leave the committee as it is, 0 for others.",

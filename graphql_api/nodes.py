@@ -66,6 +66,8 @@ class NodeHealth:
     node_status: str = strawberry.field(description="Its own words: `Active`, `Standby`, ….")
     height: BigInt = strawberry.field(description="The last block that it executed and agrees with.")
     shards_owned: int = strawberry.field(description="Shards that it serves.")
+    shards_gaining: int = strawberry.field(description="Shards on their way to it.")
+    shards_giving: int = strawberry.field(description="Shards that it keeps until their new owners have everything.")
     stored_slivers: BigInt = strawberry.field(description="Slivers on its disk.")
     stored_bytes: BigInt = strawberry.field(description="Bytes of slivers on its disk.")
     incomplete_blobs: int = strawberry.field(description="Certified blobs of which it lacks something.")
@@ -83,6 +85,8 @@ class NodeHealth:
             node_status=health.status,
             height=BigInt(health.height),
             shards_owned=len(health.shards),
+            shards_gaining=len(health.gaining),
+            shards_giving=len(health.giving),
             stored_slivers=BigInt(health.stored_slivers),
             stored_bytes=BigInt(health.stored_bytes),
             incomplete_blobs=health.incomplete_blobs,

@@ -23,6 +23,7 @@ from strawberry.types import ExecutionResult
 
 from graphql_api import access
 from graphql_api.access import Caller, Unauthenticated
+from graphql_api.caching import CHANGING_S, max_age_s
 from graphql_api.context import Context, Services
 from graphql_api.errors import extensions_of
 from graphql_api.limits import refusal
@@ -48,7 +49,6 @@ HEARTBEAT_S = 15
 CALLER = "haulout.caller"  # where a request's ASGI scope carries them
 TRACE = "haulout.trace"
 REFUSALS = ("INVALID_ARGUMENT", "GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED", "QUERY_TOO_COMPLEX", "INTERNAL")
-CACHED_S = 5  # how old an answer to a GET may be when a cache serves it
 
 # The JSON parser recurses in C, where too deep a nesting ends the process instead of raising.
 MAX_BRACKETS = 5_000
@@ -156,6 +156,9 @@ class View(GraphQL[Context, None]):
             self._metrics.cost.observe(context.cost)
             for error in result.errors or ():
                 self._metrics.rejections.labels(code=str((error.extensions or {}).get("code", "NONE"))).inc()
+            if sub_response.headers.get("cache-control") != "no-store":
+                age_s = max_age_s(request_data.query or "", result.data)
+                sub_response.headers["cache-control"] = f"public, max-age={age_s}"
             result.extensions = {**(result.extensions or {}), "watermark": self._watermark(context.reading)}
             return result
         finally:
@@ -319,7 +322,7 @@ class View(GraphQL[Context, None]):
         response.media_type = negotiate(request.headers.get("accept", ""))
         is_get = isinstance(request, Request) and request.method == "GET"
         is_public = is_get and "authorization" not in request.headers
-        response.headers["cache-control"] = f"public, max-age={CACHED_S}" if is_public else "no-store"
+        response.headers["cache-control"] = f"public, max-age={CHANGING_S}" if is_public else "no-store"
         return response
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:

@@ -125,6 +125,9 @@ async def _show_live(running: Running) -> None:
 
     supervisor, layout = running.supervisor, running.layout
     _say(f"ready: {layout.urls_of('gateway')['http']}  {layout.urls_of('graphql')['graphql']}")
+    _say(
+        "who reaches these addresses may read and store without a token (HAULOUT_ANONYMOUS=READ: only read, by GraphQL)"
+    )
     if not (sys.stderr.isatty() or "FORCE_COLOR" in os.environ):  # nobody to draw for: rich stays unloaded
         await asyncio.Event().wait()
     from rich.console import Console

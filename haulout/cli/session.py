@@ -21,6 +21,7 @@ from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.bls import Bls12381
 from haulout.embedded.folder import FolderDamaged, NetworkFolder, NoNetwork, find_folder, read_json
 from haulout.errors import InvalidField, Unavailable, Unreachable
+from haulout.observability import tracing
 from haulout.ports import Ledger
 from haulout.primitives import ObjectId, parse_object_id
 from haulout.wire.ledger import GrpcLedger
@@ -149,10 +150,16 @@ async def load_kernels(session: Session, size_bytes: int) -> None:
 
 
 def run_session(directory: Path | None, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Run `work` with a session in an event loop of its own; errors as `open_session` and `work`."""
+    """Run `work` with a session in an event loop of its own; errors as `open_session` and `work`.
+
+    Where traces are wanted, the command begins one, or goes on with that of `TRACEPARENT`.
+    """
+    name = f"haulout {work.__module__.rpartition('.')[2]}"
+    caller = [("traceparent", os.environ.get("TRACEPARENT", ""))]
 
     async def run() -> T:
         async with open_session(directory) as session:
             return await work(session)
 
-    return asyncio.run(run())
+    with tracing.tracing("cli"), tracing.serve(name, caller, begins=True):
+        return asyncio.run(run())

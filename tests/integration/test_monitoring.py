@@ -19,6 +19,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from haulout.observability.tracing import variables_for
 from haulout_operator.kube import Kube
 from haulout_operator.reconcile import Reconciler
 from monitoring.boards import BOARDS, OPERATOR
@@ -208,6 +209,23 @@ def test_the_trace_of_a_mutation_goes_on_in_the_gateway(prometheus: Prometheus, 
 
     wanted = {("haulout-graphql", name) for name in ("POST /graphql", "mutation createUpload", "POST")}
     wanted.add(("haulout-gateway", "POST /v1/uploads"))
+    prometheus.wait(lambda: wanted <= seen(), seen)
+
+
+def test_a_command_begins_a_trace(
+    prometheus: Prometheus, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, trace_id = prometheus.network, "c1" * 16
+    traced = {"TRACEPARENT": f"00-{trace_id}-{'cd' * 8}-01", **variables_for(collector.endpoint)}
+    monkeypatch.setattr(network, "environment", {**network.environment, **traced})
+    file = network.folder / "traced"
+    file.write_bytes(b"stored by a traced command")
+    network.run("store", str(file), "--epochs", "2")
+
+    def seen() -> set[tuple[str, str]]:
+        return {(named["service.instance.id"], span.name) for named, span in collector.trace(trace_id)}
+
+    wanted = {("cli", "haulout store"), ("ledger", "transaction"), *((f"node-{i}", "keep sliver") for i in range(4))}
     prometheus.wait(lambda: wanted <= seen(), seen)
 
 

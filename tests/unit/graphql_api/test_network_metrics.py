@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from graphql_api.holdings import HoldingsBoard
+from graphql_api.holdings import HoldingsBoard, NodeReport
 from graphql_api.network_metrics import NetworkCollector
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger import queries
@@ -28,7 +28,8 @@ def test_a_committee_that_stays_is_told_with_its_reason() -> None:
     )
     world, registry = Sandbox(town, KeyedHash()), CollectorRegistry()
     nobody_is_asked = None
-    NetworkCollector(lambda: world.state, HoldingsBoard(nobody_is_asked, 10, CollectorRegistry()), registry)
+    board = HoldingsBoard(nobody_is_asked, 10, CollectorRegistry())
+    NetworkCollector(lambda: world.state, board, registry)
 
     def kept(reason: str) -> float | None:
         return registry.get_sample_value("haulout_committee_kept", {"reason": reason})
@@ -37,3 +38,15 @@ def test_a_committee_that_stays_is_told_with_its_reason() -> None:
     [stake] = queries.owned_ids(world.state, town.genesis.nodes[0].governance, ObjectKind.STAKED_WAL)
     assert world.run_with(world.nodes[0].governance_secret, RequestWithdraw(Existing(stake))).is_ok
     assert (kept("committee_too_small"), kept("no_stake")) == (1, 0)
+    assert registry.get_sample_value("haulout_committee_nodes_to_lose_read") is None, "nobody was asked"
+    members = queries.committee(world.state).members
+
+    def to_lose(*silent: int) -> tuple[float | None, float | None]:
+        board._reports = {m.node_id: NodeReport(i not in silent, {}, None, 1) for i, m in enumerate(members)}
+        read = registry.get_sample_value("haulout_committee_nodes_to_lose_read")
+        return (read, registry.get_sample_value("haulout_committee_nodes_to_lose_write_quorum"))
+
+    assert sorted(member.weight for member in members) == [2, 2, 3, 3]
+    assert to_lose() == (2, 1)
+    assert to_lose(0) == (1, 0)
+    assert to_lose(0, 1, 2) == (0, 0)

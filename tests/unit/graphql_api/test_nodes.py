@@ -12,7 +12,7 @@ from haulout.ports import NodeHealth
 from haulout.primitives import Digest, ObjectId
 
 NODES = """{ storageNodes(orderBy: {field: NAME, direction: ASC}) { nodes {
-  name phase weight eventLag usedBytes health { nodeStatus height epoch shardsOwned } } } }"""
+  name phase weight eventLag usedBytes health { nodeStatus height epoch shardsOwned shardsGaining } } } }"""
 
 
 def healthy(**changes: Any) -> NodeHealth:
@@ -43,7 +43,13 @@ async def test_shows_nodes_that_answer_and_those_that_do_not(net: Any) -> None:
         ("node-2", "RECOVERING", "700", "2"),
         ("node-3", "UNREACHABLE", None, None),
     ]
-    assert nodes[0]["health"] == {"nodeStatus": "Active", "height": "3", "epoch": 1, "shardsOwned": 3}
+    assert nodes[0]["health"] == {
+        "nodeStatus": "Active",
+        "height": "3",
+        "epoch": 1,
+        "shardsOwned": 3,
+        "shardsGaining": 0,
+    }
     assert nodes[1]["health"] is None
     assert net.nodes.n_calls == 4  # three fields each asked, one call per node
     await net.ask(NODES)

@@ -14,6 +14,7 @@ import pytest
 
 from graphql_api.records.tokens import list_tokens
 from haulout.observability.http_server import serve_http
+from haulout.primitives import blob_id_text
 
 AUDITS = Path(__file__).with_name("graphql_http")
 BLOBS = "query Blobs($n: Int) { blobs(first: $n) { nodes { blobId } } }"
@@ -91,6 +92,28 @@ class TestPersisted:
         assert bad.headers["cache-control"] == "no-store"
         missed = await self.get(net, documentId=f"sha256:{'0' * 64}")
         assert missed.headers["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize(
+        ("fields", "age_s"),
+        [
+            ("certificate(blobId: $b) { message signature signers weight }", 3_600),
+            ("a: certificate(blobId: $b) { verified } b: certificate(blobId: $b, epoch: 1) { epoch }", 3_600),
+            ("certificate(blobId: $b) { message blob { state } }", 5),
+            ("certificate(blobId: $b) { message } system { accounts }", 5),
+            ("certificate(blobId: $b) { message } gone: certificate(blobId: $b, epoch: 9) { epoch }", 5),
+            ("certificate(blobId: $b) { ...F }", 5),
+        ],
+    )
+    async def test_what_is_certified_may_be_cached_for_long(self, net: Any, ids: Any, fields: str, age_s: int) -> None:
+        query = f"query ($b: BlobID!) {{ {fields} }}"
+        if "...F" in fields:
+            query += " fragment F on AvailabilityCertificate { message }"
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of(query)}}
+        variables = {"b": blob_id_text(ids("blob", 1))}
+        await self.post(net, query=query, extensions=named, variables=variables)
+        answer = await self.get(net, documentId=f"sha256:{digest_of(query)}", variables=json.dumps(variables))
+        assert "errors" not in answer.json(), answer.json()
+        assert answer.headers["cache-control"] == f"public, max-age={age_s}"
 
     async def test_a_get_changes_nothing_even_with_a_document_that_was_sent_before(self, net: Any) -> None:
         query = 'mutation { createToken(input: {name: "x", scopes: []}) { secret } }'
