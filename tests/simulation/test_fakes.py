@@ -48,6 +48,34 @@ def test_waiting_takes_no_time() -> None:
     assert run(story(), 1) == 3_660
 
 
+def test_what_was_taken_back_does_not_run_and_holds_nothing_up() -> None:
+    async def story() -> tuple[list[str], float]:
+        loop = asyncio.get_running_loop()
+        said: list[str] = []
+        later, soon = loop.call_later(3_600, said.append, "later"), loop.call_soon(said.append, "soon")
+        later.cancel()
+        soon.cancel()
+        assert later.cancelled() and later.when() == 3_600
+        loop.call_at(1, said.append, "in a second")
+        await asyncio.sleep(2)
+        return said, loop.time()
+
+    assert run(story(), 1) == (["in a second"], 2)
+
+
+def test_a_callback_that_fails_is_told_of_and_the_others_run() -> None:
+    async def story() -> list[object]:
+        loop = asyncio.get_running_loop()
+        told: list[object] = []
+        loop.set_exception_handler(lambda _, context: told.append(repr(context["exception"])))
+        loop.call_soon(int, "no number")
+        loop.call_later(1, told.append, "another")
+        await asyncio.sleep(2)
+        return told
+
+    assert run(story(), 1) == ["""ValueError("invalid literal for int() with base 10: 'no number'")""", "another"]
+
+
 def test_a_deadlock_is_noticed_and_names_who_waits() -> None:
     async def story() -> None:
         await asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="the one that hangs")
@@ -84,6 +112,13 @@ def test_sets_of_tasks_have_one_order() -> None:
 
     found = [run(story(run_number), 1) for run_number in range(3)]
     assert found[0] == found[1] == found[2]
+
+
+def test_chance_is_one_stream_however_it_is_taken() -> None:
+    whole, parts = SeededRng(7, "stream").random_bytes(1_000), SeededRng(7, "stream")
+    sizes = [0, 1, 63, 64, 65, 200, 7, 600]
+    assert b"".join(parts.random_bytes(size) for size in sizes) == whole
+    assert SeededRng(7, "stream").random_bytes(4).hex() == "1c0d7385"
 
 
 # --- power cuts ---------------------------------------------------------------------------------------------

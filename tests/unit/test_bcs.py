@@ -88,6 +88,22 @@ def test_every_kind_of_field_has_its_bytes() -> None:
     assert bcs.decode(Everything, bytes.fromhex(expected)) == value
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    start: U8
+    end: U8
+
+    def __post_init__(self) -> None:
+        if self.end < self.start:
+            raise ValueError("it ends before it starts")
+
+
+def test_what_a_type_refuses_is_not_read() -> None:
+    assert bcs.decode(Range, bytes((1, 2))) == Range(1, 2)
+    with pytest.raises(UndecodableBytes, match="it ends before it starts"):
+        bcs.decode(Range, bytes((2, 1)))
+
+
 @pytest.mark.parametrize(
     ("hint", "data", "problem"),
     [
