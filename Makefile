@@ -97,8 +97,8 @@ bench-codec: venv ## the codec beside other codecs and the machine's limits
 bench-epochs: venv ## epoch changes: their cost on the ledger, bytes moved per byte kept, speed of shard sync
 	@$(BIN)/python -m benchmarks epoch_change rebuild shard_sync $(ARGS)
 
-bench-graphql: venv ## the GraphQL API beside its peers: pages, documents, subscribers (ARGS=--quick)
-	@$(BIN)/python -m benchmarks graphql $(ARGS)
+bench-graphql: venv ## the GraphQL API beside its peers: pages, documents, subscribers, ingest, lag (ARGS=--quick)
+	@$(BIN)/python -m benchmarks graphql $(ARGS); failed=$$?; $(BIN)/python -m benchmarks lag && exit $$failed
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 

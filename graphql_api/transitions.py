@@ -71,6 +71,7 @@ class ShardMove:
 
 @strawberry.type(description="How an epoch took over from the one before.")
 class EpochTransition:
+    epoch: strawberry.Private[int]
     started_at: datetime = strawberry.field(description="When its committee took over, by the ledger's clock.")
     finished_at: datetime | None = strawberry.field(description="When it became Done; null before.")
     forced: bool = strawberry.field(description="Whether a deadline made it Done instead of a quorum.")
@@ -79,11 +80,37 @@ class EpochTransition:
     planned_moves: int = strawberry.field(description="Shards that changed owner.")
     finished_moves: int = strawberry.field(description="How many of them have arrived; may grow after Done.")
 
+    @resolved(
+        "Bytes of slivers that have arrived of `bytesTotal`, by the takers' own count; null while one does not answer."
+    )
+    async def bytes_moved(self, info: Info) -> BigInt | None:
+        moving = await _moving_bytes(info, self.epoch)
+        return None if moving is None else BigInt(moving[0])
+
+    @resolved("Bytes of slivers on the shards that are still on their way; 0 when all have arrived.")
+    async def bytes_total(self, info: Info) -> BigInt | None:
+        moving = await _moving_bytes(info, self.epoch)
+        return None if moving is None else BigInt(moving[1])
+
+
+async def _moving_bytes(info: Info, epoch: int) -> tuple[int, int] | None:
+    """What has come to those who take shards over with an epoch, and what will have come."""
+    from graphql_api.nodes import load_node
+
+    moved = total = 0
+    for node in [await load_node(info, taker) for taker in await info.context.reading.run(queries.open_takers, epoch)]:
+        health = None if node is None else (await node.check(info)).health
+        if health is None:
+            return None
+        moved, total = moved + health.moved_bytes, total + health.moving_bytes
+    return moved, total
+
 
 async def transition_of(info: Info, row: Row) -> EpochTransition:
     """The transition of a row of `epochs`."""
     planned, finished = await info.context.loaders.move_counts.load(row["epoch"])
     return EpochTransition(
+        epoch=row["epoch"],
         started_at=at(row["started_time_ms"]),
         finished_at=None if row["done_time_ms"] is None else at(row["done_time_ms"]),
         forced=row["forced"],

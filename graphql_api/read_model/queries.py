@@ -371,6 +371,13 @@ def move_counts(connection: Connection, epochs: Sequence[int]) -> dict[int, tupl
     return {epoch: (planned, done) for epoch, planned, done in connection.execute(statement)}
 
 
+def open_takers(connection: Connection, epoch: int) -> list[bytes]:
+    """Who still waits for shards that an epoch began with."""
+    c = t.hand_overs.c
+    statement = select(c.to_node).where(c.epoch == epoch, c.done_height.is_(None)).distinct().order_by(c.to_node)
+    return list(connection.execute(statement).scalars())
+
+
 # --- events -------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from haulout.ledger.genesis import build_development_network, build_genesis
 from haulout.ledger.state import STATE_VERSION, ExchangeRate, StakedWal
 from haulout.primitives import FROST_PER_WAL, blob_id_text, hex_id_text
 from haulout.world.memory_store import MemoryStore
+from tests.unit.graphql_api.test_nodes import healthy
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -277,7 +278,7 @@ async def test_an_epoch_tells_which_shards_change_hands_and_how_far_that_is(net:
     projector = Projector(10, history.scheme)
     progress = net.database.apply(projector, net.follower.progress, history.blocks[first_new:])
     query = """query ($f: ShardMoveFilter) { epoch(number: 2) {
-      transition { finishedAt forced doneWeight quorumWeight plannedMoves finishedMoves }
+      transition { finishedAt forced doneWeight quorumWeight plannedMoves finishedMoves bytesMoved bytesTotal }
       shardMoves(filter: $f) { totalCount nodes { shard state fromNode { name } toNode { name } doneHeight } } } }"""
     epoch = (await net.ask(query))["epoch"]
     assert epoch["transition"] == {
@@ -287,7 +288,13 @@ async def test_an_epoch_tells_which_shards_change_hands_and_how_far_that_is(net:
         "quorumWeight": 7,
         "plannedMoves": 1,
         "finishedMoves": 0,
+        "bytesMoved": None,  # the taker does not answer
+        "bytesTotal": None,
     }
+    net.nodes.answers["127.0.0.1:31427"] = healthy(moved_bytes=40, moving_bytes=100)
+    net.services.health._known.clear()
+    transition = (await net.ask(query))["epoch"]["transition"]
+    assert (transition["bytesMoved"], transition["bytesTotal"]) == ("40", "100")
     move = {"shard": 2, "fromNode": {"name": "node-0"}, "toNode": {"name": "node-2"}}
     assert epoch["shardMoves"] == {"totalCount": "1", "nodes": [{**move, "state": "RUNNING", "doneHeight": None}]}
     height = len(history.blocks)
@@ -295,6 +302,7 @@ async def test_an_epoch_tells_which_shards_change_hands_and_how_far_that_is(net:
     net.database.apply(projector, progress, history.blocks[height:])
     epoch = (await net.ask(query, f={"state": "DONE", "toNode": hex_id_text(ids("node", 2))}))["epoch"]
     assert (epoch["transition"]["doneWeight"], epoch["transition"]["finishedMoves"]) == (3, 1)
+    assert epoch["transition"]["bytesTotal"] == "0", "nothing is on its way any more"
     assert epoch["shardMoves"]["nodes"] == [{**move, "state": "DONE", "doneHeight": str(height)}]
     everywhere = """query ($f: ShardMoveFilter) { shardMoves(filter: $f) { nodes { epoch shard } } }"""
     assert (await net.ask(everywhere, f={"state": "RUNNING"}))["shardMoves"]["nodes"] == []
