@@ -32,10 +32,14 @@ def play_all(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[S
         use_kernels()
         yield from map(partial(play_one, is_light=is_light), seeds)
         return
-    # A process keeps a few MiB of every world; so none plays very many of them.
-    pool = ProcessPoolExecutor(
-        n_jobs, mp_context=get_context("spawn"), initializer=use_kernels, max_tasks_per_child=SEEDS_PER_PROCESS
-    )
+    # A process keeps a few MiB of every world; so none plays very many of them. The pool's own limit for that brings it
+    # to a standstill: when all processes have reached it, no new one is started.
+    for start in range(0, len(seeds), n_jobs * SEEDS_PER_PROCESS):
+        yield from _play_in_pool(seeds[start : start + n_jobs * SEEDS_PER_PROCESS], n_jobs, is_light=is_light)
+
+
+def _play_in_pool(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[SeedResult]:
+    pool = ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn"), initializer=use_kernels)
     try:
         for future in as_completed([pool.submit(play_one, seed, is_light=is_light) for seed in seeds]):
             yield future.result()
