@@ -17,6 +17,7 @@ from haulout.ledger.state import Phase
 from haulout.node.errors import ShardSyncForbidden
 from haulout.ports import SignedMessage, SyncedSliver
 from haulout.primitives import Axis
+from tests.unit.node.conftest import SETTINGS, World
 
 FIRST = bytes(32)
 
@@ -224,6 +225,26 @@ async def test_a_pull_that_is_cut_off_goes_on_where_it_was(moved) -> None:
     assert gainer.api.vault.duty().gaining == ()
     givers = {from_node for _, from_node, _ in world.moves}
     assert asked_from.count(FIRST) == len(givers), "no giver was asked from the beginning twice"
+
+
+async def test_a_limit_on_bytes_holds_for_all_that_come_at_once() -> None:
+    limit = 500  # bytes a second
+    world = await World(replace(SETTINGS, sync_bytes_per_s=limit)).start()
+    try:
+        for i in range(6):
+            await world.store(b"%d" % i * 300)
+        await move_shards(world)
+        gainer = world.nodes[0]
+        started_ms = world.clock.now_ms()
+        pulling = asyncio.ensure_future(gainer.api.shard_sync.run_once())
+        while not pulling.done():
+            await world.clock.advance(100)
+        await pulling
+        took_ms = world.clock.now_ms() - started_ms
+        due_ms = 1000 * gainer.counter("shard_sync_received_bytes_total") / limit
+        assert due_ms <= took_ms <= 1.2 * due_ms + 500
+    finally:
+        await world.stop()
 
 
 async def test_a_restart_in_mid_sync_goes_on(moved) -> None:
