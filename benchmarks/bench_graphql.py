@@ -281,7 +281,7 @@ async def measure_fan_out(
         for number in range(n_events):
             await asyncio.sleep(max(0.0, start + number / 10 - time.perf_counter()))
             command = Transfer(receivers[number % len(receivers)], 1)
-            raw = sign(secret, genesis.chain_id, [command], os.urandom(16))
+            raw = sign(secret, genesis.chain_id, (command,), os.urandom(16))
             submitting.append(asyncio.create_task(submit(ledger, raw)))
         await asyncio.gather(*submitting)
         expected = n_events * n_each
