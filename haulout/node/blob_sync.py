@@ -32,6 +32,7 @@ from haulout.node.sliver_repair import SliverRepair
 from haulout.node.striped_repair import StripedRepair
 from haulout.node.vault import CheckedSliver, Vault
 from haulout.node.verify import check_metadata, check_slivers
+from haulout.node.waves import ask_in_waves
 from haulout.ports import Clock, SliverUpload, Workers
 from haulout.primitives import (
     Axis,
@@ -321,19 +322,16 @@ class BlobSync:
                 if sliver is not None:
                     primaries[pair_of_shard(ShardIndex(shard_index), blob_id, duty.n_shards)] = sliver
 
-        waiting = self._sources(blob_id)
-        while len(primaries) < needed and waiting:
-            wave: list[tuple[Peer, list[SliverPairIndex]]] = []
-            expected = len(primaries)
-            while waiting and expected < needed:
-                peer = waiting.pop()
-                pairs = [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards]
-                pairs = pairs[: needed - expected]
-                wave.append((peer, pairs))
-                expected += len(pairs)
-            answers = await asyncio.gather(*(self._read_primaries(blob_id, metadata, *ask, duty) for ask in wave))
-            for answer in answers:
-                primaries.update(answer)
+        async def ask(peer: Peer, pairs: Sequence[SliverPairIndex]) -> int:
+            answer = await self._read_primaries(blob_id, metadata, peer, pairs, duty)
+            primaries.update(answer)
+            return len(answer)
+
+        sources = [
+            (peer, [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards])
+            for peer in self._sources(blob_id)
+        ]
+        await ask_in_waves(sources, lambda: needed - len(primaries), ask)
         if len(primaries) < needed:
             problem = f"{len(primaries)} of {needed} primary slivers can be had"
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from haulout.node.errors import RepairFailed
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peer, Peers
 from haulout.node.vault import Vault
+from haulout.node.waves import ask_in_waves
 from haulout.ports import SliverUpload, Workers
 from haulout.primitives import (
     Axis,
@@ -59,22 +59,17 @@ class StripedRows:
         needed = min_decodable(duty.n_shards)
         stripes = striping.segment(segment)
         found = await self._own(blob_id, striping, segment, duty, needed, only)
-        waiting = self._peers.available(self._vault.view, self._vault.holders(blob_id))
-        while len(found) < needed and waiting:
-            wave: list[tuple[Peer, list[SliverPairIndex]]] = []
-            expected = len(found)
-            while waiting and expected < needed:
-                peer = waiting.pop()
-                pairs = [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards]
-                pairs = [pair for pair in pairs if only is None or pair in only][: needed - expected]
-                if pairs:
-                    wave.append((peer, pairs))
-                    expected += len(pairs)
-            answers = await asyncio.gather(
-                *(self._ask(blob_id, metadata, stripes, peer, pairs, duty) for peer, pairs in wave)
-            )
-            for answer in answers:
-                found.update((piece.index, piece) for piece in answer)
+        sources = []
+        for peer in self._peers.available(self._vault.view, self._vault.holders(blob_id)):
+            pairs = [pair_of_shard(ShardIndex(shard), blob_id, duty.n_shards) for shard in peer.shards]
+            sources.append((peer, [pair for pair in pairs if only is None or pair in only]))
+
+        async def ask(peer: Peer, pairs: Sequence[SliverPairIndex]) -> int:
+            answer = await self._ask(blob_id, metadata, stripes, peer, pairs, duty)
+            found.update((piece.index, piece) for piece in answer)
+            return len(answer)
+
+        await ask_in_waves(sources, lambda: needed - len(found), ask)
         if len(found) < needed:
             problem = f"{len(found)} of {needed} primary slivers can be had in stripe {stripes.start}"
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)

@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for result in play_all(seeds, options.jobs, is_light=options.light):
             results.append(result)
             if not options.json:
+                if result.violation is not None:
+                    print(f"\n{result.complaint()}", file=sys.stderr, flush=True)
                 show_progress(results, options.seeds, time.monotonic() - started_s)
     except KeyboardInterrupt:
         is_stopped = True

@@ -47,6 +47,10 @@ class SeedResult:
             cpu_s=cpu_s,
         )
 
+    def complaint(self) -> str:
+        """What happened that may never happen, and how to see it again."""
+        return f"  seed {self.seed}: {self.violation}\n    replay it: make sim SEED={self.seed}"
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -119,8 +123,6 @@ class Report:
             lines.append(f"{operation:<46}{count:>8}")
         lines.append("")
         lines += [f"{len(self.violations)} violations"]
-        for result in self.violations:
-            lines.append(f"  seed {result.seed}: {result.violation}")
-            lines.append(f"    replay it: make sim SEED={result.seed}")
+        lines += [result.complaint() for result in self.violations]
         lines += [f"not good enough: {shortcoming}" for shortcoming in self.shortcomings()]
         return "\n".join(lines)

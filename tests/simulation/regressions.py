@@ -8,6 +8,7 @@ SEEDS_THAT_FAILED: Final = (
     14,  # slivers that were not synced when their blob was certified were not listed, and a power cut took them
     21,  # a ledger lost when an epoch had just begun: pruned nodes gave a snapshot whose committee nobody had signed
     70,  # a replica set back by a crash, in an oracle that took its epoch for the present one
+    72,  # who had not got a shard before passing it on was asked for its slivers alone, again and again
     86,  # a clock that had been an hour ahead put a repair off by an hour
     439,  # metadata that rotted kept a node from reading its pieces again
     522,  # a blob deleted by its owner while it was being stored: an assertion instead of an error
