@@ -13,10 +13,20 @@ from haulout.sim.__main__ import INTERRUPTED
 N_SEEDS = 20  # one line of progress for each
 
 
+def hear_interrupts() -> None:
+    """What a shell starts in the background does not, and neither does what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_prints_the_report_so_far() -> None:
     command = [sys.executable, "-m", "haulout.sim", "--light", "--seeds", str(N_SEEDS), "--first", "3"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_interrupts,
     ) as child:
         try:
             assert child.stderr is not None
