@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 
@@ -41,10 +43,22 @@ def play_all(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[S
 def _play_in_pool(seeds: Sequence[int], n_jobs: int, *, is_light: bool) -> Iterator[SeedResult]:
     pool = ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn"), initializer=use_kernels)
     try:
-        for future in as_completed([pool.submit(play_one, seed, is_light=is_light) for seed in seeds]):
+        with _interrupts_kept_back():
+            futures = [pool.submit(play_one, seed, is_light=is_light) for seed in seeds]
+        for future in as_completed(futures):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_kept_back() -> Iterator[None]:
+    """What is started within never hears Ctrl-C, which a terminal sends to all: the process that reports ends it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def use_kernels() -> None:

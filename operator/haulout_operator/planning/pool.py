@@ -71,7 +71,7 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
         actions += _make_nodes(observed, pool, missing, taken={serial for _, serial in orphans})
         return PoolPlan(tuple(actions), refused)
     if missing < 0:
-        removals, blocked = _let_go(observed, pool, staying, -missing)
+        removals, blocked = _let_go(observed, pool, staying, -missing, refused)
         return PoolPlan((*actions, *removals), blocked)
     return PoolPlan(tuple(actions), refused)
 
@@ -145,7 +145,7 @@ def _follow_template(observed: Observed, pool: Pool, nodes: list[Node]) -> list[
 
 
 def _let_go(
-    observed: Observed, pool: Pool, staying: list[Node], surplus: int
+    observed: Observed, pool: Pool, staying: list[Node], surplus: int, refused: ScalingBlocked | None
 ) -> tuple[list[Action], ScalingBlocked | None]:
     """Nodes that the ledger does not count on go at once, newest first; others leave it first, fewest shards first.
 
@@ -157,7 +157,7 @@ def _let_go(
     members = [node for node in reversed(staying) if not is_free(observed, node)]
     members.sort(key=lambda node: (node.annotations.get(LEAVING_ANNOTATION) != LEAVE_FIRST, _n_shards(observed, node)))
     victims = members[: surplus - len(free)]
-    blocked = _why_blocked(observed, pool, victims) if victims else None
+    blocked = refused or _why_blocked(observed, pool, victims) if victims else None
     if blocked is not None:
         victims = []
     deletions = [Delete(pool.subject, API_VERSION, "StorageNode", node.name, node.uid) for node in free]
@@ -227,9 +227,6 @@ def _n_shards(observed: Observed, node: Node) -> int:
 def _why_blocked(observed: Observed, pool: Pool, victims: list[Node]) -> ScalingBlocked | None:
     if observed.ledger is None:
         return ScalingBlocked("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
-    refused = _why_too_small(observed, pool)
-    if refused is not None:
-        return refused
     budget = compute_budget(observed, observed.ledger)
     if budget.remaining < 0:
         return ScalingBlocked(
