@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
+from haulout import __version__
 from haulout.driver.epoch_driver import EpochDriver
 from haulout.errors import HauloutError
 from haulout.ledger import keys
+from haulout.ledger.apply import PROTOCOL_VERSION
 from haulout.node import rules
 from haulout.node.blob_intake import BlobIntake
 from haulout.node.blob_sync import BlobSync
@@ -285,6 +287,8 @@ class StorageNode:
             giving=duty.giving,
             moving_bytes=self.vault.progress.moving_bytes if duty.gaining else 0,
             moved_bytes=self.vault.progress.moved_bytes if duty.gaining else 0,
+            release=__version__,
+            protocol_version=PROTOCOL_VERSION,
         )
 
     def status(self, duty: rules.Duty | None = None) -> str:

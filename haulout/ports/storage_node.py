@@ -119,6 +119,8 @@ class NodeHealth:
     giving: tuple[int, ...] = ()  # shards kept until their new owners have everything
     moving_bytes: int = 0  # of slivers on the shards on their way here, when their sync began
     moved_bytes: int = 0  # of these, what has arrived
+    release: str = ""  # that it runs, as 0.1.0; empty of one that does not tell
+    protocol_version: int = 0  # newest one whose rules that release knows; 0 of one that does not tell
 
     @property
     def word(self) -> str:

@@ -243,6 +243,8 @@ def write_health(health: NodeHealth) -> pb.HealthResponse:
         moving_bytes=health.moving_bytes,
         moved_bytes=health.moved_bytes,
         giving=health.giving,
+        release=health.release,
+        protocol_version=health.protocol_version,
     )
 
 
@@ -267,6 +269,8 @@ def read_health(message: pb.HealthResponse) -> NodeHealth:
         moving_bytes=message.moving_bytes,
         moved_bytes=message.moved_bytes,
         giving=tuple(read_index(shard, "giving") for shard in message.giving),
+        release=message.release,
+        protocol_version=message.protocol_version,
     )
 
 

@@ -110,6 +110,8 @@ KINDS = (
             ("Epoch", "integer", ".status.committee.epoch"),
             ("[Node]", "string", ".status.kubernetesNode"),
             ("[Volume]", "string", ".status.volume"),
+            ("[Disk]", "string", ".status.storage.summary"),
+            ("[Version]", "string", ".status.version"),
             *ready_columns(),
         ),
     ),

@@ -101,6 +101,9 @@ class LedgerDesk:
             holds=holds,
             moving_bytes=told.moving_bytes,
             moved_bytes=told.moved_bytes,
+            stored_bytes=told.stored_bytes,
+            release=told.release,
+            protocol_version=told.protocol_version,
         )
 
     async def sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:

@@ -70,10 +70,18 @@ class Sight:
 
 @dataclass(slots=True)
 class Memory:
-    """What need not be asked every time: Secrets that exist, and the treasury's address."""
+    """What need not be asked every time: Secrets that exist, and the treasury's address; and when nodes answered."""
 
     secrets_seen_ms: dict[str, int] = field(default_factory=dict)
+    nodes_answered_ms: dict[str, int] = field(default_factory=dict)
     treasury: bytes | None = None
+
+    def note_answers(self, nodes: Iterable[str], answered: Collection[str], now_ms: int) -> None:
+        """Remember when each of the nodes answered last; those that are gone are forgotten."""
+        before = self.nodes_answered_ms
+        self.nodes_answered_ms = {
+            name: now_ms if name in answered else before[name] for name in nodes if name in answered or name in before
+        }
 
 
 class Observer:
@@ -130,6 +138,7 @@ class Observer:
         secrets = await self._find_secrets(memory, names, doubted=find_doubted(name, my_nodes, pods))
         ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
         reports = await self._ask_nodes(my_nodes, pods, ledger)
+        memory.note_answers([node.name for node in my_nodes], reports, self._clock.now_ms())
         samples = await self._read_samples(name, my_nodes, ledger, genesis)
         observed = Observed(
             namespace=self._namespace,
@@ -148,6 +157,7 @@ class Observer:
             ledger=ledger,
             ledger_problem=ledger_problem,
             reports=reports,
+            answered_ms=dict(memory.nodes_answered_ms),
             samples=samples,
             complaints=await self._find_complaints(children, pods),
             failures=failures,

@@ -124,6 +124,9 @@ class NodeReport:
     holds: int  # shards that it owns, gains or has still to give
     moving_bytes: int = 0  # of slivers on the shards on their way to it, when it began to fetch them
     moved_bytes: int = 0  # what has arrived of these
+    stored_bytes: int = 0  # of all slivers on its volume
+    release: str = ""  # that it runs; empty of one that does not tell
+    protocol_version: int = 0  # newest one that its release knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ class Observed:
     ledger: LedgerFacts | None
     ledger_problem: str
     reports: Mapping[str, NodeReport]  # of registered nodes that are ready and answer
+    answered_ms: Mapping[str, int] = field(default_factory=dict)  # when a node did last, as far as we remember
     samples: Mapping[str, SampleRead] = field(default_factory=dict)  # for nodes that nothing else holds
     complaints: Mapping[tuple[str, str], str] = field(default_factory=dict)  # why a child has no Pod or volume
     control_address: str = ""  # where the operator serves `ClusterControl`; empty when nowhere

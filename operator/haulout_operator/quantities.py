@@ -25,6 +25,13 @@ def parse_bytes(text: str) -> int:
     return int(match.group(1)) * UNITS[match.group(2)]
 
 
+def bytes_text(size_bytes: int) -> str:
+    """Bytes for people, in the largest binary unit they fill, with one digit behind the point: 1.5Gi."""
+    unit = next((one for one in ("Ti", "Gi", "Mi", "Ki") if size_bytes >= UNITS[one]), "")
+    tenths = size_bytes * 10 // UNITS[unit]
+    return f"{tenths // 10}.{tenths % 10}{unit}" if tenths % 10 else f"{tenths // 10}{unit}"
+
+
 def find_bytes(text: str) -> int | None:
     """Bytes of a quantity that others wrote; None when it is none that we know."""
     try:

@@ -48,6 +48,8 @@ HEALTH = NodeHealth(
     giving=(9,),
     moving_bytes=1 << 41,
     moved_bytes=1 << 33,
+    release="1.2.3",
+    protocol_version=7,
 )
 
 

@@ -1094,6 +1094,8 @@ class HealthResponse(_message.Message):
     GIVING_FIELD_NUMBER: _builtins.int
     MOVING_BYTES_FIELD_NUMBER: _builtins.int
     MOVED_BYTES_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     """Node id on the ledger, 32 bytes."""
     name: _builtins.str
@@ -1124,6 +1126,10 @@ class HealthResponse(_message.Message):
     """Bytes of slivers on the shards on their way to the node, when their sync began."""
     moved_bytes: _builtins.int
     """Of these, what has arrived."""
+    release: _builtins.str
+    """Release that the node runs, as 0.1.0; empty of nodes that do not tell."""
+    protocol_version: _builtins.int
+    """Newest protocol version whose rules that release knows; 0 of nodes that do not tell."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shards the node owns."""
@@ -1157,10 +1163,12 @@ class HealthResponse(_message.Message):
         giving: _abc.Iterable[_builtins.int] | None = ...,
         moving_bytes: _builtins.int = ...,
         moved_bytes: _builtins.int = ...,
+        release: _builtins.str = ...,
+        protocol_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "moved_bytes", b"moved_bytes", "moving_bytes", b"moving_bytes", "name", b"name", "node_id", b"node_id", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "moved_bytes", b"moved_bytes", "moving_bytes", b"moving_bytes", "name", b"name", "node_id", b"node_id", "protocol_version", b"protocol_version", "release", b"release", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from haulout_operator.models.base import (
     StakeAmount,
     Storage,
     Text,
+    Time,
     Toleration,
     Word,
     rule,
@@ -155,6 +156,20 @@ class CommitteeStatus(Model):
     shards: Text = Field("", description="Ranges, as in 0-24,50.")
 
 
+class VolumeStatus(Model):
+    """How full a node's volume is."""
+
+    used_bytes: int = Field(
+        0,
+        description="Of slivers, as the node tells; written anew once it is off by more than a sixteenth.",
+        json_schema_extra={"format": "int64"},
+    )
+    capacity_bytes: int = Field(
+        0, description="What the volume has by its claim; 0 until it has one.", json_schema_extra={"format": "int64"}
+    )
+    summary: Word = ""
+
+
 class StorageNodeStatus(Model):
     """What one node is."""
 
@@ -168,4 +183,8 @@ class StorageNodeStatus(Model):
     pod_name: Word = ""
     kubernetes_node: Text = ""
     volume: Word = ""
+    version: Word = Field("", description="The release that it runs, as it tells itself.")
+    protocol_version: int = Field(0, description="The newest protocol version that this release knows.")
+    storage: VolumeStatus | None = None
+    last_seen: Time = Field("", description="When it last answered; absent as long as it answers.")
     conditions: Conditions = Field(default_factory=list)

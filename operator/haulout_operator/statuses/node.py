@@ -13,7 +13,8 @@ from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
 from haulout_operator.planning.budget import compute_budget
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
 from haulout_operator.planning.node import claim_subject, may_restart
-from haulout_operator.statuses.conditions import Fact, merge_conditions
+from haulout_operator.quantities import bytes_text, find_bytes
+from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
 Node = Resource[StorageNodeSpec]
 
@@ -39,6 +40,7 @@ def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
         "podName": "" if pod is None else pod.name,
         "kubernetesNode": "" if pod is None else pod.machine,
         "volume": volume_name(node.name),
+        **told_status(observed, node),
         "conditions": merge_conditions(node.status, facts, now_ms=observed.now_ms, generation=node.generation),
     }
     if known is not None and observed.ledger is not None:
@@ -55,6 +57,34 @@ def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
     else:  # the ledger cannot be asked now: what it said last stands, under LedgerReachable=False of the network
         kept = ("ledgerNodeId", "stakeFrost", "stake", "committee")
         status |= {key: node.status[key] for key in kept if key in node.status}
+    return status
+
+
+def told_status(observed: Observed, node: Node) -> dict[str, Any]:
+    """What the node tells of itself: what it told last stands while it is silent, with the time of that beside it.
+
+    A network at rest is written nothing about: no time while the node answers, and a new number of bytes only once the
+    one that was written is off by more than a sixteenth.
+    """
+    report, old = observed.reports.get(node.name), node.status
+    status = {key: old[key] for key in ("version", "protocolVersion") if key in old}
+    before = (old.get("storage") or {}).get("usedBytes")
+    used = before
+    if report is not None:
+        status = {"version": report.release, "protocolVersion": report.protocol_version}
+        is_off = before is None or abs(report.stored_bytes - before) * 16 > before
+        used = report.stored_bytes if is_off else before
+    if used is not None:
+        claim = observed.child("PersistentVolumeClaim", volume_name(node.name)) or {}
+        has = ((claim.get("status") or {}).get("capacity") or {}).get("storage", "")
+        capacity = find_bytes(has) or 0
+        summary = f"{bytes_text(used)}/{bytes_text(capacity)}" if capacity else bytes_text(used)
+        status["storage"] = {"usedBytes": used, "capacityBytes": capacity, "summary": summary}
+    answered_ms = observed.answered_ms.get(node.name)
+    if report is None and observed.ledger is not None and answered_ms is not None:
+        status["lastSeen"] = time_text(answered_ms)
+    elif report is None and "lastSeen" in old:  # nobody is asked without a ledger; or another process saw it last
+        status["lastSeen"] = old["lastSeen"]
     return status
 
 

@@ -86,6 +86,8 @@ class Town:
         self.giving: dict[str, int] = {}  # the same of what they hand over
         self.identities: dict[str, bytes] = {}  # as whom nodes answer, where it is not as themselves
         self.moving_bytes: dict[str, tuple[int, int]] = {}  # of shards on their way to a node: all, and what has come
+        self.stored_bytes: dict[str, int] = {}  # of slivers on a node's volume
+        self.releases: dict[str, str] = {}  # what a node runs, where it is not the first release
         self.height_lag = 0  # blocks that every node is behind
         self.full: set[str] = set()  # nodes whose volume is full
         self.samples: dict[str, SampleRead | None] = {}  # what reading without a node gives, where it is not all well
@@ -202,6 +204,9 @@ class Town:
                 giving=giving,
                 moving_bytes=self.moving_bytes.get(known.name, (0, 0))[0],
                 moved_bytes=self.moving_bytes.get(known.name, (0, 0))[1],
+                stored_bytes=self.stored_bytes.get(known.name, 0),
+                release=self.releases.get(known.name, "0.1.0"),
+                protocol_version=2,
             )
 
         return SimpleNamespace(health=health)

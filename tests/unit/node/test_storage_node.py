@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
+import haulout
 from haulout import bcs
 from haulout.codec.errors import SliverIndexOutOfRange, UnsupportedEncodingType
 from haulout.crypto import messages
 from haulout.errors import DiskFull, WrongEpoch
+from haulout.ledger.apply import PROTOCOL_VERSION
 from haulout.ledger.state import BlobRecord
 from haulout.node.errors import (
     InvalidMetadata,
@@ -86,6 +88,8 @@ async def test_stores_confirms_and_serves_a_blob_also_after_a_restart(world, dat
         health = await node.api.health()
         assert health.stored_slivers == 4
         assert health.stored_bytes == sum(len(upload.bcs) for upload in uploads)
+        assert health.release == haulout.__version__
+        assert health.protocol_version == PROTOCOL_VERSION
         await node.kill()
         await node.start()
 
