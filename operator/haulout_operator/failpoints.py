@@ -1,8 +1,9 @@
 """Named points of an epoch change at which the operator can be made to end, to prove that the next one finishes.
 
-Off unless `HAULOUT_FAILPOINT` says `POINT@CHAIN_ID`, and then for the network with that chain id alone: a setting that
-was copied from another installation does nothing, and no value of the chart sets it. An armed process ends each time it
-comes to its point; what was begun is finished once the variable is gone. `docs/operations.md` lists the points.
+Off unless `HAULOUT_FAILPOINT` says `POINT[,POINT…]@CHAIN_ID`, and then for the network with that chain id alone: a
+setting that was copied from another installation does nothing, and no value of the chart sets it. An armed process ends
+each time it comes to one of its points; what was begun is finished once the variable is gone. `docs/operations.md`
+lists the points.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Failpoint(StrEnum):
 class Armed:
     """Where to end, in which network."""
 
-    point: Failpoint
+    points: frozenset[Failpoint]
     chain_id: str
 
 
@@ -76,25 +77,28 @@ class Failpoints:
 
     def reach(self, point: Failpoint | None, chain_id: bytes) -> None:
         """Come to a point in the network with this chain id; returns unless the process ends here."""
-        if point is not None and self._armed == Armed(point, hex_id_text(chain_id)):
-            log.warning("failpoint", point=point.value, chain_id=self._armed.chain_id)
-            self._end(point)
+        armed = self._armed
+        if point is None or armed is None or point not in armed.points or armed.chain_id != hex_id_text(chain_id):
+            return
+        log.warning("failpoint", point=point.value, chain_id=armed.chain_id)
+        self._end(point)
 
 
 def parse_armed(text: str) -> Armed | None:
     """What `HAULOUT_FAILPOINT` says; None when it is empty.
 
     Raises:
-        InvalidField: neither empty nor POINT@CHAIN_ID.
+        InvalidField: neither empty nor POINT[,POINT…]@CHAIN_ID.
     """
     if not text:
         return None
-    point, _, chain_id = text.partition("@")
-    if point not in list(Failpoint):
-        raise InvalidField(field="HAULOUT_FAILPOINT", problem=f"{point!r} is none of {', '.join(Failpoint)}")
+    points, _, chain_id = text.partition("@")
+    for point in points.split(","):
+        if point not in list(Failpoint):
+            raise InvalidField(field="HAULOUT_FAILPOINT", problem=f"{point!r} is none of {', '.join(Failpoint)}")
     if not chain_id.startswith("0x"):
         raise InvalidField(field="HAULOUT_FAILPOINT", problem="names no network; write POINT@CHAIN_ID, from its status")
-    return Armed(Failpoint(point), chain_id)
+    return Armed(frozenset(map(Failpoint, points.split(","))), chain_id)
 
 
 def around_action(action: Action) -> Around:

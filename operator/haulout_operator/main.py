@@ -37,7 +37,7 @@ def run(
     install: Path | None = typer.Option(None, envvar="HAULOUT_INSTALL", help="Folder of networks and pools to apply."),
     control: str = typer.Option("", envvar="HAULOUT_CONTROL", help="HOST:PORT for ClusterControl; none when empty."),
     control_address: str = typer.Option("", envvar="HAULOUT_CONTROL_ADDRESS", help="Where Pods reach that."),
-    failpoint: str = typer.Option("", envvar="HAULOUT_FAILPOINT", help="For tests: POINT@CHAIN_ID at which to end."),
+    failpoint: str = typer.Option("", envvar="HAULOUT_FAILPOINT", help="For tests: POINT[,POINT…]@CHAIN_ID to end at."),
     epochs: bool = typer.Option(True, envvar="HAULOUT_EPOCHS", help="Drive epochs, too; else another process does."),
     scratch: Path = SCRATCH,
     log_format: str = LOG_FORMAT,

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from tests.kubernetes.installation import EPOCHS_BY_HAND, Installation
 from tests.kubernetes.load import Load
-from tests.kubernetes.testbed import Cluster, find_cluster
+from tests.kubernetes.testbed import Cluster, Earlier, build_earlier, find_cluster
 
 collect_ignore_glob = [] if os.environ.get("HAULOUT_E2E") else ["test_*.py"]
 if not os.environ.get("HAULOUT_E2E_FULL"):
     collect_ignore_glob.append("test_full.py")
 
-# One installation lives through all of them, in this order.
+# One installation lives through all of them, in this order: what is lost and rebuilt comes before it holds much.
 ORDER = (
     "test_life",
     "test_policies",
     "test_rules",
-    "test_operator",
     "test_trouble",
+    "test_operator",
     "test_timed",
     "test_uninstall",
     "test_full",
@@ -64,6 +65,13 @@ def cluster() -> Cluster:
             zone = f"topology.kubernetes.io/zone=zone-{machine.rpartition('/')[2]}"
             found.run("kubectl", "label", "--overwrite", machine, zone)
     return found
+
+
+@pytest.fixture(scope="session")
+def earlier_release() -> Iterator[Future[Earlier]]:
+    """The release that `upgrade-from` names, made beside the first test that asks for it."""
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        yield maker.submit(build_earlier)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from haulout_operator.failpoints import EXIT_CODE
+from haulout_operator.failpoints import Failpoint
 from tests import fresh_http
 from tests.kubernetes.testbed import CHART, Cluster, install_arguments
 
@@ -144,6 +144,15 @@ class Installation:
         conditions = [one for item in self.get("sn")["items"] for one in item.get("status", {}).get("conditions", [])]
         return sum(one["type"] == "Staked" and one["status"] == "True" for one in conditions)
 
+    def network_pods(self) -> list[str]:
+        """Pods that the operator made."""
+        items = self.get("pods")["items"]
+        return [one["metadata"]["name"] for one in items if "haulout.dev/network" in one["metadata"].get("labels", {})]
+
+    def network_secrets(self) -> list[str]:
+        """Keys and accounts; not those that Helm keeps its releases in."""
+        return [name for name in self.names("secret") if not name.startswith("sh.helm.")]
+
     def members(self) -> int:
         return int(self.get("snet", "main")["status"]["nodes"]["inCommittee"])
 
@@ -218,10 +227,10 @@ class Installation:
 
     # --- the operator's failpoints ------------------------------------------------------------------------------
 
-    def arm(self, point: str) -> None:
-        """From now on the operator ends when it comes to this point."""
-        chain_id = self.get("snet", "main")["status"]["chainId"]
-        self.kubectl("set", "env", "deploy/haulout-operator", f"HAULOUT_FAILPOINT={point}@{chain_id}")
+    def arm(self, *points: Failpoint) -> None:
+        """From now on the operator ends each time it comes to one of these points."""
+        armed = f"{','.join(points)}@{self.get('snet', 'main')['status']['chainId']}"
+        self.kubectl("set", "env", "deploy/haulout-operator", f"HAULOUT_FAILPOINT={armed}")
         self.kubectl("rollout", "status", "deploy/haulout-operator", "--timeout=120s")
 
     def disarm(self) -> None:
@@ -229,16 +238,14 @@ class Installation:
         self.kubectl("set", "env", "deploy/haulout-operator", "HAULOUT_FAILPOINT-")
         self.kubectl("rollout", "status", "deploy/haulout-operator", "--timeout=120s")
 
-    def was_killed(self) -> bool:
-        """Whether the operator has ended at its point."""
-        statuses = [one for pod in self.operator_pods() for one in pod["status"].get("containerStatuses", [])]
-        ends = [
-            state["terminated"]["exitCode"]
-            for one in statuses
-            for state in (one.get("state", {}), one.get("lastState", {}))
-            if "terminated" in state
+    def has_ended_at(self, point: Failpoint) -> bool:
+        """Whether the operator's latest process, or the one before it, ended at this point: the last that it said."""
+        said = [
+            self.kubectl("logs", pod["metadata"]["name"], *which, "--tail=20", check=False)
+            for pod in self.operator_pods()
+            for which in ((), ("--previous",))
         ]
-        return EXIT_CODE in ends
+        return any(f'"point": "{point}"' in text for text in said)
 
     # --- reaching in --------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def kill_at(network: Installation, point: Failpoint) -> str:
     victim = network.nodes()[0]
     network.arm(point)
     network.kubectl("delete", "sn", victim, "--wait=false")
-    network.wait(f"killed at {point}", network.was_killed, 4 * EPOCH_S)
+    network.wait(f"killed at {point}", lambda: network.has_ended_at(point), 4 * EPOCH_S)
     return victim
 
 

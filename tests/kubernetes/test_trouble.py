@@ -6,13 +6,17 @@ server need the testbed's command (`HAULOUT_TESTBED`); elsewhere they are left o
 
 from __future__ import annotations
 
+import json
 import time
+
+import pytest
 
 from tests.kubernetes.installation import Installation, is_ready, say
 from tests.kubernetes.load import SHORT, Load, read, store
 
 FROZEN_S = 120
 WHILE_FROZEN = 500  # operations: the data goes on without an API server
+HELD_S = 10  # a node that a partition holds back stays as it is
 BLOB = bytes(range(255, -1, -1)) * 500
 
 
@@ -79,23 +83,38 @@ def test_a_drain_stops_where_the_budget_ends(network: Installation, under_load: 
     under_load.finish("a machine drained as far as the budget goes", least=SHORT)
 
 
-def test_a_release_rolls_through_within_the_budget(breakable: Installation, under_load: Load) -> None:
+def test_a_release_rolls_through_by_halves_within_the_budget(breakable: Installation, under_load: Load) -> None:
+    serials = {one["metadata"]["name"]: one["spec"]["serial"] for one in breakable.get("sn")["items"]}
+    held = sorted(serials, key=lambda name: serials[name])[:2]
+    set_partition(breakable, sorted(serials.values())[2])
     tag = breakable.cluster.load_again("again")
     started = time.monotonic()
     breakable.upgrade("--set", f"image.tag={tag}")
     least = 4
 
-    def is_rolled() -> bool:
+    def updated() -> set[str]:
+        """Nodes on the new image, once all are ready."""
         nonlocal least
         ready = [one for one in breakable.node_pods() if is_ready(one)]
         least = min(least, len(ready))
-        images = {one["spec"]["containers"][0]["image"] for one in ready}
-        return len(ready) == 4 and all(image.endswith(f":{tag}") for image in images)
+        new = [one for one in ready if one["spec"]["containers"][0]["image"].endswith(f":{tag}")]
+        return {one["metadata"]["labels"]["haulout.dev/node"] for one in new} if len(ready) == 4 else set()
 
-    breakable.wait("all nodes on the new image", is_rolled, 420)
+    breakable.wait("half of the nodes on the new image", lambda: updated() == set(serials) - set(held), 420)
+    breakable.wait("the pool says so", lambda: breakable.get("snp", "main")["status"]["updatedReplicas"] == 2, 60)
+    time.sleep(HELD_S)
+    assert updated() == set(serials) - set(held)
+    set_partition(breakable, 0)
+    breakable.wait("all nodes on the new image", lambda: updated() == set(serials), 420)
     assert least >= 3, f"{4 - least} nodes were down at once"
     breakable.settle()
-    under_load.finish(f"a release rolled through in {time.monotonic() - started:.0f} s")
+    under_load.finish(f"a release rolled through by halves in {time.monotonic() - started:.0f} s")
+
+
+def set_partition(network: Installation, serial: int) -> None:
+    """Nodes with a serial below this one keep what they run."""
+    patch = json.dumps({"spec": {"update": {"partition": serial}}})
+    network.kubectl("patch", "snp/main", "--type=merge", "-p", patch)
 
 
 def test_the_ledgers_process_dies(network: Installation, under_load: Load) -> None:
@@ -126,6 +145,7 @@ def test_a_lost_ledger_is_restored_from_the_nodes(network: Installation) -> None
     network.advance_epoch()
 
 
+@pytest.mark.usefixtures("earlier_release")  # made meanwhile
 def test_the_api_server_does_not_answer_for_two_minutes(breakable: Installation, under_load: Load) -> None:
     before = under_load.operations
     breakable.cluster.break_machine("freeze-api")

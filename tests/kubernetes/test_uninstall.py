@@ -13,17 +13,17 @@ BLOB = bytes(range(256)) * 700
 def test_uninstall_keeps_what_it_promises_and_a_new_installation_has_it(network: Installation) -> None:
     with network.reached("main-gateway") as gateway:
         blob_id = store(gateway, BLOB)
-    names, claims, secrets = network.nodes(), network.names("pvc"), network_secrets(network)
+    names, claims, secrets = network.nodes(), network.names("pvc"), network.network_secrets()
     genesis = network.get("cm", "main-genesis")["data"]
     assert set(claims) >= {*(f"{name}-data" for name in names), "main-ledger-data", "main-graphql-data"}
     started = time.monotonic()
     network.helm("uninstall", "haulout")
-    network.wait("Pods are gone", lambda: not network_pods(network))
+    network.wait("Pods are gone", lambda: not network.network_pods())
     say(f"uninstalled after {time.monotonic() - started:.0f} s")
     for kind in ("snet", "snp", "sn", "ept", "sts", "deploy"):
         assert network.names(kind) == []
     assert network.names("pvc") == claims
-    assert network_secrets(network) == secrets
+    assert network.network_secrets() == secrets
     assert network.get("cm", "main-genesis")["data"] == genesis
     assert "storagenetworks.haulout.dev" in network.kubectl("get", "crd", "-o", "name")
 
@@ -33,13 +33,3 @@ def test_uninstall_keeps_what_it_promises_and_a_new_installation_has_it(network:
         assert read(gateway, blob_id) == BLOB
     assert network.nodes() == names
     say(f"installed again after {seconds:.0f} s, data intact")
-
-
-def network_pods(network: Installation) -> list[str]:
-    items = network.get("pods")["items"]
-    return [one["metadata"]["name"] for one in items if "haulout.dev/network" in one["metadata"].get("labels", {})]
-
-
-def network_secrets(network: Installation) -> list[str]:
-    """Keys and accounts; not those that Helm keeps its releases in."""
-    return [name for name in network.names("secret") if not name.startswith("sh.helm.")]

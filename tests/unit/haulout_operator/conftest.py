@@ -78,6 +78,7 @@ class Town:
         self.epoch_clock = StandingClock(self.clock)
         self.armed: Armed | None = None  # where the next operator ends
         self.is_killed = False  # the present operator's process has ended
+        self.ends: list[Failpoint] = []  # where operators have ended
         self.scheme = KeyedHash()
         self.sequencer: Sequencer | None = None
         self.ledger_is_up = True
@@ -135,6 +136,7 @@ class Town:
 
     def _end(self, point: Failpoint) -> None:
         self.is_killed = True
+        self.ends.append(point)
         for running in self.operator._epochs._running.values():
             running.task.cancel()  # all of a process ends at once
         raise OperatorKilled

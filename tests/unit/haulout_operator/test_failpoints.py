@@ -31,12 +31,12 @@ async def settle(town) -> None:
             assert town.is_killed
 
 
-async def found(town, point: Failpoint) -> None:
-    """Four nodes, and from now on an operator that ends at a point."""
+async def found(town, *points: Failpoint) -> None:
+    """Four nodes, and from now on an operator that ends at each of some points."""
     town.found(epoch=EPOCHS)
     await settle(town)
     facts = await read_facts(town, None)
-    await town.restart(Armed(point, hex_id_text(facts.chain_id)))
+    await town.restart(Armed(frozenset({*points}), hex_id_text(facts.chain_id)))
     await settle(town)
 
 
@@ -74,6 +74,27 @@ async def test_the_next_operator_finishes_what_one_began_that_ended_at(town, poi
     assert deaths == 1
     assert victim not in town.nodes()
     assert (await read_facts(town, None)).epoch == 2  # everything happened in the one change that it was due in
+    await town.check_whole(4)
+
+
+async def test_operators_that_each_end_at_the_next_of_several_points_finish_together(town) -> None:
+    points = (Failpoint.LEAVE_REQUESTED, Failpoint.EPOCH_CHANGED, Failpoint.VOLUME_DELETED)
+    await found(town, *points)
+    armed, victim = town.armed, town.nodes()[0]
+    await town.kube.delete("", "StorageNode", NAMESPACE, victim)
+
+    async def restart_as_it_was() -> None:
+        await settle(town)
+        while town.is_killed:
+            await town.restart(armed)
+            await settle(town)
+            await town.epoch_clock.pass_ms(1)  # its driver has just begun, and something is due
+            await settle(town)
+
+    await restart_as_it_was()
+    await pass_an_epoch(town, next_time=restart_as_it_was)
+    assert town.ends == list(points)
+    assert victim not in town.nodes()
     await town.check_whole(4)
 
 
@@ -121,7 +142,7 @@ async def take_what_is_due(town) -> None:
 
 async def test_an_operator_of_another_network_passes_by(town) -> None:
     town.found(epoch=EPOCHS)
-    town.armed = Armed(Failpoint.VOTING_DUE, "0x" + "00" * 32)
+    town.armed = Armed(frozenset({Failpoint.VOTING_DUE}), "0x" + "00" * 32)
     town.operator = town.new_operator(seed=2)
     await settle(town)
     await town.epoch_clock.pass_ms(HALF_EPOCH_MS)
@@ -140,8 +161,9 @@ async def test_a_step_asks_for_a_round_at_once(town) -> None:
 
 def test_a_point_is_armed_for_one_network_by_both_names() -> None:
     assert parse_armed("") is None
-    assert parse_armed("let-go@0x12") == Armed(Failpoint.LET_GO, "0x12")
-    for text in ("let-go", "let-go@", "somewhere@0x12", "1"):
+    assert parse_armed("let-go@0x12") == Armed(frozenset({Failpoint.LET_GO}), "0x12")
+    assert parse_armed("leave-due,let-go@0x12") == Armed(frozenset({Failpoint.LEAVE_DUE, Failpoint.LET_GO}), "0x12")
+    for text in ("let-go", "let-go@", "somewhere@0x12", "let-go,somewhere@0x12", "let-go,@0x12", "1"):
         with pytest.raises(InvalidField, match="HAULOUT_FAILPOINT"):
             parse_armed(text)
 
