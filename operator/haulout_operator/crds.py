@@ -91,6 +91,8 @@ KINDS = (
             ("Nodes", "integer", ".status.replicas"),
             ("Ready nodes", "integer", ".status.readyReplicas"),
             ("Draining", "integer", ".status.drainingReplicas"),
+            ("[Updated]", "integer", ".status.updatedReplicas"),
+            ("[Revision]", "string", ".status.updateRevision"),
             *ready_columns(),
         ),
         scale=True,

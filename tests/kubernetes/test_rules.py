@@ -56,6 +56,13 @@ REFUSED = [
     ("snp/main", {"template": {"stake": "99999999999WAL"}}, "should match"),  # more than 64 bits of FROST
     ("snp/main", {"template": {"resources": {"requests": {"cpu": "much"}}}}, "should match"),
     ("snp/main", {"template": {"tolerations": [{"key": "a", "effect": "Never"}]}}, "Unsupported value"),
+    ("snp/main", {"template": {"extraEnv": [{"name": "HAULOUT_DATA", "value": "/"}]}}, "that the operator sets"),
+    ("snp/main", {"template": {"extraEnv": [{"name": "MY_LEVEL"}]}}, "a variable has either value or valueFrom"),
+    (
+        "snp/main",
+        {"template": {"extraEnv": [{"name": "MY_TOKEN", "valueFrom": {}}]}},
+        "name one: secretKeyRef or configMapKeyRef",
+    ),
     ("snp/main", {"template": {"storage": {"size": "1Gi"}}}, GROWS),
     ("sn/main-abcd", {"networkRef": {"name": "other"}}, BELONGS),
     ("sn/main-abcd", {"serial": 4}, "serial cannot be changed"),

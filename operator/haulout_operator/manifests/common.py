@@ -93,6 +93,8 @@ class Process:
     environment: Mapping[str, str]
     ports: Mapping[str, int]
     resources: Resources
+    image: str = ""  # in place of the network's
+    extra_environment: Sequence[Manifest] = ()  # of people; in place of ours where both name one
     volumes: Sequence[Manifest] = ()
     mounts: Sequence[Manifest] = ()
     secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # variable -> Secret and key
@@ -121,6 +123,7 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
         **_tracing_environment(place),
         **process.environment,
     }
+    own = {one["name"] for one in process.extra_environment}
     mounts = [
         {"name": "genesis", "mountPath": GENESIS_FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
@@ -137,12 +140,13 @@ def build_pod_spec(place: Place, process: Process, *, spread: Mapping[str, str] 
     ports = {**process.ports, "metrics": METRICS_PORT}
     container: Manifest = {
         "name": process.role,
-        "image": place.image,
+        "image": process.image or place.image,
         "imagePullPolicy": place.spec.image_pull_policy,
         "command": list(process.command),
         "env": [
-            *({"name": name, "value": value} for name, value in sorted(environment.items())),
+            *({"name": name, "value": value} for name, value in sorted(environment.items()) if name not in own),
             *({"name": name, "valueFrom": _of_secret(*where)} for name, where in sorted(process.secrets.items())),
+            *process.extra_environment,
         ],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()],
         "resources": process.resources.model_dump(),
@@ -210,7 +214,7 @@ def build_kernels_container(place: Place, process: Process) -> Manifest:
     """Copies the kernels that were compiled into the image to where the process may add its own."""
     return {
         "name": "kernels",
-        "image": place.image,
+        "image": process.image or place.image,
         "imagePullPolicy": place.spec.image_pull_policy,
         "command": ["cp", "-r", f"{KERNELS_IN_IMAGE}/.", KERNELS],
         "resources": process.resources.model_dump(),
@@ -323,6 +327,7 @@ def build_single(
     *,
     is_stopped: bool = False,
     extras: PodExtras = NO_EXTRAS,
+    annotations: Mapping[str, str] | None = None,
 ) -> Manifest:
     """A StatefulSet of one: at most one Pod at a time, also when its machine cannot be reached; none when stopped."""
     body = {
@@ -333,7 +338,14 @@ def build_single(
         "template": {"metadata": build_pod_metadata(place, labels, extras), "spec": pod},
     }
     return build_object(
-        "apps/v1", "StatefulSet", name=name, place=place, labels=labels, owner=owner, body={"spec": body}
+        "apps/v1",
+        "StatefulSet",
+        name=name,
+        place=place,
+        labels=labels,
+        owner=owner,
+        body={"spec": body},
+        annotations=annotations,
     )
 
 

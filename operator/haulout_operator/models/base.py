@@ -27,6 +27,22 @@ QUANTITY_PATTERN = (
 DURATION_PATTERN = r"^[1-9][0-9]{0,5}(s|m|h|d)$"
 AMOUNT_PATTERN = r"^([0-9]{1,10}WAL|[0-9]{1,19}(FROST)?)$"
 STAKE_PATTERN = r"^(0(WAL|FROST)?|[1-9][0-9]{0,9}WAL|[1-9][0-9]{9,18}(FROST)?)$"  # none, or at least 1 WAL
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+# What a node's process is told by the operator and nobody else.
+FIXED_VARIABLES = (
+    "HAULOUT_ALLOW_PLAINTEXT",
+    "HAULOUT_DATA",
+    "HAULOUT_GENESIS",
+    "HAULOUT_KEYS",
+    "HAULOUT_LEDGER",
+    "HAULOUT_LISTEN",
+    "HAULOUT_METRICS",
+    "HAULOUT_NODE_ID",
+    "HAULOUT_PROCESS",
+    "HAULOUT_SCRUB_RATE",
+    "HOME",
+    "NUMBA_CACHE_DIR",
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=40, pattern=NAME_PATTERN)]
 Text = Annotated[str, Field(max_length=1024)]
@@ -101,6 +117,44 @@ class Toleration(Model):
     toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(
         None, description="How long it bears a taint of NoExecute; for ever when absent."
     )
+
+
+class KeyReference(Model):
+    """A value in a Secret or ConfigMap of the same namespace."""
+
+    name: Word = Field(description="The Secret's or ConfigMap's name.")
+    key: Word = Field(description="The key whose value is taken.")
+
+
+class ValueSource(Model):
+    """Where a variable's value is read from when a Pod starts."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.secretKeyRef) != has(self.configMapKeyRef)", "name one: secretKeyRef or configMapKeyRef")
+        )
+    )
+
+    secret_key_ref: KeyReference | None = Field(None, description="A key of a Secret.")
+    config_map_key_ref: KeyReference | None = Field(None, description="A key of a ConfigMap.")
+
+
+class EnvironmentVariable(Model):
+    """A variable of a process, as Kubernetes has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.value) != has(self.valueFrom)", "a variable has either value or valueFrom"),
+            rule(
+                f"!(self.name in {list(FIXED_VARIABLES)})",
+                "a variable that the operator sets: addresses, identity and files follow from the spec",
+            ),
+        )
+    )
+
+    name: Annotated[str, Field(max_length=128, pattern=VARIABLE_PATTERN)] = Field(description="Its name.")
+    value: Text | None = Field(None, description="Its value.")
+    value_from: ValueSource | None = Field(None, description="Where its value is read from.")
 
 
 class Storage(Model):

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from haulout_operator.models.base import (
     Conditions,
     Duration,
+    EnvironmentVariable,
     Model,
     Reference,
     Resources,
@@ -30,7 +31,14 @@ class NodeTemplate(Model):
         "2000WAL", description="Staked from the treasury for each new node, at least 1WAL; a bare number is FROST."
     )
     storage: Storage = Storage()
+    image: Text = Field("", description="Image of these nodes, for a pool that goes ahead; the network's when empty.")
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
+    extra_env: list[EnvironmentVariable] = Field(
+        default_factory=list,
+        max_length=32,
+        description="More variables of the process, as HAULOUT_LOG_LEVEL.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
     scrub_bytes_per_second: int | None = Field(
         None,
         ge=0,
@@ -105,8 +113,12 @@ class StorageNodePoolStatus(Model):
     observed_generation: int = 0
     replicas: int = Field(0, description="Nodes that exist, those on their way out included.")
     ready_replicas: int = 0
-    updated_replicas: int = 0
+    updated_replicas: int = Field(0, description="Nodes that stay and are made from updateRevision.")
     draining_replicas: int = 0
+    update_revision: Word = Field("", description="What Pods made from the template now are made from.")
+    current_revision: Word = Field(
+        "", description="What the node that is updated last is made from; updateRevision once all are."
+    )
     selector: Text = Field("", description="Selects exactly the Pods of this pool's nodes.")
     conditions: Conditions = Field(default_factory=list)
 
@@ -183,6 +195,7 @@ class StorageNodeStatus(Model):
     pod_name: Word = ""
     kubernetes_node: Text = ""
     volume: Word = ""
+    revision: Word = Field("", description="What its Pod is made from; the pool's updateRevision is the newest.")
     version: Word = Field("", description="The release that it runs, as it tells itself.")
     protocol_version: int = Field(0, description="The newest protocol version that this release knows.")
     storage: VolumeStatus | None = None

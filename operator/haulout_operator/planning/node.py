@@ -18,8 +18,8 @@ from haulout_operator.manifests.common import Manifest, Owner, Place
 from haulout_operator.manifests.node import NodeShape, build_node, build_volume
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import RELEASED_LABEL, keys_name, volume_name
-from haulout_operator.observed import LedgerNode, Observed, Resource, Subject, labels_of
+from haulout_operator.names import RELEASED_LABEL, REVISION_ANNOTATION, keys_name, volume_name
+from haulout_operator.observed import LedgerNode, Observed, Resource, Subject, annotations_of, labels_of
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.drift import content_of, needs_apply
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
@@ -220,13 +220,7 @@ def _plan_removal(observed: Observed, place: Place, node: Node) -> list[Action]:
     return [*actions, *leaving.actions]
 
 
-def is_outdated(observed: Observed, place: Place, node: Node) -> bool:
-    """Whether the node's Pod is not yet made from its present spec."""
+def revision_of(observed: Observed, node: Node) -> str:
+    """What its Pod is made from; by its content where an earlier release has made it, empty while there is none."""
     live = observed.child("StatefulSet", node.name)
-    if live is None or observed.genesis is None:
-        return True
-    in_genesis = any(one.name == node.name for one in observed.genesis.nodes)
-    known = observed.ledger_node(node.name)
-    node_id = None if in_genesis or known is None else hex_id_text(known.node_id)
-    wanted = build_node(place, NodeShape(node.name, node.spec, node_id), Owner(node.kind, node.name, node.uid))[-1]
-    return content_of(live) != content_of(wanted)
+    return "" if live is None else annotations_of(live).get(REVISION_ANNOTATION) or content_of(live)

@@ -12,7 +12,7 @@ from haulout_operator.names import keys_name, node_address, volume_name
 from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
 from haulout_operator.planning.budget import compute_budget
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
-from haulout_operator.planning.node import claim_subject, may_restart
+from haulout_operator.planning.node import claim_subject, may_restart, revision_of
 from haulout_operator.quantities import bytes_text, find_bytes
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
@@ -40,6 +40,7 @@ def compute_node_status(observed: Observed, node: Node) -> dict[str, Any]:
         "podName": "" if pod is None else pod.name,
         "kubernetesNode": "" if pod is None else pod.machine,
         "volume": volume_name(node.name),
+        "revision": revision_of(observed, node),
         **told_status(observed, node),
         "conditions": merge_conditions(node.status, facts, now_ms=observed.now_ms, generation=node.generation),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulout_operator.manifests.node import name_revision
 from haulout_operator.models.pool import StorageNodePoolSpec
 from haulout_operator.names import NETWORK_LABEL, POOL_LABEL, ROLE_LABEL
 from haulout_operator.observed import Observed, Resource
 from haulout_operator.planning.budget import is_up
 from haulout_operator.planning.leaving import counts_toward_replicas
-from haulout_operator.planning.node import is_outdated
+from haulout_operator.planning.node import revision_of
 from haulout_operator.planning.place import place_of
 from haulout_operator.planning.pool import ScalingBlocked
 from haulout_operator.statuses.conditions import Fact, merge_conditions
@@ -22,7 +23,9 @@ def compute_pool_status(observed: Observed, pool: Pool, blocked: ScalingBlocked 
     nodes = observed.nodes_of(pool.name)
     staying = [node for node in nodes if counts_toward_replicas(node)]
     ready = [node for node in staying if is_up(observed, node.name)]
-    current = [node for node in staying if not is_outdated(observed, place_of(observed), node)]
+    newest = name_revision(place_of(observed), pool.name, pool.spec.template)
+    revisions = [revision_of(observed, node) for node in staying]  # by serial: the first is updated last
+    n_updated = revisions.count(newest)
     wanted = pool.spec.replicas
     draining = len(nodes) - len(staying)
     failure = observed.failures.get(pool.subject)
@@ -35,7 +38,7 @@ def compute_pool_status(observed: Observed, pool: Pool, blocked: ScalingBlocked 
         ready_fact = Fact("Ready", False, "NodesNotReady", f"{len(ready)} of {wanted} nodes are ready; not: {names}")
     else:
         ready_fact = Fact("Ready", True, "AllReady", f"{len(ready)} of {wanted} nodes are ready")
-    moving = len(nodes) != wanted or len(current) < len(staying) or len(ready) < wanted
+    moving = len(nodes) != wanted or n_updated < len(staying) or len(ready) < wanted
     facts = [
         ready_fact,
         Fact("Progressing", moving and blocked is None, "Changing" if moving else "Settled"),
@@ -48,7 +51,9 @@ def compute_pool_status(observed: Observed, pool: Pool, blocked: ScalingBlocked 
         "observedGeneration": pool.generation,
         "replicas": len(nodes),
         "readyReplicas": len(ready),
-        "updatedReplicas": len(current),
+        "updatedReplicas": n_updated,
+        "updateRevision": newest,
+        "currentRevision": next((one for one in revisions if one not in ("", newest)), newest),
         "drainingReplicas": draining,
         "selector": ",".join(f"{key}={value}" for key, value in labels.items()),
         "conditions": merge_conditions(pool.status, facts, now_ms=observed.now_ms, generation=pool.generation),

@@ -10,7 +10,11 @@ import yaml
 
 from haulout.errors import InvalidField
 from haulout_operator.bootstrap import merge_with_live, read_documents
-from haulout_operator.manifests.common import digest_of
+from haulout_operator.manifests.common import Place, digest_of
+from haulout_operator.manifests.node import NodeShape, build_node_pod
+from haulout_operator.models.base import FIXED_VARIABLES
+from haulout_operator.models.network import StorageNetworkSpec
+from haulout_operator.models.pool import StorageNodeSpec
 from haulout_operator.names import node_name
 from haulout_operator.planning.drift import contains, needs_apply
 from haulout_operator.quantities import UNITS, parse_bytes, parse_duration_ms
@@ -82,6 +86,18 @@ def test_labels_that_people_add_to_pods_change_none_of_ours() -> None:
     }
     assert "team: storage" in pod
     assert "haulout.dev/role: node" in pod
+
+
+def test_variables_that_are_the_operators_alone_are_those_that_it_sets() -> None:
+    names: set[str] = set()
+    for case, node_id in (("default", None), ("rich", "0x01")):
+        network, pool = read_documents(GOLDEN / f"{case}.in.yaml")
+        template = {**pool["spec"].get("template", {}), "extraEnv": []}
+        spec = StorageNodeSpec.model_validate({"networkRef": {"name": "main"}, "template": template})
+        place = Place("demo", "main", StorageNetworkSpec.model_validate(network["spec"]), "haulout:1")
+        [process] = build_node_pod(place, NodeShape("main-abcd", spec, node_id))["containers"]
+        names |= {one["name"] for one in process["env"]}
+    assert {name for name in names if not name.startswith("OTEL_")} - {"HAULOUT_LOG_FORMAT"} == set(FIXED_VARIABLES)
 
 
 def test_keys_and_volumes_belong_to_nobody_so_that_nothing_takes_them_along() -> None:
