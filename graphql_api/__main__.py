@@ -27,7 +27,7 @@ from haulout.observability.health_server import serve_health
 from haulout.observability.http_server import serve_http
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
-from haulout.observability.metrics import build_registry
+from haulout.observability.metrics import build_registry, count_disk_errors
 from haulout.observability.tracing import tracing
 from haulout.wire.control import GrpcControl
 from haulout.wire.ledger import GrpcLedger
@@ -105,7 +105,7 @@ async def serve(options: argparse.Namespace) -> None:
                 scheme=Bls12381(),
                 ledger=ledger,
                 transport=transport,
-                store=SqliteStore(folder / "replica.sqlite"),
+                store=SqliteStore(folder / "replica.sqlite", on_error=count_disk_errors(registry)),
                 database=database,
                 clock=SystemClock(),
                 rng=SystemRng(),

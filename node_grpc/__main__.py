@@ -29,7 +29,7 @@ from haulout.observability.health_server import serve_health
 from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import LEVELS, configure_logs, get_logger
-from haulout.observability.metrics import build_registry, show_disk
+from haulout.observability.metrics import build_registry, count_disk_errors, show_disk
 from haulout.observability.tracing import tracing
 from haulout.primitives import ObjectId, parse_object_id
 from haulout.replica.bootstrap import open_replica
@@ -207,6 +207,7 @@ async def serve(options: argparse.Namespace) -> None:
     registry = build_registry("node")
     show_kernels(registry)
     show_disk(registry, folder)
+    on_error = count_disk_errors(registry)
     readiness = Readiness()
     async with contextlib.AsyncExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
@@ -217,11 +218,11 @@ async def serve(options: argparse.Namespace) -> None:
         stack.push_async_callback(ledger.close)
         transport = GrpcNodeTransport(allow_plaintext=options.allow_plaintext)
         stack.push_async_callback(transport.close)
-        store = SqliteStore(folder / "node.sqlite")
+        store = SqliteStore(folder / "node.sqlite", on_error=on_error)
         stack.push_async_callback(store.close)
-        disk = FileDisk(folder / "data")
+        disk = FileDisk(folder / "data", on_error=on_error)
         stack.callback(disk.close)
-        rows = SqliteStore(folder / "replica.sqlite")
+        rows = SqliteStore(folder / "replica.sqlite", on_error=on_error)
         replica = await open_replica(rows, ledger, genesis=genesis, scheme=scheme, clock=clock, workers=workers)
         stack.push_async_callback(replica.close)
         ReplicaCollector(replica, registry)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from haulout.crypto.bls import Bls12381
 from haulout.errors import InvalidField
 from haulout.observability.health_server import serve_health
 from haulout.observability.lifecycle import stop_on_signals
 from haulout.observability.logs import get_logger
-from haulout.observability.metrics import build_registry, show_disk
-from haulout.ports import Clock, LedgerStatus, Store
+from haulout.observability.metrics import build_registry, count_disk_errors, show_disk
+from haulout.ports import Clock, Store
 from haulout.replica.pruning import Pruner
 from haulout.sequencer.errors import LedgerStopping
 from haulout.sequencer.sequencer import Sequencer
@@ -32,14 +28,13 @@ from haulout.world.memory_store import MemoryStore
 from haulout.world.rng import SystemRng
 from haulout.world.sqlite_store import SqliteStore
 from haulout.world.workers import ThreadWorkers
+from node_grpc.ledger_metrics import LedgerMetrics
 from node_grpc.ledger_servicer import PER_METHOD, LedgerServicer
 from node_grpc.process import cancel_all, run_until
 
 SERVICE = DESCRIPTOR.services_by_name["Ledger"].full_name
 ENGINES = ("sqlite", "memory")
 STATUS_INTERVAL_MS = 500
-# What counts for ever; the other numbers of a status go up and down.
-COUNTERS = frozenset(("blocks", "transactions", "refused", "inadmissible", "busy", "replays"))
 
 log = get_logger("ledger")
 
@@ -57,32 +52,6 @@ class LedgerSettings:
     keep_epochs: int = 0  # whose blocks are kept; 0 for all, so that read models can be filled again from genesis
 
 
-class LedgerCollector(Collector):
-    """The sequencer's own numbers, as of its last status."""
-
-    def __init__(self) -> None:
-        self.status: LedgerStatus | None = None
-
-    def collect(self) -> Iterator[Metric]:
-        """Height, time, queue, and whatever the engine counts."""
-        status = self.status
-        if status is None:
-            return
-        yield GaugeMetricFamily("haulout_ledger_height", "Height of the last durable block.", status.head.height)
-        yield GaugeMetricFamily(
-            "haulout_ledger_block_time_seconds", "Time in the last block's header.", status.head.time_ms / 1000
-        )
-        yield GaugeMetricFamily(
-            "haulout_ledger_pending_transactions", "Admitted and in no block yet.", status.pending_transactions
-        )
-        if status.finality is not None:
-            text = "Height of the last block that n - f shards have signed."
-            yield GaugeMetricFamily("haulout_ledger_attested_height", text, status.finality.attested)
-        for name, value in status.metrics.items():
-            family = CounterMetricFamily if name in COUNTERS else GaugeMetricFamily
-            yield family(f"haulout_ledger_{name}", f"{name.replace('_', ' ')} of the sequencer.", value)
-
-
 async def run_ledger(settings: LedgerSettings) -> None:
     """Run the process until SIGTERM or SIGINT.
 
@@ -94,8 +63,7 @@ async def run_ledger(settings: LedgerSettings) -> None:
     genesis = read_genesis(settings.genesis)
     clock, rng = SystemClock(), SystemRng()
     registry = build_registry("ledger")
-    collector = LedgerCollector()
-    registry.register(collector)
+    metrics = LedgerMetrics(registry)
     show_disk(registry, settings.folder)
     reasons = ["STARTING: the ledger is being opened"]
     async with contextlib.AsyncExitStack() as stack:
@@ -103,13 +71,15 @@ async def run_ledger(settings: LedgerSettings) -> None:
         await stack.enter_async_context(serve_health(settings.metrics, registry, ready=lambda: reasons))
         workers = ThreadWorkers(2)
         stack.callback(workers.close)
-        store: Store = SqliteStore(settings.folder / "ledger.sqlite") if settings.engine == "sqlite" else MemoryStore()
+        store: Store = MemoryStore()
+        if settings.engine == "sqlite":
+            store = SqliteStore(settings.folder / "ledger.sqlite", on_error=count_disk_errors(registry))
         sequencer = await Sequencer.open(
             store=store, genesis=genesis, scheme=Bls12381(), clock=clock, workers=workers, engine=settings.engine
         )
         stack.push_async_callback(sequencer.close)
         making = asyncio.create_task(sequencer.run())
-        counting = asyncio.create_task(_follow_status(sequencer, collector, clock))
+        counting = asyncio.create_task(_follow_status(sequencer, metrics, clock))
         pruner = Pruner(sequencer.store, clock, keep_epochs=settings.keep_epochs)
         pruning = asyncio.create_task(pruner.run())
         stack.push_async_callback(cancel_all, [making, counting, pruning])
@@ -137,7 +107,7 @@ async def run_ledger(settings: LedgerSettings) -> None:
     log.info("stopped")
 
 
-async def _follow_status(sequencer: Sequencer, collector: LedgerCollector, clock: Clock) -> None:
+async def _follow_status(sequencer: Sequencer, metrics: LedgerMetrics, clock: Clock) -> None:
     while True:
-        collector.status = await sequencer.status()
+        metrics.note(await sequencer.status(), clock.now_ms())
         await clock.sleep_ms(STATUS_INTERVAL_MS)

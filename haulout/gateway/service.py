@@ -23,7 +23,7 @@ from haulout.observability.http_server import serve_http
 from haulout.observability.kernels import show_kernels, warm_up_kernels
 from haulout.observability.lifecycle import DRAIN_S, stop_on_signals
 from haulout.observability.logs import get_logger
-from haulout.observability.metrics import build_registry, show_disk
+from haulout.observability.metrics import build_registry, count_disk_errors, show_disk
 from haulout.replica.bootstrap import open_replica
 from haulout.replica.metrics import ReplicaCollector
 from haulout.replica.pruning import Pruner
@@ -73,7 +73,7 @@ async def run_gateway(settings: GatewaySettings) -> None:
         stack.push_async_callback(ledger.close)
         transport = GrpcNodeTransport(allow_plaintext=settings.allow_plaintext)
         stack.push_async_callback(transport.close)
-        rows = SqliteStore(settings.data_dir / "replica.sqlite")
+        rows = SqliteStore(settings.data_dir / "replica.sqlite", on_error=count_disk_errors(registry))
         replica = await open_replica(rows, ledger, genesis=genesis, scheme=scheme, clock=clock, workers=workers)
         stack.push_async_callback(replica.close)
         ReplicaCollector(replica, registry)

@@ -148,6 +148,7 @@ class BlobSync:
             await self._vault.unlist_incomplete(blob_id)
             return
         await self._vault.check_writable()
+        began_us = self._clock.monotonic_us()
         metadata = await self.require_metadata(blob_id)
         lacking = self._missing(blob_id, duty)
         if is_in_stripes(metadata):
@@ -156,7 +157,7 @@ class BlobSync:
                 missing = self._missing(blob_id, duty)
                 if missing:
                     await self._striped.rebuild(blob_id, metadata, missing, duty, self._still_wanted(blob_id))
-            await self._finish(blob_id, lacking)
+            await self._finish(blob_id, lacking, began_us)
             return
         await self._pull(blob_id, metadata, lacking, duty)
         missing = self._missing(blob_id, duty)
@@ -177,14 +178,15 @@ class BlobSync:
             await self._rebuild_by_decoding(blob_id, metadata, missing, duty)
         else:
             await self._rebuild_one_by_one(blob_id, metadata, missing, duty)
-        await self._finish(blob_id, lacking)
+        await self._finish(blob_id, lacking, began_us)
 
-    async def _finish(self, blob_id: BlobId, lacking: Sequence[tuple[SliverPairIndex, Axis]]) -> None:
+    async def _finish(self, blob_id: BlobId, lacking: Sequence[tuple[SliverPairIndex, Axis]], began_us: int) -> None:
         """Make durable what was rebuilt and take the blob off the list."""
         await self._vault.sync_blob(blob_id)
         await self._vault.unlist_incomplete(blob_id)
         if lacking:
             self._metrics.repaired_blobs.inc()
+            self._metrics.repair_seconds.observe((self._clock.monotonic_us() - began_us) / 1_000_000)
 
     def _missing(self, blob_id: BlobId, duty: rules.Duty) -> tuple[tuple[SliverPairIndex, Axis], ...]:
         return rules.missing_slivers(duty.wanted_shards, blob_id, self._vault.held(blob_id), duty.n_shards)

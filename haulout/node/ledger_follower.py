@@ -121,12 +121,17 @@ class LedgerFollower:
         complete: dict[BlobId, None] = {}
         garbage: dict[BlobId, int] = {}
         epoch_began = False
+        n_whole = 0
         for event in block.events:
             body = event.body
             if isinstance(body, BlobCertified):
                 blob_id = BlobId(body.blob_id)
-                if self._lacks(blob_id, duty) and rules.is_wanted(view, blob_id, duty.epoch):
+                if not duty.has_shards or not rules.is_wanted(view, blob_id, duty.epoch):
+                    continue
+                if self._lacks(blob_id, duty):
                     incomplete[blob_id] = block.header.time_ms + self._delay_ms(blob_id)
+                else:
+                    n_whole += 1
             elif isinstance(body, BlobDeleted | BlobInvalidated):
                 blob_id = BlobId(body.blob_id)
                 garbage[blob_id] = block.header.time_ms + self._settings.garbage_delay_ms
@@ -144,10 +149,13 @@ class LedgerFollower:
                     incomplete=incomplete,
                     complete=complete,
                     garbage=garbage,
+                    certified_ms=block.header.time_ms,
                 )
             except DiskFull:
                 return False
             self._vault.work_arrived.set()
+        for _ in range(n_whole):
+            self._vault.metrics.note_whole(0)
         self.height = height
         return True
 

@@ -12,6 +12,8 @@ from haulout.primitives import Axis
 _AXES = tuple(axis.name.lower() for axis in Axis)
 
 _WHY = ("reason",)
+REDUNDANCY_BUCKETS_S = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3_600, 21_600, 86_400)
+REPAIR_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 REFUSALS = ("below_mark", "barred", "set_back", "forged", "not_certified", "time", "ledger")
 
 
@@ -56,6 +58,18 @@ class NodeMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self.redundancy_seconds = Histogram(
+            "haulout_node_time_to_full_redundancy_seconds",
+            "Time from a blob's certification until this node has all of its part durably.",
+            buckets=REDUNDANCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.repair_seconds = Histogram(
+            "haulout_node_repair_duration_seconds",
+            "Time of an attempt that completed a blob.",
+            buckets=REPAIR_BUCKETS_S,
+            registry=registry,
+        )
         self.gaining_shards = gauge("gaining_shards", "Shards on their way here.")
         self.giving_shards = gauge("giving_shards", "Shards kept for others until they have everything.")
         self.checkpoints_signed = counter("checkpoints_signed_total", "Checkpoints of the ledger signed.")
@@ -74,6 +88,10 @@ class NodeMetrics:
             self.rebuilt_slivers.labels(axis)
         for name in peers:
             self.know_peer(name)
+
+    def note_whole(self, after_ms: int) -> None:
+        """A certified blob is whole here, so long after its certification; one that was before took no time."""
+        self.redundancy_seconds.observe(max(0, after_ms) / 1000)
 
     def know_peer(self, name: str) -> None:
         """Start the peer's counters at 0."""

@@ -37,6 +37,7 @@ SliverName = tuple[int, Axis]  # shard index, axis
 STORE_FORMAT = 2  # 1: checksums of slivers in one lane (`crypto.checksum`); read, and written as 2 from then on
 ROW_VERSION = 1
 CURSOR_VERSION = 2
+INCOMPLETE_VERSION = 2
 SEAL_BYTES = 16
 Bytes8 = Annotated[bytes, fixed(8)]
 Bytes16 = Annotated[bytes, fixed(16)]
@@ -171,9 +172,19 @@ class PieceRow:
 class IncompleteRow:
     """A certified blob that lacked something when it was looked at last."""
 
-    version: U8
+    version: U8  # INCOMPLETE_VERSION
     due_ms: U64  # not before, on the wall clock: a live upload may still be going on
     attempts: U16  # that failed so far
+    certified_ms: U64  # by the ledger's clock; 0 where something else brought it here, or that is not known
+
+
+@dataclass(frozen=True, slots=True)
+class IncompleteRowV1:
+    """Such a blob as earlier releases noted it."""
+
+    version: U8
+    due_ms: U64
+    attempts: U16
 
 
 @dataclass(frozen=True, slots=True)

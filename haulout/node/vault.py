@@ -312,9 +312,12 @@ class Vault:
         """Take a blob off the list of what is lacking, if everything is here or nobody wants it."""
         if self.tables.is_incomplete(blob_id):
             try:
-                await self.tables.remove_incomplete(blob_id, lambda: self._may_be_unlisted(blob_id))
+                row = await self.tables.remove_incomplete(blob_id, lambda: self._may_be_unlisted(blob_id))
             except DiskFull:
                 self.space.note_full()  # the next look at the list finds it complete
+                return
+            if row is not None and row.certified_ms and self.slivers.is_durable(blob_id, self.duty().wanted_mask):
+                self.metrics.note_whole(self._clock.now_ms() - row.certified_ms)
 
     def _may_be_unlisted(self, blob_id: BlobId) -> bool:
         duty = self.duty()

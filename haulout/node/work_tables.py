@@ -17,12 +17,14 @@ from haulout.node.records import (
     CURSOR_VERSION,
     GARBAGE,
     INCOMPLETE,
+    INCOMPLETE_VERSION,
     ROW_VERSION,
     SWEEP_KEY,
     CursorRow,
     CursorRowV1,
     GarbageRow,
     IncompleteRow,
+    IncompleteRowV1,
     SweepRow,
     garbage_key,
     incomplete_key,
@@ -84,13 +86,18 @@ class WorkTables:
         incomplete: Mapping[BlobId, int],
         complete: Iterable[BlobId],
         garbage: Mapping[BlobId, int],
+        certified_ms: int = 0,
     ) -> None:
-        """Move the cursor behind a block, with the work that came of it: blob ids to due times in ms."""
+        """Move the cursor behind a block, with the work that came of it: blob ids to due times in ms.
+
+        Args:
+            certified_ms: when those of `incomplete` were certified.
+        """
         writes = _cursor_writes(height, digest)
         for blob_id, due_ms in garbage.items():
             key = garbage_key(blob_id)
             writes[key] = seal_row(key, GarbageRow(ROW_VERSION, due_ms, height))
-        await self._commit_incomplete(writes, incomplete, complete)
+        await self._commit_incomplete(writes, incomplete, complete, certified_ms=certified_ms)
 
     async def start_from(self, *, height: int, digest: bytes) -> None:
         """Put the cursor behind a block whatever came before, and have all stored blobs swept again."""
@@ -102,11 +109,7 @@ class WorkTables:
         """Blobs that lacked something when they were looked at last, with the time of the next look, by id."""
         found = []
         for key, sealed in self._store.scan(*table_range(INCOMPLETE, after=after), limit=limit):
-            try:
-                row = unseal_row(key, sealed, IncompleteRow)
-            except CorruptRecord:
-                row = IncompleteRow(ROW_VERSION, 0, 0)
-            found.append((BlobId(key[1:]), row))
+            found.append((BlobId(key[1:]), _incomplete_row(key, sealed)))
         return found
 
     def is_incomplete(self, blob_id: BlobId) -> bool:
@@ -122,9 +125,16 @@ class WorkTables:
         if new:
             await self._commit_incomplete({}, new, ())
 
-    async def remove_incomplete(self, blob_id: BlobId, may_go: Callable[[], bool] = lambda: True) -> None:
-        """Take a blob off the list, unless `may_go` has something against it once it is this one's turn."""
-        await self._commit_incomplete({}, {}, (blob_id,), may_go=may_go)
+    async def remove_incomplete(
+        self, blob_id: BlobId, may_go: Callable[[], bool] = lambda: True
+    ) -> IncompleteRow | None:
+        """Take a blob off the list, unless `may_go` has something against it once it is this one's turn.
+
+        Returns:
+            What stood there, for the one call that took it off; None for the others.
+        """
+        removed = await self._commit_incomplete({}, {}, (blob_id,), may_go=may_go)
+        return removed.get(blob_id)
 
     async def _commit_incomplete(
         self,
@@ -132,22 +142,29 @@ class WorkTables:
         added: Mapping[BlobId, int],
         removed: Iterable[BlobId],
         attempts: int = 0,
+        certified_ms: int = 0,
         may_go: Callable[[], bool] = lambda: True,
-    ) -> None:
+    ) -> dict[BlobId, IncompleteRow]:
+        gone: dict[BlobId, IncompleteRow] = {}
         async with self._lock:
-            change = 0
+            n_new = 0
             for blob_id, due_ms in added.items():
                 key = incomplete_key(blob_id)
-                change += self._store.get(key) is None
-                writes[key] = seal_row(key, IncompleteRow(ROW_VERSION, due_ms, attempts))
+                sealed = self._store.get(key)
+                n_new += sealed is None
+                first_ms = 0 if sealed is None else _incomplete_row(key, sealed).certified_ms
+                row = IncompleteRow(INCOMPLETE_VERSION, due_ms, attempts, first_ms or certified_ms)
+                writes[key] = seal_row(key, row)
             for blob_id in removed:
                 key = incomplete_key(blob_id)
-                if self._store.get(key) is not None and may_go():
-                    change -= 1
+                sealed = self._store.get(key)
+                if sealed is not None and may_go():
+                    gone[blob_id] = _incomplete_row(key, sealed)
                     writes[key] = None
             if writes:
                 await self._store.commit(writes, durable=False)
-            self._n_incomplete += change
+            self._n_incomplete += n_new - len(gone)
+        return gone
 
     # --- what may go ----------------------------------------------------------------------------------------
 
@@ -188,6 +205,19 @@ class WorkTables:
     async def set_sweep(self, *, epoch: int, after: BlobId, done: bool) -> None:
         row = SweepRow(ROW_VERSION, epoch, after, done)
         await self._store.commit({SWEEP_KEY: seal_row(SWEEP_KEY, row)}, durable=False)
+
+
+def _incomplete_row(key: bytes, sealed: bytes) -> IncompleteRow:
+    """A row of the list; a damaged one is to be looked at at once."""
+    try:
+        return unseal_row(key, sealed, IncompleteRow, version=INCOMPLETE_VERSION)
+    except CorruptRecord:
+        pass  # damaged, or of the form before
+    try:
+        row = unseal_row(key, sealed, IncompleteRowV1)
+        return IncompleteRow(INCOMPLETE_VERSION, row.due_ms, row.attempts, 0)
+    except CorruptRecord:
+        return IncompleteRow(INCOMPLETE_VERSION, 0, 0, 0)
 
 
 def _cursor_writes(height: int, digest: bytes) -> dict[bytes, bytes | None]:

@@ -7,15 +7,17 @@ blob id or an address); create them then, so that a rate over something that has
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 import haulout
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
+DISK_OPERATIONS = ("open", "read", "stat", "write", "sync", "commit", "checkpoint", "remove")
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60)
 
 
@@ -27,6 +29,15 @@ def build_registry(role: str) -> CollectorRegistry:
     info = Gauge("haulout_build_info", text, ["version", "role"], registry=registry)
     info.labels(version=haulout.__version__, role=role).set(1)
     return registry
+
+
+def count_disk_errors(registry: CollectorRegistry) -> Callable[[str], None]:
+    """A counter of what the medium refused, by operation: for the `on_error` of a disk and of a store."""
+    text = "Operations on files and rows that the medium refused, a full one included."
+    counter = Counter("haulout_disk_errors_total", text, ["operation"], registry=registry)
+    for operation in DISK_OPERATIONS:
+        counter.labels(operation)
+    return lambda operation: counter.labels(operation).inc()
 
 
 def show_disk(registry: CollectorRegistry, folder: Path) -> None:

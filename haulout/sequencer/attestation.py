@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 
 from haulout.chain.checkpoint import CertifiedCheckpoint, Checkpoint, CheckpointSignature
-from haulout.crypto.certificate import bitmap_of
+from haulout.crypto.certificate import bitmap_of, signers_of
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
 from haulout.ledger import queries
@@ -47,6 +47,7 @@ class Attestor:
         self._certified_us: int | None = None
         self._patience_ms = PATIENCE_MS
         self._signatures: dict[bytes, bytes] = {}  # node id -> its signature of what is wanted
+        self.signed_shards = self._shards_behind(self._latest)  # what the last one had, certified or given up
         self._given_up: set[int] = set()  # heights that found no quorum in time; they are taken up again
         self._announced = (0, self.attested_height)  # the heights when `_moved` was set last
         self._moved = asyncio.Event()
@@ -106,6 +107,7 @@ class Attestor:
         certified = self._certify(wanted, committee)
         if certified is not None:
             self._wanted = None
+            self.signed_shards = self._shards_behind(certified)
             self._certified_us = self._clock.monotonic_us()
             self._patience_ms = PATIENCE_MS
             await self._store.keep_checkpoint(certified, durable=True)
@@ -150,6 +152,18 @@ class Attestor:
         signature = self._scheme.aggregate([self._signatures[committee.members[i].node_id] for i in signers])
         return CertifiedCheckpoint(checkpoint, signature, bitmap_of(signers))
 
+    def _gathered_shards(self, checkpoint: Checkpoint) -> int:
+        committee = queries.find_committee(self._store.view, checkpoint.epoch)
+        members = () if committee is None else committee.members
+        return sum(member.weight for member in members if member.node_id in self._signatures)
+
+    def _shards_behind(self, certified: CertifiedCheckpoint | None) -> int:
+        """Shards of those who signed; 0 when their committee is no longer known."""
+        committee = None if certified is None else queries.find_committee(self._store.view, certified.checkpoint.epoch)
+        if certified is None or committee is None:
+            return 0
+        return sum(committee.members[i].weight for i in signers_of(certified.signers, len(committee.members)))
+
     def _choose(self) -> None:
         """Keep to what is wanted until it is certified or its time is over, then take the next."""
         now_us = self._clock.monotonic_us()
@@ -157,6 +171,7 @@ class Attestor:
             if now_us - self._wanted_since_us < self._patience_ms * 1000:
                 return
             self._given_up.add(self._wanted.height)
+            self.signed_shards = self._gathered_shards(self._wanted)
             self._patience_ms = min(2 * self._patience_ms, PATIENCE_MS_MAX)
         wanted = self._next()
         if wanted is None:

@@ -268,7 +268,12 @@ class Sequencer:
 
     async def status(self) -> LedgerStatus:
         """The head and how the ledger is."""
-        metrics = {**self._counts, "pending_bytes": self._queue_bytes, "oldest_height": self.store.oldest_height}
+        metrics = {
+            **self._counts,
+            "pending_bytes": self._queue_bytes,
+            "oldest_height": self.store.oldest_height,
+            "checkpoint_signed_shards": self._attestor.signed_shards,
+        }
         finality = Finality(self._sequenced_height, self.head.height, self._attestor.attested_height)
         return LedgerStatus(
             Digest(self.head.chain_id),

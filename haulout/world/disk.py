@@ -40,8 +40,10 @@ _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR))
 class FileDisk:
     """A folder of this machine. All calls run in a few threads, so the loop never waits for the medium."""
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, on_error: Callable[[str], None] = lambda operation: None) -> None:
+        """`on_error` is told the operation that the medium refused, in a thread of the disk's own."""
         self._root = Path(root)
+        self._on_error = on_error
         make_folder(self._root)
         self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="haulout-disk")
         self._serial = itertools.count()
@@ -191,12 +193,13 @@ class FileDisk:
         return sorted(found)
 
     def _ours(self, error: OSError, operation: str, path: str) -> HauloutError:
-        if error.errno in FULL_ERRNOS:
-            return DiskFull(path=str(self._root))
         if error.errno in _ABSENT:
             return NoSuchFile(path=path)
         if error.errno == errno.ENAMETOOLONG:
             return UnsafePath(path=path)
+        self._on_error(operation)
+        if error.errno in FULL_ERRNOS:
+            return DiskFull(path=str(self._root))
         return StorageFailed(path=path, operation=operation, problem=error.strerror or str(error))
 
 

@@ -87,6 +87,7 @@ class SqliteStore:
             beside it.
         connect: opens a connection to the file; tests put another file system under SQLite with it.
         checkpoint_frames: after about so many 4 KiB pages in the log they are copied into the file.
+        on_error: told the operation that the medium refused, or where the file was found damaged, in any thread.
 
     Raises:
         StoreLocked: another process has it open.
@@ -100,8 +101,10 @@ class SqliteStore:
         connect: Callable[[str], Connection] = connect_sqlite,
         *,
         checkpoint_frames: int = CHECKPOINT_FRAMES,
+        on_error: Callable[[str], None] = lambda operation: None,
     ) -> None:
         self._path = Path(path)
+        self._on_error = on_error
         self._connect = connect
         self._checkpoint_frames = checkpoint_frames
         self._read_lock = threading.RLock()
@@ -351,12 +354,13 @@ class SqliteStore:
 
     def _ours(self, error: sqlite3.Error, operation: str) -> HauloutError:
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreLocked(path=str(self._path))
+        self._on_error(operation)
         if primary == sqlite3.SQLITE_FULL:
             return DiskFull(path=str(self._path.parent))
         if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return StoreCorrupt(path=str(self._path), problem=str(error))
-        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return StoreLocked(path=str(self._path))
         return StorageFailed(path=str(self._path), operation=operation, problem=str(error))
 
 

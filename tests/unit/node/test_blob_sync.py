@@ -68,6 +68,40 @@ async def test_the_list_survives_a_restart(world) -> None:
     assert await slivers_of(world, node, blob) == world.uploads(blob, node)
 
 
+async def test_the_time_until_a_certified_blob_is_whole_is_measured_over_restarts(world) -> None:
+    def measured(node) -> tuple[float, float]:
+        return node.counter("time_to_full_redundancy_seconds_count"), node.counter(
+            "time_to_full_redundancy_seconds_sum"
+        )
+
+    certified_ms = world.clock.now_ms()
+    node, _, _ = await late_node(world, SMALL)
+    assert [measured(world.nodes[i]) for i in range(4)] == [(1, 0)] * 4, "they had it before it was certified"
+    await node.kill()
+    await node.start()
+    await world.clock.advance(40_000)
+    assert measured(node) == (0, 0)
+    await node.api.blob_sync.run_once()
+    count, seconds = measured(node)
+    assert count == 1
+    assert 40 <= seconds <= (world.clock.now_ms() - certified_ms) / 1000
+    assert node.counter("repair_duration_seconds_count") == 1
+
+
+async def test_damage_that_is_repaired_is_no_certification(world) -> None:
+    blob, _ = await world.store(LARGE)
+    node = world.nodes[2]
+    await world.settle()
+    before = node.counter("time_to_full_redundancy_seconds_count")
+    node.disk.flip(blob.blob_id, at=10)
+    assert await slivers_of(world, node, blob) == []
+    await world.clock.advance(DAMAGE_SHOWN_MS)
+    await node.api.blob_sync.run_once()
+    assert (await node.api.health()).incomplete_blobs == 0
+    assert node.counter("repair_duration_seconds_count") == 1
+    assert node.counter("time_to_full_redundancy_seconds_count") == before
+
+
 async def test_a_live_upload_gets_its_time_before_the_node_fetches(world) -> None:
     blob = world.encode(SMALL)
     object_id = await world.register(blob)

@@ -12,7 +12,7 @@ from haulout.errors import DiskFull
 from haulout.node.blob_locks import BlobLocks
 from haulout.node.errors import TooManyRequests
 from haulout.node.metrics import NodeMetrics
-from haulout.node.records import CURSOR_KEY, IncompleteRow, seal
+from haulout.node.records import CURSOR_KEY, IncompleteRow, incomplete_key, seal
 from haulout.node.repair_plan import Way, plan_repair
 from haulout.node.space import LOOK_AGAIN_US, SpaceGuard
 from haulout.node.work_tables import START, Cursor, WorkTables
@@ -93,12 +93,15 @@ class TestWorkTables:
     async def test_work_and_cursor_survive_together(self) -> None:
         store = MemoryStore()
         tables = WorkTables(store)
-        await tables.advance(height=7, digest=DIGEST, incomplete={A: 100, B: 50}, complete=(), garbage={B: 9})
+        await tables.advance(
+            height=7, digest=DIGEST, incomplete={A: 100, B: 50}, complete=(), garbage={B: 9}, certified_ms=40
+        )
         again = WorkTables(store)
         assert again.cursor() == Cursor(7, DIGEST)
         assert again.n_incomplete == 2
-        assert again.incomplete(after=None, limit=10) == [(A, IncompleteRow(1, 100, 0)), (B, IncompleteRow(1, 50, 0))]
-        assert again.incomplete(after=A, limit=10) == [(B, IncompleteRow(1, 50, 0))]
+        rows = [(A, IncompleteRow(2, 100, 0, 40)), (B, IncompleteRow(2, 50, 0, 40))]
+        assert again.incomplete(after=None, limit=10) == rows
+        assert again.incomplete(after=A, limit=10) == rows[1:]
         assert [(blob_id, row.due_ms, row.height) for blob_id, row in again.garbage(after=None, limit=10)] == [
             (B, 9, 7)
         ]
@@ -109,6 +112,30 @@ class TestWorkTables:
         assert tables.n_incomplete == 1
         await asyncio.gather(*(tables.remove_incomplete(A) for _ in range(3)))
         assert tables.n_incomplete == 0
+
+    async def test_a_blob_keeps_the_time_of_its_first_certification_while_it_lacks_something(self) -> None:
+        tables = WorkTables(MemoryStore())
+        await tables.add_incomplete(A, due_ms=10)  # damaged before: that is no certification
+        for height, certified_ms in ((7, 40), (8, 90)):
+            await tables.advance(
+                height=height, digest=DIGEST, incomplete={A: 1}, complete=(), garbage={}, certified_ms=certified_ms
+            )
+        await tables.add_incomplete(A, due_ms=200, attempts=3)
+        assert await tables.remove_incomplete(A, lambda: False) is None
+        assert await tables.remove_incomplete(A) == IncompleteRow(2, 200, 3, 40)
+        assert await tables.remove_incomplete(A) is None
+
+    async def test_the_list_of_an_earlier_release_is_read(self) -> None:
+        key = incomplete_key(A)
+        store = MemoryStore({key: seal(key, bytes.fromhex("01 6400000000000000 0300"))})
+        tables = WorkTables(store)
+        assert tables.incomplete(after=None, limit=9) == [(A, IncompleteRow(2, 100, 3, 0))]
+        await tables.add_incomplete(A, due_ms=200, attempts=4)
+        assert store.get(key) == seal(key, bytes.fromhex("02 c800000000000000 0400 0000000000000000"))
+
+    async def test_a_damaged_row_of_the_list_is_looked_at_at_once(self) -> None:
+        tables = WorkTables(MemoryStore({incomplete_key(A): b"damaged"}))
+        assert tables.incomplete(after=None, limit=9) == [(A, IncompleteRow(2, 0, 0, 0))]
 
     async def test_a_damaged_cursor_starts_over(self) -> None:
         store = MemoryStore()

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from haulout.wire.serving import Guard, Limits, build_server, serving
 from haulout.world.clock import SystemClock
 from haulout.world.rng import SystemRng
+from tests.town import ledger as ledger
+from tests.town import town as town
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[grpc.aio.Channel, CollectorRegistry]]]
 

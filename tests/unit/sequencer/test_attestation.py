@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from haulout.chain.checkpoint import CheckpointSignature
+from haulout.ledger import queries
+from haulout.primitives import min_correct
 from haulout.replica.checkpoints import find_checkpoint
 from haulout.sequencer.attestation import INTERVAL_MS
 
@@ -68,3 +70,26 @@ async def test_a_height_that_was_given_up_is_taken_up_again_when_there_is_nothin
     assert (await ledger.attestation()).wanted_height == 1
     town.clock.time_ms += 3_000
     assert (await ledger.attestation()).wanted_height == 1
+
+
+async def test_the_shards_behind_the_last_checkpoint_are_told_and_those_behind_one_that_was_given_up(
+    ledger, town
+) -> None:
+    async def signed_shards() -> int:
+        return (await ledger.status()).metrics["checkpoint_signed_shards"]
+
+    weights = {member.node_id: member.weight for member in queries.committee(ledger.store.view).members}
+    assert await signed_shards() == 0
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    await attest(ledger, town)
+    n_shards = sum(weights.values())
+    assert min_correct(n_shards) <= await signed_shards() <= n_shards
+    town.clock.time_ms += INTERVAL_MS
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    checkpoint = find_checkpoint(ledger.store, (await ledger.attestation()).wanted_height)
+    alone = town.nodes[0]
+    signature = town.scheme.sign(alone.bls_secret, checkpoint.message())
+    await ledger.attest(CheckpointSignature(alone.node_id, checkpoint, signature))
+    town.clock.time_ms += 3_000
+    await ledger.attestation()
+    assert await signed_shards() == weights[alone.node_id]

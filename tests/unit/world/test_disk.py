@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from haulout.errors import DiskFull
+from haulout.observability.metrics import DISK_OPERATIONS, build_registry, count_disk_errors
 from haulout.world.disk import TEMPORARY_MARK, FileDisk
 from haulout.world.errors import NoSuchFile, StorageFailed
 
@@ -65,6 +66,26 @@ def _chunks_into_a_full_volume():
     yield b"first"
     with Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"second")
+
+
+async def test_what_the_medium_refuses_is_told_and_what_a_caller_gets_wrong_is_not(tmp_path, monkeypatch):
+    registry = build_registry("node")
+    disk = FileDisk(tmp_path / "disk", on_error=count_disk_errors(registry))
+    await disk.write("x", [b"1"])
+    with pytest.raises(NoSuchFile):
+        await disk.read("y")
+    with pytest.raises(DiskFull):
+        await disk.write("z", _chunks_into_a_full_volume())
+    monkeypatch.setattr(os, "fsync", _FailingSyncs(errno.EIO))
+    with pytest.raises(StorageFailed):
+        await disk.sync(["x"])
+    monkeypatch.undo()
+    counted = {
+        name: registry.get_sample_value("haulout_disk_errors_total", {"operation": name}) for name in DISK_OPERATIONS
+    }
+    assert {name: n for name, n in counted.items() if n} == {"write": 1, "sync": 1}
+    assert counted["read"] == 0
+    disk.close()
 
 
 async def test_a_failed_sync_is_fatal_not_full(disk, monkeypatch):

@@ -119,11 +119,13 @@ class _BrokenCommits:
 
 
 async def test_after_a_failed_commit_nothing_more_is_promised(tmp_path, monkeypatch):
-    store = SqliteStore(tmp_path / "rows.db", connect=_BrokenCommits)
+    refused: list[str] = []
+    store = SqliteStore(tmp_path / "rows.db", connect=_BrokenCommits, on_error=refused.append)
     await store.commit({b"a": b"1"})
     monkeypatch.setattr(_BrokenCommits, "broken", True)
     with pytest.raises(StorageFailed):
         await store.commit({b"a": b"2"})
+    assert refused == ["commit"]
     monkeypatch.setattr(_BrokenCommits, "broken", False)
     with pytest.raises(StorageFailed):
         await store.commit({b"a": b"3"})

@@ -1,0 +1,69 @@
+"""What the ledger's process tells Prometheus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from haulout.ports import Finality, LedgerStatus
+from node_grpc.ledger_metrics import LedgerMetrics
+
+LAG = "haulout_ledger_attestation_lag_seconds"
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry(auto_describe=True)
+
+
+@pytest.fixture
+def metrics(registry) -> LedgerMetrics:
+    return LedgerMetrics(registry)
+
+
+@pytest.fixture
+async def status(ledger) -> LedgerStatus:
+    return await ledger.status()
+
+
+def at(status: LedgerStatus, *, height: int, time_ms: int, attested: int) -> LedgerStatus:
+    head = replace(status.head, height=height, time_ms=time_ms)
+    return replace(status, head=head, finality=Finality(height, height, attested))
+
+
+def test_nothing_is_told_before_there_is_a_status(metrics, registry) -> None:
+    assert registry.get_sample_value("haulout_ledger_height") is None
+    assert registry.get_sample_value(f"{LAG}_count") == 0
+
+
+async def test_the_sequencer_s_numbers_and_its_engine_are_told(metrics, registry, status) -> None:
+    metrics.note(at(replace(status, engine="sqlite"), height=7, time_ms=5_000, attested=6), 5_000)
+    assert registry.get_sample_value("haulout_ledger_engine_info", {"engine": "sqlite"}) == 1
+    assert registry.get_sample_value("haulout_ledger_height") == 7
+    assert registry.get_sample_value("haulout_ledger_attested_height") == 6
+    assert registry.get_sample_value("haulout_ledger_blocks_total") == 0
+    assert registry.get_sample_value("haulout_ledger_checkpoint_signed_shards") == 0
+
+
+async def test_a_block_lags_until_it_or_a_later_one_is_signed(metrics, registry, status) -> None:
+    def seen() -> tuple[float | None, float | None]:
+        return registry.get_sample_value(f"{LAG}_count"), registry.get_sample_value(f"{LAG}_sum")
+
+    metrics.note(at(status, height=1, time_ms=1_000, attested=0), 1_500)
+    metrics.note(at(status, height=1, time_ms=1_000, attested=0), 2_000)
+    metrics.note(at(status, height=9, time_ms=2_200, attested=0), 2_500)
+    assert seen() == (0, 0)
+    metrics.note(at(status, height=9, time_ms=2_200, attested=4), 3_000)
+    assert seen() == (1, 2)  # of block 1, once
+    metrics.note(at(status, height=10, time_ms=4_000, attested=10), 3_200)  # signed before it was seen waiting
+    assert seen() == (2, 3)
+    metrics.note(at(status, height=10, time_ms=4_000, attested=10), 90_000)
+    assert seen() == (2, 3)
+
+
+async def test_a_ledger_without_finality_has_no_lag(metrics, registry, status) -> None:
+    metrics.note(replace(status, finality=None), 1_500)
+    assert registry.get_sample_value(f"{LAG}_count") == 0
+    assert registry.get_sample_value("haulout_ledger_attested_height") is None
