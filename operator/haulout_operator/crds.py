@@ -131,6 +131,7 @@ KINDS = (
             ("Done", "integer", ".status.moves.done"),
             ("[Bytes]", "integer", ".status.moves.bytes"),
             ("Complete", "string", '.status.conditions[?(@.type=="Complete")].status'),
+            ("Stalled", "string", '.status.conditions[?(@.type=="Stalled")].status'),
             ("Age", "date", ".metadata.creationTimestamp"),
         ),
         max_name=0,

@@ -47,6 +47,7 @@ WARNINGS = frozenset(
         "StakeUnfunded",
         "StorageFailed",
         "TooFewShards",
+        "TransitionStalled",
         "Unschedulable",
         "VolumeCannotGrow",
         "WrongVolumeVersion",

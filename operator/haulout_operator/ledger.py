@@ -9,6 +9,7 @@ from haulout.chain.block import TransactionResult
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.schemes import SignatureScheme
+from haulout.driver.due_step import find_due_step
 from haulout.errors import HauloutError
 from haulout.ledger import keys, queries
 from haulout.ledger.commands import (
@@ -253,8 +254,10 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
             is_next=node_id in chosen,
             open_hand_overs=sum(move.from_node == node_id for move in kept),
             incoming=sum(move.to_node == node_id for move in open_ones),
+            has_reported=node.last_sync_done_epoch >= system.epoch,
             stakes=tuple(stake for stake, target in stakes if target == node_id),
         )
+    step = find_due_step(rows)
     status = await ledger.status()  # after the rows: what it says is attested covers them when it covers its head
     return LedgerFacts(
         chain_id=params.chain_id,
@@ -271,6 +274,7 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
         is_manual=params.manual_epochs,
         treasury_frost=0 if treasury is None else queries.balance(rows, treasury),
         nodes=facts,
+        due_ms=None if step is None else step.due_ms,
         booked_bytes=queries.bucket(both, next_epoch).used_bytes,
         moves_total=len(moves),
         moves_done=sum(move.done for move in moves),

@@ -81,6 +81,7 @@ class LedgerNode:
     is_next: bool = False  # chosen for the next committee
     open_hand_overs: int = 0  # shards that it still has to hand over, or keeps until the epoch is settled
     incoming: int = 0  # shards on their way to it, of whatever epoch
+    has_reported: bool = False  # that it has all that it gained with the current epoch
     stakes: tuple[bytes, ...] = ()  # object ids of what the treasury has staked in it
 
     @property
@@ -107,6 +108,7 @@ class LedgerFacts:
     is_manual: bool  # epochs change only when somebody asks
     treasury_frost: int
     nodes: Mapping[str, LedgerNode]  # by name
+    due_ms: int | None = None  # when the next step of the epoch may be taken; None where that is up to people
     booked_bytes: int = 0  # of storage that is sold for the next epoch
     moves_total: int = 0  # of this epoch
     moves_done: int = 0

@@ -241,6 +241,8 @@ class Reconciler:
         uids = {network.subject: network.uid}
         uids |= {pool.subject: pool.uid for pool in observed.pools}
         uids |= {node.subject: node.uid for node in observed.nodes}
+        for body in observed.transitions:
+            uids[Subject("EpochTransition", body["metadata"]["name"])] = body["metadata"].get("uid", "")
         for subject, live, wanted in statuses:
             await self._write_and_announce(subject, uids.get(subject, ""), live, wanted)
         is_available = any(one["type"] == "Available" and one["status"] == "True" for one in status["conditions"])

@@ -52,6 +52,9 @@ class EpochSpec(Model):
             json_schema_extra=immutable("epoch.driverGrace"),
         ),
     ] = "60s"
+    transition_timeout: Duration = Field(
+        "10m", description="How long nothing may arrive in a change of epoch until its EpochTransition is Stalled."
+    )
     history_limit: int = Field(10, ge=1, le=100, description="Finished EpochTransitions to keep.")
 
 

@@ -39,5 +39,6 @@ class EpochTransitionStatus(Model):
     moves: MovesStatus | None = None
     synced_weight: int = Field(0, description="Shards of members that have reported their sync done.")
     started_at: Time = ""
+    progressed_at: Time = Field("", description="When shards, bytes or reports of a sync arrived last.")
     completed_at: Time = ""
     conditions: Conditions = Field(default_factory=list)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from haulout.primitives import min_correct
 from haulout_operator.manifests.common import Manifest
-from haulout_operator.observed import LedgerFacts, Observed
+from haulout_operator.observed import LedgerFacts, LedgerNode, Observed
 from haulout_operator.planning.budget import is_up
+from haulout_operator.quantities import parse_duration_ms, parse_time_ms
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
 
@@ -31,8 +33,11 @@ def compute_transition_status(observed: Observed, body: Manifest) -> dict[str, A
             "syncedWeight": ledger.synced_weight,
             "moves": count_moves(observed, ledger, old.get("moves") or {}),
         }
+        has_moved = any(status[key] != old.get(key) for key in ("syncedWeight", "moves"))
+        stood = None if has_moved else old.get("progressedAt")  # an earlier release did not write it
+        status["progressedAt"] = stood or time_text(observed.now_ms)
     else:
-        status |= {key: old[key] for key in ("forced", "syncedWeight", "moves") if key in old}
+        status |= {key: old[key] for key in ("forced", "syncedWeight", "moves", "progressedAt") if key in old}
     if phase == "Done":
         status["completedAt"] = old.get("completedAt") or time_text(observed.now_ms)
     moves = status.get("moves") or {"total": 0, "done": 0}
@@ -41,6 +46,7 @@ def compute_transition_status(observed: Observed, body: Manifest) -> dict[str, A
         Fact("Ready", complete.holds, complete.reason, complete.message),
         complete,
         handed_over_fact(moves, phase),
+        stalled_fact(observed, ledger, phase, status.get("progressedAt", "")),
     ]
     generation = status["observedGeneration"]
     status["conditions"] = merge_conditions(old, facts, now_ms=observed.now_ms, generation=generation)
@@ -76,3 +82,35 @@ def handed_over_fact(moves: dict[str, int], phase: str) -> Fact:
     """Whether every shard that moves has arrived; may follow epochs after Complete."""
     done = phase != "Voted" and moves["done"] == moves["total"]
     return Fact("HandedOver", done, "AllMoved" if done else "Moving", f"{moves['done']} of {moves['total']} shards")
+
+
+def stalled_fact(observed: Observed, ledger: LedgerFacts, phase: str, progressed_at: str) -> Fact:
+    """Whether nothing has arrived for too long while members fetch what they gained: who has not reported, and until
+    when the ledger waits for them."""
+    if phase != "Sync":
+        return Fact("Stalled", False, phase)
+    timeout = observed.network.spec.epoch.transition_timeout
+    if observed.now_ms - parse_time_ms(progressed_at) < parse_duration_ms(timeout):
+        return Fact("Stalled", False, "Progressing")
+    late = [
+        f"{name} ({_why_late(observed, name, node)})"
+        for name, node in sorted(ledger.nodes.items())
+        if node.shards and not node.has_reported
+    ]
+    if ledger.due_ms is None:
+        until = "Epochs are manual here, so nobody forces it"
+    else:
+        until = f"At {time_text(ledger.due_ms)} the ledger may force the epoch on without them"
+    return Fact(
+        "Stalled",
+        True,
+        "TransitionStalled",
+        f"nothing has arrived since {progressed_at}: {ledger.synced_weight} of {ledger.n_shards} shards are synced, "
+        f"{min_correct(ledger.n_shards)} end the change; not yet {', '.join(late)}. {until}; reads and writes go on. "
+        "Next: kubectl describe sn of these, bring back Pods that are not ready, and look at the logs of the others.",
+    )
+
+
+def _why_late(observed: Observed, name: str, node: LedgerNode) -> str:
+    ready = "" if is_up(observed, name) else ", its Pod is not ready"
+    return f"{node.incoming} shards on their way{ready}"
