@@ -18,6 +18,7 @@ from graphql_api.proofs import AvailabilityCertificate, Axis, Persistence
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import Order
 from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery, Row
+from graphql_api.retention import RetentionPolicy, load_retention
 from graphql_api.scalars import Address, Base64, BigInt, BlobID, ObjectID, at
 from graphql_api.sliver_proofs import RangeProof, SliverProof, range_proof, sliver_proof
 from haulout.errors import InvalidField
@@ -280,6 +281,10 @@ class BlobObject(Node, ChainObject):
     async def attributes(self, info: Info) -> list[Attribute]:
         pairs = await info.context.loaders.attributes.load(self.object_id)
         return [Attribute(key=key, value=value) for key, value in pairs]
+
+    @resolved("How long the server keeps it paid for, as of now; null while nobody has set it.")
+    async def retention(self, info: Info) -> RetentionPolicy | None:
+        return await load_retention(info, self.object_id)
 
     @classmethod
     def of(cls, row: Row) -> BlobObject:

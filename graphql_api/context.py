@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from graphql_api.rates import Rates
     from graphql_api.read_model.follow import Follower
     from graphql_api.records.database import Records
+    from graphql_api.retention_keeper import RetentionKeeper
     from haulout.account.wallet import Wallet
     from haulout.client.network import Network
     from haulout.ports import Clock, Ledger, Rng
@@ -54,6 +55,7 @@ class Services:
     follower: Follower
     gateway: Gateway
     operations: OperationKeeper
+    retention: RetentionKeeper
     rates: Rates
 
 
@@ -72,7 +74,7 @@ class Context:
         self._read_model = read_model
         self._n_queries = 0
         self.reading: Reading = read_model.open()
-        self.loaders = Loaders(self.reading)
+        self.loaders = Loaders(self.reading, services.records)
 
     @property
     def n_queries(self) -> int:
@@ -88,7 +90,7 @@ class Context:
         self._n_queries += self.reading.n_queries
         await self.close()
         self.reading = self._read_model.open()
-        self.loaders = Loaders(self.reading)
+        self.loaders = Loaders(self.reading, self.services.records)
 
     def allow_ms(self, duration_ms: int) -> None:
         """Let the request take so long from now on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select
 
@@ -14,6 +14,11 @@ from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Page, Window, fetch_page
 from graphql_api.read_model.queries import Row
 from graphql_api.read_model.reading import Reading
+from graphql_api.records import retentions
+from graphql_api.records.retentions import Retention
+
+if TYPE_CHECKING:
+    from graphql_api.records.database import Records
 
 BATCH_MAX = 500
 
@@ -94,10 +99,11 @@ class PageOf:
 
 
 class Loaders:
-    """One set per request: rows are as of its snapshot."""
+    """One set per request: rows of the read model are as of its snapshot, those of the records as of now."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, records: Records) -> None:
         self._reading = reading
+        self._records = records
         self.blob = self._by(t.blobs.c.blob_id)
         self.blob_object = self._by(t.blob_objects.c.object_id)
         self.account = self._by(t.accounts.c.address)
@@ -112,6 +118,7 @@ class Loaders:
         self.members: Loader[int, list[Row]] = Loader(self._members)
         self.move_counts: Loader[int, tuple[int, int]] = Loader(self._move_counts)
         self.attributes: Loader[bytes, list[tuple[str, str]]] = Loader(self._attributes)
+        self.retention: Loader[bytes, Retention | None] = Loader(self._retentions)
         self.page: Loader[PageOf, Page[Row]] = Loader(self._pages)
 
     def close(self) -> None:
@@ -138,6 +145,10 @@ class Loaders:
     async def _attributes(self, object_ids: list[bytes]) -> Sequence[list[tuple[str, str]]]:
         found = await self._reading.run(queries.attributes_by_object, object_ids)
         return [found.get(object_id, []) for object_id in object_ids]
+
+    async def _retentions(self, object_ids: list[bytes]) -> Sequence[Retention | None]:
+        found = await self._records.read(retentions.find, object_ids)
+        return [found.get(object_id) for object_id in object_ids]
 
     async def _pages(self, keys: list[PageOf]) -> Sequence[Page[Row]]:
         """First pages of many parents by one query per list; a page behind a cursor by its own."""

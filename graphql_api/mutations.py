@@ -14,6 +14,7 @@ from graphql_api.cluster import DrainNodeInput, ScaleClusterInput, drain_node, s
 from graphql_api.context import Info
 from graphql_api.guard import mutation
 from graphql_api.operations import CreateUploadInput, CreateUploadPayload, OperationPayload, create_upload
+from graphql_api.retention import RetentionInput, RetentionPayload, set_retention
 from graphql_api.tokens import CreateTokenInput, RevokeTokenInput, TokenPayload, create_token, revoke
 from graphql_api.transactions import ExecuteTransactionInput, ExecuteTransactionPayload, execute_transaction
 
@@ -89,6 +90,10 @@ class Mutation:
         self, info: Info, input: Annotated[b.SetBlobAttributesInput, INPUT]
     ) -> b.BlobObjectPayload:
         return await b.set_blob_attributes(info, input)
+
+    @mutation(Scope.WRITE_BLOB, "Have a blob object extended whenever its time runs out, or end that.")
+    async def set_retention(self, info: Info, input: Annotated[RetentionInput, INPUT]) -> RetentionPayload:
+        return await set_retention(info, input)
 
     # --- stake and epochs -----------------------------------------------------------------------------------
 

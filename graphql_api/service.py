@@ -28,6 +28,7 @@ from graphql_api.read_model.follow import Follower
 from graphql_api.read_model.project import Projector
 from graphql_api.read_model.reading import ReadModel
 from graphql_api.records.database import Records
+from graphql_api.retention_keeper import RetentionKeeper
 from haulout.account.wallet import Wallet
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ReplicaSource
@@ -143,6 +144,7 @@ async def run_service(
         NetworkCollector(lambda: replica.view, holdings, registry)
         read_model = ReadModel(database, readers)
         operations = OperationKeeper(records, read_model, gateway, control, clock=clock, rng=rng)
+        retention = RetentionKeeper(records, read_model, follower, wallet, clock=clock, rng=rng, registry=registry)
         services = Services(
             params=params,
             cursor_key=database.cursor_key,
@@ -164,6 +166,7 @@ async def run_service(
             follower=follower,
             gateway=gateway,
             operations=operations,
+            retention=retention,
             rates=Rates(clock, registry, points_per_hour=points_per_hour),
         )
         app = build_app(services, read_model, follower, clock=clock, rng=rng, registry=registry, origins=origins)
@@ -175,6 +178,7 @@ async def run_service(
             asyncio.create_task(watch.run(), name="ledger watch"),
             asyncio.create_task(holdings.run(), name="holdings"),
             asyncio.create_task(operations.run(), name="operations"),
+            asyncio.create_task(retention.run(), name="retention"),
         )
         stack.push_async_callback(_end, tasks)
         yield Service(app, replica, follower, Readiness(replica), tasks)

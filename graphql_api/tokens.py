@@ -63,12 +63,14 @@ class Viewer:
         )
 
 
-@strawberry.type(description="A mutation that was called, by a caller with the scope for it.")
+@strawberry.type(
+    description="A mutation that was called by a caller with the scope for it, or an extension by a retention policy."
+)
 class AuditEvent:
     id: strawberry.ID = strawberry.field(description="Opaque id.")
     time: datetime = strawberry.field(description="When it began.")
     ended_at: datetime | None = strawberry.field(description="When it ended; null if the service ended before it.")
-    mutation: str = strawberry.field(description="Its name.")
+    mutation: str = strawberry.field(description="Its name; `renewBlob` where a retention policy had a blob extended.")
     code: str | None = strawberry.field(description="`OK`, or the code of what kept it from happening.")
     input_digest: Base64 = strawberry.field(description="SHA-256 of its input: equal for equal inputs.")
     trace_id: str = strawberry.field(description="What to look for in the log.")

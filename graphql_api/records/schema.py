@@ -63,6 +63,23 @@ operations = Table(
 )
 Index("operations_by_time", operations.c.started_ms, operations.c.operation_id)
 
+# One row per blob object that is to be kept: what its owner wants, and when it is looked at next. `claimed_until_ms`:
+# a process is having it extended.
+retentions = Table(
+    "retentions",
+    metadata,
+    Column("object_id", String(64), primary_key=True),  # hex
+    Column("keep_epochs", Integer, nullable=False),
+    Column("extend_when_below", Integer, nullable=False),
+    Column("next_epoch", BigInteger),  # null: there is nothing more to do
+    Column("tried_epoch", BigInteger),
+    Column("error_code", String(64)),
+    Column("error_text", Text),
+    Column("renewed_height", BigInteger, nullable=False),  # of the last extension; 0 before it
+    Column("claimed_until_ms", BigInteger),
+)
+Index("retentions_by_epoch", retentions.c.next_epoch, retentions.c.object_id)
+
 # Statements that lead from version 1 + position to the next; each runs on both databases.
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
@@ -70,6 +87,12 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "target TEXT NOT NULL, started_ms BIGINT NOT NULL, standing TEXT NOT NULL, steps TEXT NOT NULL, "
         "ended_ms BIGINT)",
         "CREATE INDEX operations_by_time ON operations (started_ms, operation_id)",
+    ),
+    (
+        "CREATE TABLE retentions (object_id VARCHAR(64) NOT NULL PRIMARY KEY, keep_epochs INTEGER NOT NULL, "
+        "extend_when_below INTEGER NOT NULL, next_epoch BIGINT, tried_epoch BIGINT, error_code VARCHAR(64), "
+        "error_text TEXT, renewed_height BIGINT NOT NULL, claimed_until_ms BIGINT)",
+        "CREATE INDEX retentions_by_epoch ON retentions (next_epoch, object_id)",
     ),
 )
 VERSION = 1 + len(MIGRATIONS)

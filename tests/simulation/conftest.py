@@ -71,12 +71,12 @@ def _body(query: str, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def tell(tmp_path: Path) -> Callable[[Callable[[World, Api], Awaitable[None]]], None]:
-    """Runs a story in a world with an API that holds the account `alice`."""
+def tell(tmp_path: Path) -> Callable[..., None]:
+    """Runs a story in a world, made with the options that are given, with an API that holds the account `alice`."""
 
-    def tell(story: Callable[[World, Api], Awaitable[None]]) -> None:
+    def tell(story: Callable[[World, Api], Awaitable[None]], **options: Any) -> None:
         async def scene() -> None:
-            async with World(11) as world:
+            async with World(11, **options) as world:
                 database = Database(f"sqlite:///{tmp_path / 'read_model.sqlite'}")
                 workers = InlineWorkers()
                 records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}", workers)

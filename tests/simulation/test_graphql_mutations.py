@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -46,6 +47,11 @@ MERGE = mutation("mergeStorage", "MergeStorageInput", f"{TRANSACTION} reservatio
 STAKE = mutation("stake", "StakeInput", "stake { objectId principal state }")
 UNSTAKE = mutation("requestUnstake", "RequestUnstakeInput", "stake { objectId principal state }")
 WITHDRAW = mutation("withdrawStake", "WithdrawStakeInput", "account { walBalance }")
+POLICY = "retention { keepEpochs extendWhenBelow nextActionEpoch lastTriedEpoch error { code } }"
+RETAIN = mutation("setRetention", "RetentionInput", f"object {{ {POLICY} }}")
+KEPT = f"query ($o: ObjectID!) {{ blobObject(objectId: $o) {{ endEpoch {POLICY} }} }}"
+BALANCE = "{ blobObjects { nodes { owner { walBalance } } } }"
+AUDIT = "{ auditEvents { nodes { mutation code } } }"
 PAY = mutation("transferFunds", "TransferFundsInput", "account { walBalance }")
 ADVANCE = mutation("advanceEpoch", "AdvanceEpochInput", "epoch { number }")
 EXECUTE = mutation("executeTransaction", "ExecuteTransactionInput", TRANSACTION)
@@ -208,6 +214,48 @@ async def a_caller_signs_alone(world: World, api: Any) -> None:
     forged = encode_transaction(signed(2))[:-1] + b"?"
     assert refusal(await api.mutate(EXECUTE, i={"transaction": text(forged)})) == ("BAD_SIGNATURE", "NEVER")
     assert refusal(await api.mutate(EXECUTE, i={"transaction": text(b"abc")})) == ("INVALID_ARGUMENT", "NEVER")
+
+
+async def a_blob_is_kept_until_the_money_is_gone(world: World, api: Any) -> None:
+    kept = (await api.mutate(STORE, i={"data": text(b"keep me"), "epochs": 1}))["object"]["objectId"]
+    assert refusal(await api.mutate(RETAIN, i={"objectId": "0x1", "keepEpochs": 3})) == ("OBJECT_NOT_FOUND", "NEVER")
+    for bad in ({"keepEpochs": 1}, {"keepEpochs": 99}, {"keepEpochs": 3, "extendWhenBelow": 4}, {"keepEpochs": -1}):
+        assert refusal(await api.mutate(RETAIN, i={"objectId": kept, **bad})) == ("INVALID_ARGUMENT", "NEVER")
+    policy = (await api.mutate(RETAIN, i={"objectId": kept, "keepEpochs": 3}))["object"]["retention"]
+    assert policy == {
+        "keepEpochs": 3,
+        "extendWhenBelow": 2,
+        "nextActionEpoch": 1,
+        "lastTriedEpoch": None,
+        "error": None,
+    }
+
+    async def until(next_epoch: int | None) -> Any:
+        while True:
+            shown = (await api(KEPT, o=kept))["blobObject"]
+            if shown["retention"]["nextActionEpoch"] == next_epoch:
+                return shown
+            await asyncio.sleep(1)
+
+    shown = await until(3)  # there was one epoch, now there are three
+    assert (shown["endEpoch"], shown["retention"]["lastTriedEpoch"], shown["retention"]["error"]) == (4, 1, None)
+    poor = {"to": "0x" + "cd" * 32, "amount": (await api(BALANCE))["blobObjects"]["nodes"][0]["owner"]["walBalance"]}
+    assert (await api.mutate(PAY, i=poor))["account"] == {"walBalance": "0"}
+    shown = await until(4)
+    assert (shown["endEpoch"], shown["retention"]["lastTriedEpoch"]) == (4, 3)
+    assert shown["retention"]["error"]["code"] == "INSUFFICIENT_FUNDS"
+    shown = await until(None)
+    assert shown["retention"]["error"]["code"] == "RETENTION_TOO_LATE"
+    late = await api.mutate(RETAIN, i={"objectId": kept, "keepEpochs": 3})
+    assert refusal(late) == ("RESOURCE_BOUNDS", "NEVER")
+    assert (await api.mutate(RETAIN, i={"objectId": kept}))["object"]["retention"] is None
+    answer = (await api.http.post("/graphql", json={"query": AUDIT}, headers=await api.token("ADMIN"))).json()
+    codes = [event["code"] for event in answer["data"]["auditEvents"]["nodes"] if event["mutation"] == "renewBlob"]
+    assert codes == ["INSUFFICIENT_FUNDS", "OK"]
+
+
+def test_blobs_are_kept_by_a_policy(tell: Any) -> None:
+    tell(a_blob_is_kept_until_the_money_is_gone, epoch_ms=20_000, grace_ms=1_000)
 
 
 async def scopes_are_kept_apart(world: World, api: Any) -> None:

@@ -31,6 +31,7 @@ from graphql_api.read_model.project import BlockEvents, Progress, Projector
 from graphql_api.read_model.reading import ReadModel
 from graphql_api.records.database import Records
 from graphql_api.records.tokens import digest_of, make_token, secret_text
+from graphql_api.retention_keeper import RetentionKeeper
 from haulout.client.network import Network
 from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
@@ -421,6 +422,7 @@ async def net(founded_url: str, history: History, bounds: Bounds, tmp_path: Path
         follower=follower,
         gateway=gateway,
         operations=OperationKeeper(records, read_model, gateway, None, clock=clock, rng=SystemRng()),
+        retention=RetentionKeeper(records, read_model, follower, None, clock=clock, rng=SystemRng(), registry=registry),
         rates=Rates(clock, registry),
     )
     app = build_app(services, read_model, follower, clock=clock, rng=SystemRng(), registry=registry)

@@ -92,7 +92,8 @@ async def test_the_first_version_gets_what_came_later(database_url: str, workers
     await records.open(chain_id=CHAIN)
     fresh = await records.read(columns)
     await records.write(make_token, digest_of("s"), "ci", [], 5, None)
-    await records.write(lambda c: c.execute(sa.text("DROP TABLE operations")))
+    for later in ("operations", "retentions"):
+        await records.write(lambda c, table=later: c.execute(sa.text(f"DROP TABLE {table}")))
     await records.write(lambda c: c.execute(sa.text("UPDATE records_meta SET value = '1' WHERE name = 'version'")))
     records.close()
     records = Records(database_url, workers)
