@@ -222,8 +222,10 @@ class Port:
             return await self._answer(serving, machine, name)
         finally:
             pumping.cancel()
-            await asyncio.gather(pumping, return_exceptions=True)
-            self._end(serving)
+            try:
+                await asyncio.gather(pumping, return_exceptions=True)
+            finally:  # whoever ends with a machine may be cancelled twice: by the machine, and by who waits for it
+                self._end(serving)
 
     async def download(
         self, address: str, name: str, copied: Callable[[T], T], action: Callable[[Any], AsyncIterator[T]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -276,3 +277,33 @@ def test_a_part_of_the_messages_is_lost() -> None:
         assert 100 < lost < 200  # 51 %: a question or its answer
 
     run(story(), 1)
+
+
+def test_a_caller_that_is_cancelled_twice_takes_its_request_along() -> None:
+    async def story() -> None:
+        wired = Wired()
+        ended: list[str] = []
+
+        async def hear(words: AsyncIterator[str]) -> None:
+            try:
+                async for _ in words:
+                    pass
+            finally:
+                ended.append("there")
+
+        async def speak() -> AsyncIterator[str]:
+            yield "hello"
+            await asyncio.Event().wait()
+
+        uploading = wired.port.upload("there:1", "hear", speak(), str, lambda _, words: hear(words))
+        calling = asyncio.ensure_future(uploading)
+        await asyncio.sleep(1)
+        calling.cancel()
+        await asyncio.sleep(0)
+        assert not calling.done(), "it ends its stream first"
+        calling.cancel()
+        await asyncio.wait((calling,))
+        await asyncio.sleep(0.1)
+        assert calling.cancelled() and ended == ["there"]
+
+    run(story())
