@@ -2,8 +2,9 @@
 
 Before a signature is made, the height and the digest it is for are durable (`SignedRow`); at or below that mark
 nothing else is ever signed in that epoch. So neither a crash nor a lying sequencer makes the node sign two histories.
-A disk that was lost or set back is noticed from outside: the ledger keeps each node's last signature, and when that
-is above the mark the node signs nothing until the next epoch is Done, by when its old word counts no more.
+A disk that was lost or set back is noticed from outside: the ledger keeps each node's highest signature, and when that
+is above the mark the node signs nothing until the next epoch is Done. Of epochs before the one in which that happened
+it never signs anything new: it does not know what it has signed there.
 
 If it stops half-way, the mark is there and the signature perhaps not: it is made again, for the same bytes.
 """
@@ -179,9 +180,13 @@ class CheckpointSigner:
             self._metrics.checkpoint_refusals.labels("barred").inc()
             return False
         mark = self._mark(checkpoint.epoch)
-        if mark is None or checkpoint.height > mark.height:
+        if mark is not None and (checkpoint.height, checkpoint.digest()) == (mark.height, mark.digest):
             return True
-        if checkpoint.height == mark.height and checkpoint.digest() == mark.digest:
+        forgot = self._barred_row()
+        if forgot is not None and checkpoint.epoch < forgot.epoch:
+            self._metrics.checkpoint_refusals.labels("barred").inc()
+            return False
+        if mark is None or checkpoint.height > mark.height:
             return True
         self._metrics.checkpoint_refusals.labels("below_mark").inc()
         return False
@@ -208,16 +213,23 @@ class CheckpointSigner:
         self._metrics.checkpoint_refusals.labels("set_back").inc()
 
     def _barred(self) -> BarredRow | None:
+        """Until when nothing is signed; None when that is over."""
+        row = self._barred_row()
+        if row is None:
+            return None
+        epoch, phase = queries.system(self._replica.view).epoch, queries.staking(self._replica.view).phase
+        is_over = phase is not Phase.SYNC and (epoch > row.epoch or (epoch == row.epoch and row.in_sync))
+        return None if is_over else row
+
+    def _barred_row(self) -> BarredRow | None:
+        """When the disk was last found set back. A damaged row counts as if that was now."""
         sealed = self._store.get(BARRED_KEY)
         if sealed is None:
             return None
         try:
-            row = unseal_row(BARRED_KEY, sealed, BarredRow)
+            return unseal_row(BARRED_KEY, sealed, BarredRow)
         except CorruptRecord:
             return BarredRow(ROW_VERSION, queries.system(self._replica.view).epoch, False)
-        epoch, phase = queries.system(self._replica.view).epoch, queries.staking(self._replica.view).phase
-        is_over = phase is not Phase.SYNC and (epoch > row.epoch or (epoch == row.epoch and row.in_sync))
-        return None if is_over else row
 
     def _mark(self, epoch: int) -> SignedRow | None:
         """The last checkpoint signed in an epoch. A damaged mark is above everything: nothing is signed there."""

@@ -235,7 +235,8 @@ class SignedRow:
 
 @dataclass(frozen=True, slots=True)
 class BarredRow:
-    """The node has signed more than it remembers: it signs nothing until the next Done after this."""
+    """The node has signed more than it remembers: it signs nothing until the next Done after this, and nothing new of
+    epochs before."""
 
     version: U8
     epoch: U32

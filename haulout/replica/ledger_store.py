@@ -9,7 +9,7 @@ tree, history) keep their own prefixes below `FIRST_OWN`; above it:
     e3 sequence    Event
     e4 epoch       height of the block that began it
     e5 epoch       the last certified checkpoint of that epoch
-    e6 node id     the last checkpoint signature of that node (the sequencer keeps it)
+    e6 node id     the highest checkpoint signature of that node (the sequencer keeps it)
     e7 epoch       the committee of that epoch, which the state forgets two epochs later
     e8 name        singletons: format, head, oldest kept block, divergence
 
@@ -264,12 +264,16 @@ class LedgerStore:
             await self._store.commit({key: bcs.encode(certified)}, durable=durable)
 
     def signature_of(self, node_id: bytes) -> CheckpointSignature | None:
-        """The last checkpoint that a node is known to have signed."""
+        """The highest checkpoint that a node is known to have signed."""
         raw = self._store.get(_SIGNATURE + node_id)
         return None if raw is None else bcs.decode(CheckpointSignature, raw)
 
     async def keep_signature(self, signature: CheckpointSignature) -> None:
-        """Remember what a node has signed; after a power cut the one before may be found."""
+        """Remember what a node has signed, unless it has signed a higher block before: an end of an epoch may be asked
+        for again after the head. After a power cut the one before may be found."""
+        known = self.signature_of(signature.node_id)
+        if known is not None and known.checkpoint.height > signature.checkpoint.height:
+            return
         await self._store.commit({_SIGNATURE + signature.node_id: bcs.encode(signature)}, durable=False)
 
     # --- following ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
-from haulout.ledger.commands import Transfer
+from haulout.ledger.commands import AdvanceEpoch, Transfer
 from haulout.replica.checkpoints import find_checkpoint
 from haulout.world.memory_store import MemoryStore
 
@@ -113,6 +113,33 @@ async def test_a_disk_that_was_set_back_makes_the_node_silent(world) -> None:
     recorder = watch(node)
     assert await node.api.signer._sign(2, None)
     assert recorder.given == []
+
+
+async def test_a_node_that_forgot_what_it_signed_never_signs_anything_new_of_that_epoch(world) -> None:
+    """Not even when it may sign again, and is asked once more for the block that ended the epoch."""
+    node = world.nodes[0]
+    await world.submit(Transfer(BOB, 5))
+    await world.submit(AdvanceEpoch(world.epoch))
+    await world.submit(Transfer(BOB, 6))
+    recorder = watch(node)
+    for height in (2, 3):
+        await node.api.signer._sign(height, None)
+    end, head = recorder.given
+    assert (end.checkpoint.epoch, head.checkpoint.epoch) == (world.epoch - 1, world.epoch)
+    await node.kill()
+    node.store = MemoryStore()
+    await node.start()
+    await node.api.signer._sign(3, head)
+    assert node.api.signer.is_barred
+    for other in world.nodes:
+        await other.api.shard_sync.run_once()
+    await world.settle()
+    assert not node.api.signer.is_barred, "the epoch is Done"
+    recorder = watch(node)
+    assert await node.api.signer._sign(2, None)
+    assert recorder.given == []
+    assert await node.api.signer._sign(world.sequencer.head.height, None)
+    assert len(recorder.given) == 1
 
 
 async def test_a_ledger_cannot_silence_a_node_with_a_forged_signature(world) -> None:

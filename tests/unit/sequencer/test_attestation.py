@@ -93,3 +93,16 @@ async def test_the_shards_behind_the_last_checkpoint_are_told_and_those_behind_o
     town.clock.time_ms += 3_000
     await ledger.attestation()
     assert await signed_shards() == weights[alone.node_id]
+
+
+async def test_an_end_that_is_signed_after_the_head_does_not_stand_for_what_a_node_has_signed(ledger, town) -> None:
+    for _ in range(2):
+        await ledger.submit(town.transfer(), wait_ms=5_000)
+    node = town.nodes[0]
+    signed = [
+        CheckpointSignature(node.node_id, checkpoint, town.scheme.sign(node.bls_secret, checkpoint.message()))
+        for checkpoint in (find_checkpoint(ledger.store, height) for height in (1, 2))
+    ]
+    await ledger.store.keep_signature(signed[1])
+    await ledger.store.keep_signature(signed[0])
+    assert (await ledger.attestation(node_id=node.node_id)).signed == signed[1]
