@@ -58,6 +58,7 @@ async def build_storage_node(
 
     Raises:
         UnknownStoreVersion, CorruptRecord: the store cannot be used.
+        DiskFull: it is new, and there is no room to begin it.
     """
     settings = settings or NodeSettings()
     metrics = NodeMetrics(registry, peers=(peer.name for _, peer in queries.nodes(replica.view)))

@@ -117,6 +117,7 @@ class SliverStore:
         Raises:
             UnknownStoreVersion: a later release wrote it.
             CorruptRecord: its first record is damaged.
+            DiskFull: there is no room for that record.
         """
         sealed = store.get(FORMAT_KEY)
         found = 0 if sealed is None else _format_of(sealed)  # of any release: only its first four bytes are promised

@@ -26,6 +26,7 @@ from haulout.account.wallet import Wallet
 from haulout.chain.checkpoint import CheckpointSignature
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.crypto.schemes import SignatureScheme
+from haulout.errors import DiskFull
 from haulout.ledger.genesis import DevelopmentNetwork, NodeSecrets, build_development_network
 from haulout.node.identity import NodeSettings
 from haulout.node.storage_node import StorageNode
@@ -37,7 +38,7 @@ from haulout.sim.fabric import Fabric, Weather
 from haulout.sim.host import Host
 from haulout.sim.loop import HOME
 from haulout.sim.machine import Machine
-from haulout.sim.processes import FORK, LEDGER, Processes, replica_address
+from haulout.sim.processes import FORK, LEDGER, START_AGAIN_MS, Processes, replica_address
 from haulout.sim.rng import SeededRng
 from haulout.sim.store import StoreMedium
 from haulout.sim.trace import Trace
@@ -302,6 +303,14 @@ class World:
         return self._secrets[name].addresses[0] if name in self._secrets else name
 
     async def _start(self, host: Host) -> None:
+        """Start a machine's process; one that cannot begin its rows for want of space is started until it can."""
+        while not await self._has_started(host):
+            await self.kill(host.name, loses_writes=False)
+            await VirtualClock().sleep_ms(START_AGAIN_MS)
+            host.machine = Machine(host.name)
+        host.has_started = True
+
+    async def _has_started(self, host: Host) -> bool:
         host.n_starts += 1
         host.has_started = False
         self.fabric.note(f"start {host.name}")
@@ -311,8 +320,14 @@ class World:
             starting = self.processes.start_node(host, self._secrets[host.name])
         else:
             starting = self.processes.start_client(host)
-        await host.machine.start(starting, name="start")
-        host.has_started = True
+        try:
+            await host.machine.start(starting, name="start")
+        except DiskFull as e:
+            if host.rows.rows():
+                raise  # what is there can be served from a full disk
+            self.fabric.note(f"{host.name} cannot start: {e.code}")
+            return False
+        return True
 
     async def stop_starting_anew(self) -> None:
         """Give up on machines that are being started anew; they are off, or have not started."""

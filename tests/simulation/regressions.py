@@ -12,4 +12,5 @@ SEEDS_THAT_FAILED: Final = (
     86,  # a clock that had been an hour ahead put a repair off by an hour
     439,  # metadata that rotted kept a node from reading its pieces again
     522,  # a blob deleted by its owner while it was being stored: an assertion instead of an error
+    946,  # an empty disk that was full when its node began anew, in a world that did not start the process again
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from haulout.chain import tree
@@ -15,6 +17,7 @@ from haulout.sim.loop import run
 from haulout.sim.machine import Machine
 from haulout.sim.processes import LEDGER
 from haulout.sim.rng import SeededRng
+from haulout.sim.store import StoreMedium
 from haulout.sim.world import World
 from haulout.world.memory_store import MemoryStore
 
@@ -88,3 +91,24 @@ def test_a_node_cut_off_from_the_others_catches_up() -> None:
             await check_well(world, {result.blob_id: b"without node-1 " * 2_000})
 
     run(story(), 5)
+
+
+def test_a_node_whose_disk_is_full_starts_with_what_it_has_and_an_empty_one_when_there_is_space() -> None:
+    async def story() -> None:
+        async with World(1) as world:
+            host = world.hosts["node-2"]
+            await world.kill(host.name)
+            host.rows.is_full = True
+            await world.restart(host.name)
+            assert host.node is not None, "it has rows"
+            await world.kill(host.name)
+            host.rows = StoreMedium()
+            host.rows.is_full = True
+            starting = asyncio.ensure_future(world.restart(host.name))
+            await host.clock.sleep_ms(60_000)
+            assert not starting.done() and host.node is None
+            host.rows.is_full = False
+            await starting
+            assert host.node is not None
+
+    run(story(), 1)
