@@ -13,6 +13,7 @@ from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import Address, BigInt, ObjectID
+from haulout.ledger.state import NOBODY
 
 if TYPE_CHECKING:
     from graphql_api.blobs import BlobObject
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class ChainObject:
     object_id: ObjectID = strawberry.field(description="The object's id on the ledger.")
 
-    @resolved("Who owns it.")
+    @resolved("Who owns it; null when it is shared.")
     async def owner(self, info: Info) -> Account | None:
         raise NotImplementedError("every type that implements ChainObject tells its owner")
 
@@ -84,9 +85,10 @@ class StorageReservation(Node, ChainObject):
     owner_address: strawberry.Private[bytes]
     blob_object_id: strawberry.Private[bytes | None]
 
-    @resolved("Who owns it.")
+    @resolved("Who owns it; null when it is bound to a shared blob.")
     async def owner(self, info: Info) -> Account | None:
-        return await load_account(info, self.owner_address)
+        is_shared = self.blob_object_id is not None and self.owner_address == NOBODY
+        return None if is_shared else await load_account(info, self.owner_address)
 
     @resolved("The blob object that uses it; null while it is free.")
     async def bound_to(self, info: Info) -> Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")] | None:

@@ -244,6 +244,11 @@ class Blob(Node):
         )
 
 
+@strawberry.type(description="What a blob has that belongs to nobody.")
+class SharedBlob:
+    funds: BigInt = strawberry.field(description="What is left for its extensions, in FROST; anyone may add to it.")
+
+
 @strawberry.type(description="One registration of a blob by an owner, with the storage bound to it.")
 class BlobObject(Node, ChainObject):
     registered_epoch: int = strawberry.field(description="Epoch of its registration.")
@@ -255,13 +260,16 @@ class BlobObject(Node, ChainObject):
         description="What registration and extensions cost, in FROST; its storage excluded."
     )
     created_at: datetime = strawberry.field(description="When it was registered, by the ledger's clock.")
+    shared: SharedBlob | None = strawberry.field(
+        description="Its funds, if it is shared: anyone may extend it from them, nobody may delete or change it."
+    )
     owner_address: strawberry.Private[bytes]
     blob_id_: strawberry.Private[bytes]
     storage_id: strawberry.Private[bytes]
 
-    @resolved("Who owns it.")
+    @resolved("Who owns it; null when it is shared.")
     async def owner(self, info: Info) -> Account | None:
-        return await load_account(info, self.owner_address)
+        return None if self.shared is not None else await load_account(info, self.owner_address)
 
     @resolved("The blob it registers.")
     async def blob(self, info: Info) -> Blob:
@@ -288,6 +296,7 @@ class BlobObject(Node, ChainObject):
 
     @classmethod
     def of(cls, row: Row) -> BlobObject:
+        funds = row["shared_funds_frost"]
         return cls(
             id=global_id("BlobObject", row["object_id"]),
             object_id=ObjectID(row["object_id"]),
@@ -298,6 +307,7 @@ class BlobObject(Node, ChainObject):
             deleted=row["deleted_height"] is not None,
             cost=BigInt(row["cost_frost"]),
             created_at=at(row["registered_time_ms"]),
+            shared=None if funds is None else SharedBlob(funds=BigInt(funds)),
             owner_address=row["owner"],
             blob_id_=row["blob_id"],
             storage_id=row["storage_id"],

@@ -139,6 +139,77 @@ class BlobTransferred(Event, _OfBlob):
         return await load_account(info, self.body.owner)
 
 
+@strawberry.type(
+    description="A blob object was given up by its owner: anyone funds it, anyone extends it from its funds."
+)
+class BlobShared(Event, _OfBlob):
+    @resolved("The blob.")
+    async def blob(self, info: Info) -> Blob:
+        return await self._blob(info)
+
+    @resolved("The object, which belongs to nobody from this event on.")
+    async def object(self, info: Info) -> BlobObject:
+        return await self._object(info)
+
+    @resolved("Who owned it until this event.")
+    async def former_owner(self, info: Info) -> Account:
+        return await load_account(info, self.body.former_owner)
+
+    @resolved("What it was given for extensions, in FROST.")
+    async def funds(self) -> BigInt:
+        return BigInt(self.body.funds_frost)
+
+
+@strawberry.type(description="Somebody put tokens into a shared blob.")
+class SharedBlobFunded(Event, _OfBlob):
+    @resolved("The blob.")
+    async def blob(self, info: Info) -> Blob:
+        return await self._blob(info)
+
+    @resolved("The object.")
+    async def object(self, info: Info) -> BlobObject:
+        return await self._object(info)
+
+    @resolved("Who did.")
+    async def sender(self, info: Info) -> Account:
+        return await load_account(info, self.body.sender)
+
+    @resolved("What was put in, in FROST.")
+    async def amount(self) -> BigInt:
+        return BigInt(self.body.amount_frost)
+
+    @resolved("What it holds from this event on, in FROST.")
+    async def funds(self) -> BigInt:
+        return BigInt(self.body.funds_frost)
+
+
+@strawberry.type(description="Somebody had a shared blob pay for its extension, which a `BlobCertified` tells.")
+class SharedBlobExtended(Event, _OfBlob):
+    @resolved("The blob.")
+    async def blob(self, info: Info) -> Blob:
+        return await self._blob(info)
+
+    @resolved("The object.")
+    async def object(self, info: Info) -> BlobObject:
+        return await self._object(info)
+
+    @resolved("Who did.")
+    async def sender(self, info: Info) -> Account:
+        return await load_account(info, self.body.sender)
+
+    @resolved("For how many epochs more.")
+    async def epochs(self) -> int:
+        return int(self.body.n_epochs)
+
+    @resolved("What it paid, in FROST.")
+    async def cost(self) -> BigInt:
+        return BigInt(self.body.cost_frost)
+
+    @resolved("What it holds from this event on, in FROST.")
+    async def funds(self) -> BigInt:
+        return BigInt(self.body.funds_frost)
+
+
 @strawberry.type(description="The attributes of a blob object were changed.")
 class BlobAttributesChanged(Event, _OfBlob):
     @resolved("The object.")
@@ -333,6 +404,9 @@ TYPES: Mapping[str, Callable[..., Event]] = {
     "ProtocolVersionChosen": NetworkChanged,
     "ProtocolVersionActivated": NetworkChanged,
     "SubsidiesChanged": NetworkChanged,
+    "BlobShared": BlobShared,
+    "SharedBlobFunded": SharedBlobFunded,
+    "SharedBlobExtended": SharedBlobExtended,
 }
 
 

@@ -25,6 +25,7 @@ from haulout.crypto.certificate import Signer
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import Corrupt
 from haulout.ledger import events as e
+from haulout.ledger.state import NOBODY
 
 Row = dict[str, Any]
 
@@ -383,6 +384,15 @@ class Batch:
         self._bound_storage(self._object(body.object_id)["storage_id"], body.object_id, owner=body.owner)
         self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
 
+    def _blob_shared(self, body: e.BlobShared) -> None:
+        self._set(self.objects, body.object_id, owner=NOBODY, shared_funds_frost=body.funds_frost)
+        self._bound_storage(self._object(body.object_id)["storage_id"], body.object_id, owner=NOBODY)
+        self.record(blob=body.blob_id, obj=body.object_id, account=body.former_owner)
+
+    def _shared_funds_changed(self, body: e.SharedBlobFunded | e.SharedBlobExtended) -> None:
+        self._set(self.objects, body.object_id, shared_funds_frost=body.funds_frost)
+        self.record(blob=body.blob_id, obj=body.object_id, account=body.sender)
+
     def _blob_attributes_changed(self, body: e.BlobAttributesChanged) -> None:
         before = self._object(body.object_id)
         self.sql.execute(delete(t.blob_attributes).where(t.blob_attributes.c.object_id == body.object_id))
@@ -444,7 +454,16 @@ class Batch:
 
 
 STORAGE_EVENTS = (e.StorageReserved, e.StorageChanged, e.StorageDestroyed)
-OBJECT_EVENTS = (e.BlobCertified, e.BlobDeleted, e.BlobBurned, e.BlobTransferred, e.BlobAttributesChanged)
+OBJECT_EVENTS = (
+    e.BlobCertified,
+    e.BlobDeleted,
+    e.BlobBurned,
+    e.BlobTransferred,
+    e.BlobAttributesChanged,
+    e.BlobShared,
+    e.SharedBlobFunded,
+    e.SharedBlobExtended,
+)
 
 # One handler per kind of event; a test holds this to the ledger's list.
 HANDLERS: Mapping[type, Callable[[Batch, Any], None]] = {
@@ -459,6 +478,9 @@ HANDLERS: Mapping[type, Callable[[Batch, Any], None]] = {
     e.BlobTransferred: Batch._blob_transferred,
     e.BlobAttributesChanged: Batch._blob_attributes_changed,
     e.BlobInvalidated: Batch._blob_invalidated,
+    e.BlobShared: Batch._blob_shared,
+    e.SharedBlobFunded: Batch._shared_funds_changed,
+    e.SharedBlobExtended: Batch._shared_funds_changed,
     e.NodeRegistered: Batch._node_registered,
     e.NodeAddressesChanged: Batch._node_addresses_changed,
     e.StakeChanged: Batch._stake_changed,

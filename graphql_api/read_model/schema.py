@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 U64_DIGITS = 20
 TOTAL_DIGITS = 38
 
@@ -164,6 +164,7 @@ blob_objects = Table(
     _number("certified_sequence", nullable=True),
     _number("deleted_height", nullable=True),
     Column("burned", Boolean, nullable=False),
+    _unsigned("shared_funds_frost", nullable=True),  # of a blob that is shared, and so belongs to nobody
     Index("blob_objects_by_blob", "blob_id", "registered_sequence"),
     Index("blob_objects_by_owner", "owner", "registered_sequence"),
     Index("blob_objects_by_sequence", "registered_sequence", unique=True),

@@ -16,7 +16,7 @@ from haulout import bcs
 from haulout.crypto import ed25519
 from haulout.errors import InvalidInput, UndecodableBytes
 from haulout.ledger import keys, queries
-from haulout.ledger.commands import COMMANDS, LAST_OF_PROTOCOL_1, UpdateProtocolVersion
+from haulout.ledger.commands import COMMANDS, LAST_OF_PROTOCOL, UpdateProtocolVersion
 from haulout.ledger.state import View
 from haulout.ledger.transactions import (
     MAX_COMMANDS,
@@ -36,6 +36,17 @@ class MalformedTransaction(InvalidInput):
     code = "MALFORMED_TRANSACTION"
     template = "not a transaction: {problem}"
     problem: str
+
+
+@dataclass(eq=False)
+class CommandNotActive(InvalidInput):
+    """A command that the version of the rules in force does not know yet."""
+
+    code = "COMMAND_NOT_ACTIVE"
+    template = "{command} is unknown to protocol version {protocol_version}, which the ledger follows"
+    hint = "wait until the nodes have voted for a newer version"
+    command: str
+    protocol_version: int
 
 
 @dataclass(eq=False)
@@ -114,7 +125,7 @@ def check_admissible(view: View, raw: bytes, *, now_ms: int, chain_id: bytes) ->
 
     Raises:
         MalformedTransaction, TransactionTooLarge, WrongChain, TransactionExpired, TransactionTooFarAhead,
-        BadSignature, DuplicateTransaction: in this order.
+        CommandNotActive, BadSignature, DuplicateTransaction: in this order.
     """
     signed = check_envelope(raw, now_ms=now_ms, chain_id=chain_id)
     check_known_commands(signed, queries.system(view).protocol_version)
@@ -152,12 +163,16 @@ def check_known_commands(signed: SignedTransaction, protocol_version: int) -> No
     """Refuse commands that the rules in force do not know, as every build of that version does.
 
     The one that changes the version is let through everywhere: else nobody could leave the first one.
+
+    Raises:
+        CommandNotActive: with the first such command.
     """
-    if protocol_version > 1:
+    last = LAST_OF_PROTOCOL.get(protocol_version)
+    if last is None:
         return
     for command in signed.transaction.commands:
-        if COMMANDS.tag_of(type(command)) > LAST_OF_PROTOCOL_1 and not isinstance(command, UpdateProtocolVersion):
-            raise MalformedTransaction(problem=f"{type(command).__name__} is unknown to protocol version 1")
+        if COMMANDS.tag_of(type(command)) > last and not isinstance(command, UpdateProtocolVersion):
+            raise CommandNotActive(command=type(command).__name__, protocol_version=protocol_version)
 
 
 def check_signature(signed: SignedTransaction, digest: Digest) -> None:

@@ -35,6 +35,7 @@ from haulout.ledger import (
     governance,
     keys,
     queries,
+    shared_blobs,
     staking,
     storage,
     subsidies,
@@ -48,7 +49,7 @@ from haulout.ledger.refusals import UpgradeRequired
 from haulout.ledger.state import STATE_VERSION, Params, Receipt, View
 from haulout.ledger.transactions import SignedTransaction, digest_of_bytes
 
-PROTOCOL_VERSION: Final = 2  # 1: epochs did not advance
+PROTOCOL_VERSION: Final = 3  # 1: epochs did not advance; 2: blobs could not be shared
 OLDEST_PROTOCOL_VERSION: Final = 1
 MIN_FORGOTTEN_PER_BLOCK: Final = 64
 
@@ -97,6 +98,9 @@ HANDLERS: Final[Mapping[type, Handler]] = {
     commands.SetSubsidies: subsidies.set_subsidies,
     commands.FundSubsidies: subsidies.fund_subsidies,
     commands.ProcessSubsidies: subsidies.process_subsidies,
+    commands.ShareBlob: shared_blobs.share,
+    commands.FundSharedBlob: shared_blobs.fund,
+    commands.ExtendSharedBlob: shared_blobs.extend,
 }
 
 

@@ -177,17 +177,9 @@ def certify(run: Execution, command: CertifyBlob) -> tuple[bytes, ...]:
 def extend(run: Execution, command: ExtendBlob) -> tuple[bytes, ...]:
     """Keep a certified blob longer, at today's price on its storage."""
     object_id, blob = run.own_blob(command.blob)
-    check_certified(run, object_id, blob)
-    end = blob.end_epoch + command.n_epochs
-    if command.n_epochs == 0 or end - run.epoch > run.params.max_epochs_ahead:
-        raise InvalidEpochsAhead(
-            start_epoch=blob.end_epoch,
-            end_epoch=end,
-            epoch=run.epoch,
-            max_epochs_ahead=run.params.max_epochs_ahead,
-        )
+    end = check_extension(run, object_id, blob, command.n_epochs)
     cost = run.book(blob.storage_size_bytes, blob.end_epoch, end)
-    _lengthen(run, object_id, blob, replace(blob, end_epoch=end), cost)
+    lengthen(run, object_id, blob, replace(blob, end_epoch=end), cost)
     return ()
 
 
@@ -206,7 +198,7 @@ def extend_with_storage(run: Execution, command: ExtendBlobWithStorage) -> tuple
         )
     fused = fuse_periods(own, storage)
     destroy_storage(run, storage_id, storage.owner)
-    _lengthen(run, object_id, blob, replace(blob, end_epoch=fused.end_epoch), 0)
+    lengthen(run, object_id, blob, replace(blob, end_epoch=fused.end_epoch), 0)
     return ()
 
 
@@ -284,6 +276,24 @@ def check_certified(run: Execution, object_id: bytes, blob: Blob) -> None:
         raise _out_of_bounds(run, blob)
 
 
+def check_extension(run: Execution, object_id: bytes, blob: Blob, n_epochs: int) -> int:
+    """The end that a blob would have `n_epochs` later; refuses what cannot be extended so far.
+
+    Raises:
+        NotCertified, ResourceBounds, InvalidEpochsAhead: in this order.
+    """
+    check_certified(run, object_id, blob)
+    end = blob.end_epoch + n_epochs
+    if n_epochs == 0 or end - run.epoch > run.params.max_epochs_ahead:
+        raise InvalidEpochsAhead(
+            start_epoch=blob.end_epoch,
+            end_epoch=end,
+            epoch=run.epoch,
+            max_epochs_ahead=run.params.max_epochs_ahead,
+        )
+    return end
+
+
 def check_not_invalid(run: Execution, blob_id: bytes) -> None:
     """Refuse blob ids that were proven inconsistent."""
     if queries.invalidated_epoch(run.draft, blob_id) is not None:
@@ -347,7 +357,8 @@ def _out_of_bounds(run: Execution, blob: Blob) -> ResourceBounds:
     return ResourceBounds(start_epoch=blob.start_epoch, end_epoch=blob.end_epoch, epoch=run.epoch)
 
 
-def _lengthen(run: Execution, object_id: bytes, before: Blob, after: Blob, cost_frost: int) -> None:
+def lengthen(run: Execution, object_id: bytes, before: Blob, after: Blob, cost_frost: int) -> None:
+    """Give a certified blob object the later end that is booked for it."""
     run.replace(ObjectKind.BLOB, object_id, after)
     blob_records.record_extension(run, object_id, before, after)
     run.emit(_certified_event(object_id, after, 0, cost_frost=cost_frost, is_extension=True))

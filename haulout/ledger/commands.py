@@ -10,7 +10,7 @@ sender; no command repeats it. Checks and their order stand where a command is p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from haulout.bcs import U8, U16, U32, U64, Bytes32, Bytes48, Bytes96, Union
 from haulout.ledger.epoch_commands import (
@@ -182,6 +182,30 @@ class InvalidateBlobId:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareBlob:
+    """Give a blob up to everybody, with FROST for extensions, or none: it has no owner any more, and no way back."""
+
+    blob: ObjectRef
+    amount_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class FundSharedBlob:
+    """Put FROST into a shared blob; only extensions of it are paid from them, and nobody gets them back."""
+
+    blob: ObjectRef
+    amount_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendSharedBlob:
+    """Keep a certified shared blob for `n_epochs` more, at today's price, from its own funds; anyone may."""
+
+    blob: ObjectRef
+    n_epochs: U32
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterNode:
     """Register a storage node and its pool; makes one Node whose id is the pool's. The sender governs it."""
 
@@ -275,9 +299,13 @@ COMMANDS = Union(
         40: SetSubsidies,
         41: FundSubsidies,
         42: ProcessSubsidies,
+        43: ShareBlob,
+        44: FundSharedBlob,
+        45: ExtendSharedBlob,
     }
 )
-LAST_OF_PROTOCOL_1 = COMMANDS.tag_of(JoinStake)
+# The last command that each version of the rules knows; the newest version knows all.
+LAST_OF_PROTOCOL: Final = {1: COMMANDS.tag_of(JoinStake), 2: COMMANDS.tag_of(ProcessSubsidies)}
 Command = Annotated[
     Transfer
     | TransferObject
@@ -321,6 +349,9 @@ Command = Annotated[
     | OpenSubsidies
     | SetSubsidies
     | FundSubsidies
-    | ProcessSubsidies,
+    | ProcessSubsidies
+    | ShareBlob
+    | FundSharedBlob
+    | ExtendSharedBlob,
     COMMANDS,
 ]

@@ -163,6 +163,39 @@ class BlobInvalidated:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobShared:
+    """A blob object belongs to nobody any more, and holds FROST for its extensions."""
+
+    object_id: Bytes32
+    blob_id: Bytes32
+    former_owner: Bytes32
+    funds_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBlobFunded:
+    """Somebody put FROST into a shared blob, which holds `funds_frost` now."""
+
+    object_id: Bytes32
+    blob_id: Bytes32
+    sender: Bytes32
+    amount_frost: U64
+    funds_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBlobExtended:
+    """Somebody had a shared blob pay for its own extension, told by `BlobCertified`; `funds_frost` are left."""
+
+    object_id: Bytes32
+    blob_id: Bytes32
+    sender: Bytes32
+    n_epochs: U32
+    cost_frost: U64
+    funds_frost: U64
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRegistered:
     """A storage node and its pool came to be."""
 
@@ -271,6 +304,9 @@ EVENTS = Union(
         34: ProtocolVersionChosen,
         35: ProtocolVersionActivated,
         36: SubsidiesChanged,
+        37: BlobShared,
+        38: SharedBlobFunded,
+        39: SharedBlobExtended,
     }
 )
 EventBody = Annotated[
@@ -310,7 +346,10 @@ EventBody = Annotated[
     | CommissionCollected
     | ProtocolVersionChosen
     | ProtocolVersionActivated
-    | SubsidiesChanged,
+    | SubsidiesChanged
+    | BlobShared
+    | SharedBlobFunded
+    | SharedBlobExtended,
     EVENTS,
 ]
 

@@ -18,8 +18,16 @@ from haulout.ledger import keys, queries
 from haulout.ledger.commands import Existing, ObjectRef
 from haulout.ledger.draft import Draft
 from haulout.ledger.events import BalanceChanged, EventBody, PoolChanged, RingChanged
-from haulout.ledger.refusals import InsufficientFunds, NotOwner, ObjectNotFound, StorageExceeded, UnknownOutput
+from haulout.ledger.refusals import (
+    BlobIsShared,
+    InsufficientFunds,
+    NotOwner,
+    ObjectNotFound,
+    StorageExceeded,
+    UnknownOutput,
+)
 from haulout.ledger.state import (
+    NOBODY,
     STATE_VERSION,
     Account,
     Blob,
@@ -122,6 +130,8 @@ class Execution:
     def check_owner(self, object_id: bytes, owner: bytes) -> None:
         """Refuse what is not the sender's."""
         if owner != self.sender:
+            if owner == NOBODY and queries.shared_blob(self.draft, object_id) is not None:
+                raise BlobIsShared(object_id=hex_id_text(object_id))
             raise NotOwner(object_id=hex_id_text(object_id), owner=hex_id_text(owner), sender=hex_id_text(self.sender))
 
     def insert(self, kind: ObjectKind, object_id: bytes, value: OwnedObject) -> None:
@@ -181,9 +191,22 @@ class Execution:
         Raises:
             InsufficientFunds, StorageExceeded: in this order, as in the source.
         """
-        per_epoch = storage_units(size_bytes) * self.system.storage_price_frost
-        cost = per_epoch * (end_epoch - start_epoch)
+        cost = self.storage_cost(size_bytes, end_epoch - start_epoch)
         self.pay(cost)
+        self.book_paid(size_bytes, start_epoch, end_epoch)
+        return cost
+
+    def storage_cost(self, size_bytes: int, n_epochs: int) -> int:
+        """FROST for storage at today's price."""
+        return storage_units(size_bytes) * self.system.storage_price_frost * n_epochs
+
+    def book_paid(self, size_bytes: int, start_epoch: int, end_epoch: int) -> None:
+        """Book storage for epochs [start, end) and give its price, which the caller has taken, to their committees.
+
+        Raises:
+            StorageExceeded: an epoch is sold out.
+        """
+        per_epoch = self.storage_cost(size_bytes, 1)
         for epoch in range(start_epoch, end_epoch):
             booked = queries.bucket(self.draft, epoch)
             used = booked.used_bytes + size_bytes
@@ -195,7 +218,6 @@ class Execution:
                     needed_bytes=size_bytes,
                 )
             self._set_bucket(epoch, used, booked.rewards_frost + per_epoch)
-        return cost
 
     def _set_bucket(self, epoch: int, used_bytes: int, rewards_frost: int) -> None:
         self.put(keys.bucket(epoch), Bucket(STATE_VERSION, used_bytes, rewards_frost))

@@ -18,6 +18,7 @@ from haulout.ledger.events import EpochDone, EpochStarted, Event, VotingEnded
 from haulout.ledger.indexes import derive_index_keys
 from haulout.ledger.state import (
     FIRST_DERIVED,
+    NOBODY,
     Account,
     Blob,
     BlobRecord,
@@ -25,6 +26,7 @@ from haulout.ledger.state import (
     Committee,
     Node,
     Phase,
+    SharedBlob,
     StakedWal,
     Storage,
     View,
@@ -97,6 +99,7 @@ def _conservation(view: View) -> Iterator[str]:
     held += sum(node.commission_frost + node.rewards_frost for _, node in _rows(view, keys.NODE, Node))
     fund = queries.subsidies(view)
     held += 0 if fund is None else fund.balance_frost
+    held += sum(shared.funds_frost for _, shared in _rows(view, keys.SHARED_BLOB, SharedBlob))
     if held != system.supply_frost - system.burned_frost:
         yield f"{held} FROST are held, {system.supply_frost} - {system.burned_frost} exist"
     for key, account in _rows(view, keys.ACCOUNT, Account):
@@ -226,7 +229,7 @@ def _active_set(view: View) -> Iterator[str]:
 
 
 def _objects(view: View) -> Iterator[str]:
-    """Periods are not empty; a blob is certified after its registration and before its end."""
+    """Periods are not empty; a blob is certified after its registration and before its end; nobody owns shared ones."""
     for key, storage in _rows(view, keys.STORAGE, Storage):
         if storage.start_epoch >= storage.end_epoch:
             yield f"storage {key.hex()} has an empty period"
@@ -237,6 +240,10 @@ def _objects(view: View) -> Iterator[str]:
             yield f"blob {key.hex()} was certified outside its life"
         if queries.blob_record(view, blob.blob_id) is None:
             yield f"blob {key.hex()} has no record"
+    for key, _ in _rows(view, keys.SHARED_BLOB, SharedBlob):
+        shared = queries.blob(view, key)
+        if shared is None or shared.owner != NOBODY:
+            yield f"blob {key.hex()} is shared, but not there or owned by somebody"
 
 
 def _blob_records(view: View) -> Iterator[str]:

@@ -28,6 +28,7 @@ NODE_KEY = b"\x27"
 NODE_NAME = b"\x28"
 POOL_SCHEDULE = b"\x29"
 EXCHANGE_RATE = b"\x2a"
+SHARED_BLOB = b"\x2b"
 OWNED = b"\x80"
 BLOB_OBJECT = b"\x81"
 BLOB_END = b"\x82"
@@ -76,6 +77,11 @@ def storage(object_id: bytes) -> bytes:
 def blob(object_id: bytes) -> bytes:
     """A blob object."""
     return BLOB + object_id
+
+
+def shared_blob(object_id: bytes) -> bytes:
+    """The funds of a blob object that is shared."""
+    return SHARED_BLOB + object_id
 
 
 def blob_record(blob_id: bytes) -> bytes:

@@ -17,6 +17,7 @@ from haulout.ledger import keys, queries
 from haulout.ledger.committee import insert_active
 from haulout.ledger.hand_overs import EPOCHS_REMEMBERED
 from haulout.ledger.state import (
+    NOBODY,
     STATE_VERSION,
     Account,
     Blob,
@@ -29,6 +30,7 @@ from haulout.ledger.state import (
     Node,
     Phase,
     PoolSchedule,
+    SharedBlob,
     StakedWal,
     Staking,
     Storage,
@@ -47,6 +49,7 @@ _ROWS: Mapping[bytes, Any] = {
     keys.ACCOUNT: Account,
     keys.STORAGE: Storage,
     keys.BLOB: Blob,
+    keys.SHARED_BLOB: SharedBlob,
     keys.INVALID_BLOB: None,  # four bytes
     keys.NODE: Node,
     keys.STAKED_WAL: StakedWal,
@@ -151,6 +154,13 @@ class Projection:
 
     def _blob_transferred(self, _: e.Event, body: e.BlobTransferred) -> None:
         self._change(keys.blob(body.object_id), owner=body.owner)
+
+    def _blob_shared(self, _: e.Event, body: e.BlobShared) -> None:
+        self._change(keys.blob(body.object_id), owner=NOBODY)
+        self._put(keys.shared_blob(body.object_id), SharedBlob(STATE_VERSION, body.funds_frost))
+
+    def _shared_funds_changed(self, _: e.Event, body: e.SharedBlobFunded | e.SharedBlobExtended) -> None:
+        self._change(keys.shared_blob(body.object_id), funds_frost=body.funds_frost)
 
     def _blob_attributes_changed(self, _: e.Event, body: e.BlobAttributesChanged) -> None:
         self._change(keys.blob(body.object_id), attributes=body.attributes)
@@ -391,4 +401,7 @@ _HANDLERS: Mapping[type, Callable[[Projection, e.Event, Any], None]] = {
     e.ProtocolVersionChosen: Projection._protocol_version_chosen,
     e.ProtocolVersionActivated: Projection._protocol_version_activated,
     e.SubsidiesChanged: Projection._subsidies_changed,
+    e.BlobShared: Projection._blob_shared,
+    e.SharedBlobFunded: Projection._shared_funds_changed,
+    e.SharedBlobExtended: Projection._shared_funds_changed,
 }

@@ -28,6 +28,7 @@ from haulout.ledger.state import (
     Phase,
     PoolSchedule,
     Receipt,
+    SharedBlob,
     StakedWal,
     Staking,
     Storage,
@@ -167,6 +168,11 @@ def storage(view: View, object_id: bytes) -> Storage | None:
 def blob(view: View, object_id: bytes) -> Blob | None:
     """A blob object."""
     return _find(view, keys.blob(object_id), Blob)
+
+
+def shared_blob(view: View, object_id: bytes) -> SharedBlob | None:
+    """The funds of a blob object, if it is shared."""
+    return _find(view, keys.shared_blob(object_id), SharedBlob)
 
 
 def staked_wal(view: View, object_id: bytes) -> StakedWal | None:

@@ -328,6 +328,39 @@ class MissingAttribute(Rejected):
     key: str
 
 
+@dataclass(eq=False)
+class BlobIsShared(Rejected):
+    """A shared blob has no owner who could do this."""
+
+    code = "BLOB_IS_SHARED"
+    template = "{object_id} is shared and has no owner"
+    hint = "it can be funded, and extended from its funds; nothing else"
+    object_id: str
+
+
+@dataclass(eq=False)
+class BlobNotShared(Rejected):
+    """The blob has an owner, and no funds of its own."""
+
+    code = "BLOB_NOT_SHARED"
+    template = "{object_id} belongs to {owner} and is not shared"
+    hint = "its owner can share it, or extend it"
+    object_id: str
+    owner: str
+
+
+@dataclass(eq=False)
+class InsufficientSharedFunds(Rejected):
+    """A shared blob cannot pay for its extension."""
+
+    code = "INSUFFICIENT_SHARED_FUNDS"
+    template = "{object_id} holds {available_frost} FROST for extensions, {needed_frost} are needed"
+    hint = "fund it, or extend it by fewer epochs"
+    object_id: str
+    available_frost: int
+    needed_frost: int
+
+
 # --- nodes and stake ----------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ speed and rebuilt at will.
     28 name                   unique node names
     29 node id                PoolSchedule: what a pool does in later epochs
     2a node id, epoch         ExchangeRate of a pool's shares, for epochs in which it was advanced
+    2b object id              SharedBlob: the funds of a blob that has no owner any more
     80 owner kind object id   what an account owns
     81 blob id certified end object id  undeleted, unburned objects of a blob id, by whether certified and by end
     82 end blob id            blob ids by the end of their certified life
@@ -34,12 +35,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from haulout.bcs import U8, U16, U32, U64, Bytes32, Bytes48
 
 FIRST_DERIVED = 0x80
 STATE_VERSION = 1
+NOBODY: Final = bytes(32)  # owner of what is shared: no key has this address
 
 
 class View(Protocol):
@@ -222,6 +224,14 @@ class Blob:
     end_epoch: U32
     storage_size_bytes: U64
     attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBlob:
+    """What there is for extensions of a blob that belongs to nobody; its `Blob` row has the same id."""
+
+    version: U8
+    funds_frost: U64
 
 
 @dataclass(frozen=True, slots=True)

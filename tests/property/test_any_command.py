@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from haulout.ledger.commands import (
     OpenSubsidies,
     RegisterBlob,
     ReserveSpace,
+    ShareBlob,
     Stake,
 )
 from haulout.ledger.draft import Draft
@@ -55,6 +57,8 @@ def worlds() -> dict[Phase, Sandbox]:
         register = RegisterBlob(Created(0, 0), derive_blob_id(1, 1, root), root, 1, 1, True)
         blob = world.run("alice", ReserveSpace(1 << 20, 0, 9), register).created[1][0]
         world.run("alice", world.certify_blob(Existing(blob), derive_blob_id(1, 1, root), object_id=blob))
+        shared = world.run("alice", ReserveSpace(1 << 20, 0, 9), replace(register, deletable=False)).created[1][0]
+        world.run("alice", world.certify_blob(Existing(shared), register.blob_id), ShareBlob(Existing(shared), 5 * WAL))
         world.run("alice", ReserveSpace(1 << 20, 0, 9), Stake(world.nodes[0].node_id, 5 * WAL))
         world.run_with(world.nodes[0].governance_secret, OpenSubsidies(1, 1, 1))
         world.add_node("fresh", "alice", 3000 * WAL)

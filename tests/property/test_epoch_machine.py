@@ -17,7 +17,7 @@ from haulout import bcs
 from haulout.crypto import ed25519, messages
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.ledger import invariants, keys, queries
-from haulout.ledger.apply import apply_block
+from haulout.ledger.apply import PROTOCOL_VERSION, apply_block
 from haulout.ledger.commands import (
     AddSubsidy,
     AdvanceEpoch,
@@ -232,7 +232,7 @@ class EpochMachine(RuleBasedStateMachine):
     def vote_for_rules(self, n_signers: int, ahead: int) -> None:
         """A version that no build knows, and that is never reached."""
         far = self.epoch + 1_000 if ahead else self.epoch - 1
-        message = messages.protocol_version(self.epoch, start_epoch=far, version=3 + (ahead == 2))
+        message = messages.protocol_version(self.epoch, start_epoch=far, version=PROTOCOL_VERSION + 1 + (ahead == 2))
         members = queries.committee(self.sandbox.state).members
         signature, signers = self.sandbox.certify(message, signers=range(min(n_signers, len(members))))
         self.sandbox.run("alice", UpdateProtocolVersion(message, signature, signers))

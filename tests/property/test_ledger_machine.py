@@ -24,7 +24,9 @@ from haulout.ledger.commands import (
     Existing,
     ExtendBlob,
     ExtendBlobWithStorage,
+    ExtendSharedBlob,
     ForceDone,
+    FundSharedBlob,
     FuseStorage,
     InvalidateBlobId,
     JoinStake,
@@ -34,6 +36,7 @@ from haulout.ledger.commands import (
     ReserveSpace,
     SetBlobAttribute,
     SetNodeAddresses,
+    ShareBlob,
     SplitStake,
     SplitStorageByEpoch,
     SplitStorageBySize,
@@ -70,6 +73,7 @@ NETWORK = build_development_network(
 accounts = st.sampled_from(ACCOUNTS)
 picks = st.integers(0, 1 << 16)
 small_epochs = st.integers(0, 8)
+gifts = st.sampled_from([0, 1, WAL // 1000, WAL // 100, 100 * WAL])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -187,6 +191,27 @@ class LedgerMachine(RuleBasedStateMachine):
             account = self.owner(keys.BLOB, object_id, account)
             reserve = ReserveSpace(blob.storage_size_bytes, blob.end_epoch, blob.end_epoch + 1)
             self.submit(account, reserve, ExtendBlobWithStorage(Existing(object_id), Created(0, 0)))
+
+    @rule(account=accounts, pick=picks, amount=gifts)
+    def share(self, account: str, pick: int, amount: int) -> None:
+        blob = self.pick(keys.BLOB, pick)
+        self.submit(self.owner(keys.BLOB, blob, account), ShareBlob(Existing(blob), amount))
+
+    @rule(
+        account=accounts, root=st.sampled_from(ROOTS), end=st.integers(2, 6), amount=st.sampled_from([0, WAL // 1000])
+    )
+    def store_and_share(self, account: str, root: bytes, end: int, amount: int) -> None:
+        blob_id = derive_blob_id(1, 1, root)
+        end += queries.system(self.sandbox.state).epoch - 1
+        certify = self.sandbox.certify_blob(Created(1, 0), blob_id)
+        register = RegisterBlob(Created(0, 0), blob_id, root, 1, 1, False)
+        self.submit(account, ReserveSpace(ENCODED, 0, end), register, certify, ShareBlob(Created(1, 0), amount))
+
+    @rule(account=accounts, pick=picks, amount=gifts, n=st.integers(0, 4))
+    def fund_or_extend_shared(self, account: str, pick: int, amount: int, n: int) -> None:
+        blob = self.pick(keys.SHARED_BLOB if pick % 4 else keys.BLOB, pick)
+        fund, extend = FundSharedBlob(Existing(blob), amount), ExtendSharedBlob(Existing(blob), n)
+        self.submit(account, *((fund,), (extend,), (fund, extend))[pick % 3])
 
     @rule(account=accounts, pick=picks)
     def delete_or_burn(self, account: str, pick: int) -> None:

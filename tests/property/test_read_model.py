@@ -41,6 +41,7 @@ from haulout.ledger.state import (
     Node,
     ObjectKind,
     Phase,
+    SharedBlob,
     StakedWal,
     Storage,
 )
@@ -112,6 +113,22 @@ class World:
         found = list(queries.owned_ids(self.store, ADDRESSES[step[1] % 3], kind))
         return c.Existing(found[step[which] % len(found)] if found else bytes(32))
 
+    def store_and_share(self, number: int) -> list[Any]:
+        size, root = 1_000 + 37 * number, bytes([number]) * 32
+        blob_id, epoch = derive_blob_id(1, size, root), queries.system(self.store).epoch
+        stored = c.Created(1, 0)
+        return [
+            c.ReserveSpace(1 << 20, 0, epoch + 3),
+            c.RegisterBlob(c.Created(0, 0), blob_id, root, size, 1, False),
+            c.CertifyBlob(stored, *self.signed(messages.storage_confirmation(epoch, blob_id, None))),
+            c.ShareBlob(stored, FROST_PER_WAL),
+        ]
+
+    def pick_shared(self, pick: int) -> c.Existing:
+        """Some shared blob, or one that nobody has."""
+        found = [key[1:] for key, _ in self.store.scan(*keys.table_range(keys.SHARED_BLOB))]
+        return c.Existing(found[pick % len(found)] if found else bytes(32))
+
     def secret(self, step: Step) -> bytes:
         """Who signs: an account, or what a node does by one of its own."""
         action, who, a, _ = step
@@ -173,6 +190,13 @@ class World:
                 return [c.SetNodeAddresses(found[a % len(found)], (f"10.0.0.{b % 250}:1", "b:2")[: 1 + b % 2])]
             case 22:
                 return [self.invalidate(a % 3)]
+            case 32:
+                shared = [c.ShareBlob(self.pick(blob, step), b * FROST_PER_WAL)]
+                return shared if b % 2 else self.store_and_share(a % 3)
+            case 33:
+                return [c.FundSharedBlob(self.pick_shared(a), b * FROST_PER_WAL)]
+            case 34:
+                return [c.ExtendSharedBlob(self.pick_shared(a), 1 + b % 3)]
             case _:
                 return [self.epoch_command(step)]
 
@@ -236,7 +260,7 @@ class World:
         return c.RegisterNode(f"new-{step[2]}", ("x:1",), key, b"", proof, 100, vote, vote, vote, sender)
 
 
-STEPS = st.tuples(st.integers(0, 31), st.integers(0, 2), st.integers(0, 40), st.integers(0, 40))
+STEPS = st.tuples(st.integers(0, 34), st.integers(0, 2), st.integers(0, 40), st.integers(0, 40))
 SCRIPTS = st.lists(st.lists(STEPS, min_size=1, max_size=5), min_size=1, max_size=25)
 
 
@@ -354,6 +378,11 @@ def check_equals_state(path: Path, world: World) -> None:
             )
             for key, row in objects.items()
         } == table(view, keys.BLOB, Blob)
+        funds = {key: row["shared_funds_frost"] for key, row in objects.items()}
+        shared = table(view, keys.SHARED_BLOB, SharedBlob)
+        assert {key: held for key, held in funds.items() if held is not None} == {
+            key: row.funds_frost for key, row in shared.items()
+        }
         bound = by("object_id", sa.select(t.storage).where(t.storage.c.blob_object_id.is_not(None)))
         for row in (row for row in bound.values() if row["deleted_height"] is None):
             of = objects[row["blob_object_id"]]
@@ -519,7 +548,7 @@ def test_a_long_script_reaches_every_kind_of_event() -> None:
     steps = [
         (action, who, a, b)
         for b in range(3)
-        for action in (*range(22), *range(23, 32))
+        for action in (*range(22), *range(23, 35))
         for who in range(3)
         for a in range(2)
     ]

@@ -209,7 +209,7 @@ def test_order_of_transactions_decides(world: Sandbox) -> None:
 def test_unknown_rules_stop_the_build(world: Sandbox) -> None:
     system = replace(queries.system(world.state), protocol_version=PROTOCOL_VERSION + 1)
     world.write_rows({keys.SYSTEM: bcs.encode(system)})
-    with pytest.raises(UpgradeRequired, match="protocol version 3, this build knows 1 to 2"):
+    with pytest.raises(UpgradeRequired, match="protocol version 4, this build knows 1 to 3"):
         world.apply([])
 
 

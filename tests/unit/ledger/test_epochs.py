@@ -428,7 +428,7 @@ def test_a_quorum_moves_an_old_network_to_todays_rules() -> None:
     nodes = tuple(replace(node, node_id=genesis.node_id(i)) for i, node in enumerate(network.nodes))
     world = Sandbox(replace(network, genesis=genesis, nodes=nodes), KeyedHash())
     out = world.apply([world.sign("poor", AdvanceEpoch(1))])
-    assert out.inadmissible == ((0, "MALFORMED_TRANSACTION"),)
+    assert out.inadmissible == ((0, "COMMAND_NOT_ACTIVE"),)
     message = messages.protocol_version(1, start_epoch=1, version=2)
     assert refusal(world.run("poor", UpdateProtocolVersion(message, *world.certify(message, signers=[0])))) == (
         "NOT_ENOUGH_STAKE"

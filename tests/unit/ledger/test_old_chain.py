@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from haulout import bcs
 from haulout.chain.block import Block
 from haulout.crypto.keyed_hash import KeyedHash
@@ -13,11 +15,12 @@ from haulout.ledger.apply import apply_block
 from haulout.ledger.draft import Draft, EmptyView
 from haulout.ledger.genesis import Genesis, build_genesis
 
-RECORDED = Path(__file__).parents[2] / "vectors" / "data" / "ledger_protocol_1.json"
+RECORDED = Path(__file__).parents[2] / "vectors" / "data"
 
 
-def test_replays_a_chain_of_protocol_version_1_to_equal_headers() -> None:
-    recorded = json.loads(RECORDED.read_text())
+@pytest.mark.parametrize("protocol_version", [1, 2])
+def test_replays_a_chain_of_an_old_protocol_version_to_equal_headers(protocol_version: int) -> None:
+    recorded = json.loads((RECORDED / f"ledger_protocol_{protocol_version}.json").read_text())
     blocks: list[Block] = [bcs.decode(Block, bytes.fromhex(raw)) for raw in recorded["blocks"]]
     out = build_genesis(Genesis.from_json(json.dumps(recorded["genesis"])), KeyedHash())
     state = Draft(EmptyView())
@@ -29,5 +32,5 @@ def test_replays_a_chain_of_protocol_version_1_to_equal_headers() -> None:
         assert not out.inadmissible
         state.absorb(out.writes)
     assert out.header.digest().hex() == recorded["headDigest"]
-    assert out.header.protocol_version == 1
+    assert out.header.protocol_version == protocol_version
     invariants.check(state)
