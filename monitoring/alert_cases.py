@@ -24,7 +24,6 @@ SYNCING = (
 HTTP = "haulout_http_requests_total"
 READ = f'{HTTP}{{{N},route="blob",method="GET",code='
 STORE = f'{HTTP}{{{N},route="store",method="PUT",code='
-FULL_HOUR = f'haulout_http_request_duration_seconds_bucket{{{N},route="blob",le='
 SYNC_BUCKET = f"haulout_node_sync_duration_seconds_bucket{{{P},le="
 PRESENT = (
     f'haulout_ledger_height{{{N}}} 1x60',
@@ -45,6 +44,29 @@ class Case:
 
 def reachable(shards: int) -> tuple[str, ...]:
     return (*COMMITTEE, f"haulout_committee_reachable_shards{{{N}}} {shards}x60")
+
+
+def syncs(limit: str, within: int) -> tuple[str, ...]:
+    """Ten syncs a minute, so many of them within a limit in seconds."""
+    ends = ((limit, within), ("5", 10), ("+Inf", 10))
+    return tuple(f'{SYNC_BUCKET}"{le}"}} 0+{count}x60' for le, count in ends)
+
+
+def durations(histogram: str, labels: str, limit: str, within: int) -> tuple[str, ...]:
+    """A thousand observations a sample, so many of them within a limit in seconds."""
+    bucket = f'{histogram}_bucket{{{labels},le="{limit}"}} 0+{within}x100'
+    return (bucket, f"{histogram}_count{{{labels}}} 0+1000x100")
+
+
+def burns(alert: str, histogram: str, labels: str, limit: str, *around: tuple[int, int]) -> dict[str, Case]:
+    """The cases of an objective's three alerts, by how many of a thousand are in time when it fires and when not."""
+    looked_at = (("Fast", "80m", "1m"), ("Medium", "7h", "10m"), ("Slow", "90h", "1h"))
+    return {
+        f"{alert}{suffix}": Case(
+            durations(histogram, labels, limit, fires), durations(histogram, labels, limit, silent), at=at, step=step
+        )
+        for (suffix, at, step), (fires, silent) in zip(looked_at, around, strict=True)
+    }
 
 
 CASES = {
@@ -138,13 +160,17 @@ CASES = {
     "HauloutNodeReadOnly": Case(
         (f"haulout_node_read_only{{{P}}} 1x60",), (f"haulout_node_read_only{{{P}}} 0x60",)
     ),
-    "HauloutSyncSlow": Case(
-        (f'{SYNC_BUCKET}"1"}} 0+9x60', f'{SYNC_BUCKET}"2.5"}} 0+10x60', f'{SYNC_BUCKET}"+Inf"}} 0+10x60'),
-        (f'{SYNC_BUCKET}"1"}} 0+100x60', f'{SYNC_BUCKET}"2.5"}} 0+100x60', f'{SYNC_BUCKET}"+Inf"}} 0+100x60'),
+    "HauloutSyncSlow": Case(syncs("0.5", 9), syncs("0.5", 10)),
+    "HauloutSyncVerySlow": Case(syncs("1", 9), syncs("1", 10)),
+    "HauloutDiskErrors": Case(
+        (f'haulout_disk_errors_total{{{P},operation="sync"}} 0x45 1x15',),
+        (f'haulout_disk_errors_total{{{P},operation="sync"}} 1x60',),
     ),
-    "HauloutReadLatency": Case(
-        (f'{FULL_HOUR}"1"}} 0+9x60', f'{FULL_HOUR}"2.5"}} 0+10x60', f'{FULL_HOUR}"+Inf"}} 0+10x60'),
-        (f'{FULL_HOUR}"1"}} 0+99x60', f'{FULL_HOUR}"2.5"}} 0+100x60', f'{FULL_HOUR}"+Inf"}} 0+100x60'),
+    "HauloutPublisherBalanceCritical": Case(
+        (f"haulout_publisher_balance_frost{{{P}}} 1000000-8000x48",),
+        (f"haulout_publisher_balance_frost{{{P}}} 1000000-3000x48",),
+        at="8h",
+        step="10m",
     ),
     "HauloutPublisherBalanceLow": Case(
         (f"haulout_publisher_balance_frost{{{P}}} 1000000-3000x48",),
@@ -161,8 +187,12 @@ CASES = {
     "HauloutReadModelLag": Case(
         (f"haulout_read_model_lag_seconds{{{P}}} 61x60",), (f"haulout_read_model_lag_seconds{{{P}}} 60x60",)
     ),
+    "HauloutObjectsStuck": Case(
+        ('haulout_operator_stuck_objects{namespace="a",kind="StorageNode"} 1x60',),
+        ('haulout_operator_stuck_objects{namespace="a",kind="StorageNode"} 0x60',),
+    ),
     "HauloutOperatorStuck": Case(
-        ('haulout_operator_last_success_timestamp_seconds{namespace="a"} 2000x60',),
+        ('haulout_operator_last_success_timestamp_seconds{namespace="a"} 2000x35',),  # then it is gone
         ('haulout_operator_last_success_timestamp_seconds{namespace="a"} 2500x60',),
     ),
     "HauloutMetricAbsent": Case(PRESENT, (*PRESENT, f"haulout_blobs_min_margin_shards{{{N}}} 66x60")),
@@ -199,5 +229,21 @@ CASES = {
         (f'{STORE}"200"}} 0+99950x100', f'{STORE}"500"}} 0+50x100'),
         at="90h",
         step="1h",
+    ),
+    **burns(
+        "HauloutReadLatency", "haulout_http_request_duration_seconds", f'{N},route="blob"', "1.0",
+        (270, 290), (690, 710), (940, 960),
+    ),
+    **burns(
+        "HauloutRedundancyTime", "haulout_node_time_to_full_redundancy_seconds", P, "300.0",
+        (850, 860), (935, 945), (985, 995),
+    ),
+    **burns(
+        "HauloutAttestationLag", "haulout_ledger_attestation_lag_seconds", N, "30.0",
+        (850, 860), (935, 945), (985, 995),
+    ),
+    **burns(
+        "HauloutReconcileTime", "haulout_operator_reconcile_duration_seconds", 'namespace="a"', "60.0",
+        (850, 860), (935, 945), (985, 995),
     ),
 }  # fmt: skip

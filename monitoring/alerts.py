@@ -13,6 +13,7 @@ DOWN = f"max by (network) (haulout_committee_total_shards) - {REACHABLE}"
 PHASE_S = "(time() - max by (network) (haulout_epoch_phase_start_timestamp_seconds))"
 IN_SYNC = 'on (network) max by (network) (haulout_epoch_phase{phase="sync"}) == 1'
 EPOCH_S = "max by (network) (haulout_epoch_duration_seconds)"
+SYNC_S = "histogram_quantile(0.99, sum by (network, process, le) (rate(haulout_node_sync_duration_seconds_bucket[5m])))"
 NODES = "`haulout status`, or `kubectl get sn`, shows which nodes are away; their logs say why"
 
 DURABILITY = (
@@ -309,8 +310,7 @@ PROCESSES = (
     ),
     Alert(
         name="HauloutSyncSlow",
-        expr="histogram_quantile(0.99, sum by (network, process, le) "
-        "(rate(haulout_node_sync_duration_seconds_bucket[5m]))) > 1",
+        expr=f"{SYNC_S} > 0.5",
         wait="10m",
         severity="ticket",
         summary="{{ $labels.process }} needs {{ $value }} s to make data durable (p99)",
@@ -318,19 +318,39 @@ PROCESSES = (
         look="The disk's latency and who else uses it.",
         do=("Give the node a disk of its own, or a faster one.",),
     ),
+    Alert(
+        name="HauloutSyncVerySlow",
+        expr=f"{SYNC_S} > 1",
+        wait="10m",
+        severity="page",
+        summary="{{ $labels.process }} needs {{ $value }} s to make data durable (p99)",
+        means="A disk that takes seconds is often one that fails soon, and stores that wait for it time out.",
+        look="The kernel's log and the disk's own counters (SMART), then who else uses the disk.",
+        do=("Stop what else writes to it.", "Move the node to another disk; its shards are rebuilt from the others."),
+    ),
+    Alert(
+        name="HauloutDiskErrors",
+        expr="sum by (network, process, operation) (increase(haulout_disk_errors_total[15m])) > 0",
+        wait="0m",
+        severity="ticket",
+        summary="The disk of {{ $labels.process }} refused to {{ $labels.operation }}",
+        means="After a sync or commit that failed the process ends, since nobody knows what is on the disk. It goes on "
+        "after others; a disk that refuses once will again.",
+        look="The process's log at STORAGE_FAILED, DISK_FULL or STORE_CORRUPT, and the kernel's log.",
+        do=("Make room if it is full.", "Otherwise replace the disk; what was on it is rebuilt from the others."),
+    ),
 )
 
 SERVICES = (
     Alert(
-        name="HauloutReadLatency",
-        expr="histogram_quantile(0.95, sum by (network, le) "
-        '(rate(haulout_http_request_duration_seconds_bucket{route=~"blob|object"}[5m]))) > 1',
-        wait="15m",
-        severity="ticket",
-        summary="Reads of {{ $labels.network }} take {{ $value }} s until their first byte (p95)",
-        means="The objective is 1 s.",
-        look='"Gateway": hedges, cache hits, and calls to nodes that fail.',
-        do=("Bring nodes back.", "Run more gateways."),
+        name="HauloutPublisherBalanceCritical",
+        expr="predict_linear(haulout_publisher_balance_frost[6h], 86400) < 0",
+        wait="10m",
+        severity="page",
+        summary="{{ $labels.process }} of {{ $labels.network }} runs out of money within a day",
+        means="Then stores through this gateway are refused.",
+        look="`haulout_publisher_balance_frost`, and who stores so much.",
+        do=("Transfer tokens to the gateway's account now.",),
     ),
     Alert(
         name="HauloutPublisherBalanceLow",
@@ -366,13 +386,24 @@ SERVICES = (
     ),
     Alert(
         name="HauloutOperatorStuck",
-        expr="time() - max by (namespace) (haulout_operator_last_success_timestamp_seconds) > 600",
+        # Also for hours after an operator that is gone altogether, whose metrics are gone with it.
+        expr="time() - max by (namespace) (last_over_time(haulout_operator_last_success_timestamp_seconds[6h])) > 600",
         wait="0m",
         severity="page",
         summary="The operator in {{ $labels.namespace }} has had no good round for ten minutes",
         means="Nothing is repaired, scaled or upgraded. Data and epochs go on.",
         look="`kubectl logs` of the operator; `haulout_operator_api_requests_total` by outcome.",
         do=("Act on what it says; restart it if it says nothing.",),
+    ),
+    Alert(
+        name="HauloutObjectsStuck",
+        expr="sum by (namespace, kind) (haulout_operator_stuck_objects) > 0",
+        wait="1m",
+        severity="ticket",
+        summary="{{ $value }} of {{ $labels.kind }} in {{ $labels.namespace }} have not been ready for ten minutes",
+        means="The operator works and does not get there. What it means for blobs is said by the alerts on shards.",
+        look="`kubectl haulout why` for the object: the condition's reason, and what comes next.",
+        do=("Do what the condition says.",),
     ),
     Alert(
         name="HauloutMetricAbsent",

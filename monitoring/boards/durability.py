@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from monitoring.boards.shared import BAD_ABOVE_0, INCOMPLETE, MARGIN, NET, SHARDS_DOWN, WARN_ABOVE_0, rate, total
-from monitoring.panel import AMBER, Board, Panel, Query
+from monitoring.boards.shared import (
+    BAD_ABOVE_0,
+    INCOMPLETE,
+    MARGIN,
+    NET,
+    SHARDS_DOWN,
+    WARN_ABOVE_0,
+    quantile,
+    rate,
+    total,
+)
+from monitoring.panel import AMBER, RED, Board, Panel, Query
 
 DURABILITY = Board(
     "haulout-durability",
@@ -56,6 +66,22 @@ DURABILITY = Board(
                         Query(total("haulout_node_failed_repairs_total"), "attempts that failed"),
                     ),
                     moves="damage",
+                ),
+                Panel(
+                    "Time to full redundancy",
+                    "From a blob's certification until a node has its part. Objectives: half within 30 s, 99 % within "
+                    "5 min.",
+                    (
+                        Query(quantile("0.5", "haulout_node_time_to_full_redundancy_seconds"), "p50"),
+                        Query(quantile("0.99", "haulout_node_time_to_full_redundancy_seconds"), "p99"),
+                    ),
+                    unit="s",
+                    steps=((30, AMBER), (300, RED)),
+                ),
+                Panel(
+                    "Repairs at a time",
+                    "Mean number under way, by node; each counts once it has succeeded.",
+                    (Query(rate("haulout_node_repair_duration_seconds_sum", by="process"), "{{process}}"),),
                 ),
                 Panel(
                     "Bytes received for repairs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.boards.shared import DIVERGED, EPOCH, NET, UNATTESTED, WARN_ABOVE_0, rate
+from monitoring.boards.shared import DIVERGED, EPOCH, NET, UNATTESTED, WARN_ABOVE_0, quantile, rate
 from monitoring.panel import AMBER, RED, Board, Panel, Query
 
 LEDGER = Board(
@@ -67,6 +67,24 @@ LEDGER = Board(
                         Query(rate("haulout_ledger_refused_total"), "refused"),
                     ),
                     unit="ops",
+                ),
+                Panel(
+                    "Wait for signatures",
+                    "From a block until n - f shards have signed it: 50th and 99th percentile; the objective is 30 s.",
+                    (
+                        Query(quantile("0.5", "haulout_ledger_attestation_lag_seconds"), "p50"),
+                        Query(quantile("0.99", "haulout_ledger_attestation_lag_seconds"), "p99"),
+                    ),
+                    unit="s",
+                    steps=((30, RED),),
+                ),
+                Panel(
+                    "Shards that signed",
+                    "Behind the last checkpoint, or behind one that was given up; whoever is late is not counted.",
+                    (
+                        Query(f"max(haulout_ledger_checkpoint_signed_shards{{{NET}}})", "signed"),
+                        Query(f"max(haulout_committee_write_quorum_shards{{{NET}}})", "a checkpoint takes"),
+                    ),
                 ),
             ),
         ),

@@ -14,8 +14,20 @@ from monitoring.boards.shared import (
     SHARDS_DOWN,
     UNATTESTED,
 )
-from monitoring.objectives import READS, STORES
+from monitoring.objectives import ATTESTATION, READ_LATENCY, READS, REDUNDANCY, STORES, Objective
 from monitoring.panel import RED, Board, Panel, Query
+
+
+def _spent(title: str, about: str, objective: Objective) -> Panel:
+    """What of an objective is bad, over the two windows that wake people soonest."""
+    return Panel(
+        title,
+        about,
+        tuple(Query(f"{objective.record(w)}{{{NET}}}", legend) for w, legend in (("1h", "1 h"), ("5m", "5 min"))),
+        unit="percentunit",
+        steps=((float(objective.budget), RED),),
+    )
+
 
 NETWORK = Board(
     "haulout-network",
@@ -53,23 +65,15 @@ NETWORK = Board(
         (
             "Objectives",
             (
-                Panel(
-                    "Failed reads",
-                    "Share of the last hour's reads that ended with an error of ours; objective 0.05 %.",
-                    (Query(f"{READS.record('1h')}{{{NET}}}", "1 h"), Query(f"{READS.record('5m')}{{{NET}}}", "5 min")),
-                    unit="percentunit",
-                    steps=((0.0005, RED),),
+                _spent("Failed reads", "Reads that ended with an error of ours; objective 0.05 %.", READS),
+                _spent("Failed stores", "Stores that ended with an error of ours; objective 0.1 %.", STORES),
+                _spent("Slow reads", "Reads whose first byte took more than 1 s; objective 5 %.", READ_LATENCY),
+                _spent(
+                    "Late redundancy",
+                    "Blobs that a node had its part of later than 5 min after they were certified; objective 1 %.",
+                    REDUNDANCY,
                 ),
-                Panel(
-                    "Failed stores",
-                    "Share of the last hour's stores that ended with an error of ours; objective 0.1 %.",
-                    (
-                        Query(f"{STORES.record('1h')}{{{NET}}}", "1 h"),
-                        Query(f"{STORES.record('5m')}{{{NET}}}", "5 min"),
-                    ),
-                    unit="percentunit",
-                    steps=((0.001, RED),),
-                ),
+                _spent("Late signatures", "Blocks that were signed after more than 30 s; objective 1 %.", ATTESTATION),
                 Panel(
                     "Stored",
                     "Bytes of durable slivers over all nodes.",

@@ -43,6 +43,13 @@ NODE = Board(
                     kind="number",
                 ),
                 Panel(
+                    "Disk errors",
+                    "Operations that a node's disk has refused since the processes began.",
+                    (Query(f"sum(haulout_disk_errors_total{{{ONE}}})"),),
+                    steps=BAD_ABOVE_0,
+                    kind="number",
+                ),
+                Panel(
                     "Least free disk",
                     "Share of the disk that is free, on the node that has least.",
                     (Query(f"min(haulout_disk_free_bytes{{{ONE}}} / haulout_disk_size_bytes{{{ONE}}})"),),

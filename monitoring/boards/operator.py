@@ -28,6 +28,13 @@ OPERATOR = Board(
                     steps=WARN_ABOVE_0,
                     kind="number",
                 ),
+                Panel(
+                    "Stuck objects",
+                    "Objects that have not been ready for ten minutes, though nobody meant them not to.",
+                    (Query("sum by (kind) (haulout_operator_stuck_objects)", "{{kind}}"),),
+                    steps=WARN_ABOVE_0,
+                    kind="number",
+                ),
             ),
         ),
         (

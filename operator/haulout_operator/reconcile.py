@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from haulout.errors import HauloutError
 from haulout.observability.logs import get_logger
+from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Rng
 from haulout_operator.complaints import find_waiting
 from haulout_operator.epochs import EpochController
@@ -31,6 +33,7 @@ from haulout_operator.statuses.conditions import Fact, merge_conditions
 from haulout_operator.statuses.network import compute_network_status, is_paused, missing_services
 from haulout_operator.statuses.node import compute_node_status
 from haulout_operator.statuses.pool import compute_pool_status
+from haulout_operator.statuses.stuck import KINDS, is_stuck
 from haulout_operator.statuses.transition import compute_transition_status
 
 SETTLE_MS = 300  # events come in swarms: one round for all of them
@@ -71,13 +74,26 @@ class Reconciler:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._written: dict[Subject, Mapping[str, Any]] = {}
         self.installed: set[str] = set()  # networks that were available at some time, with every service
+        self._stuck: dict[str, Counts[str]] = {}  # by network: objects that do not get ready, by kind
         self.seen: dict[str, Observed] = {}  # what the last round of each network has looked at
         self._rounds = Counter("haulout_operator_reconcile", "Rounds.", ["result"], registry=registry)
-        self._seconds = Histogram("haulout_operator_reconcile_duration_seconds", "Time of a round.", registry=registry)
+        self._seconds = Histogram(
+            "haulout_operator_reconcile_duration_seconds",
+            "Time of a round.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
         text = "When the last round without an error ended."
         self._success = Gauge("haulout_operator_last_success_timestamp_seconds", text, registry=registry)
         for result in ("ok", "failed"):
             self._rounds.labels(result=result)
+        text = "Objects that have not been ready for ten minutes, though nobody meant them not to."
+        stuck = Gauge("haulout_operator_stuck_objects", text, ["kind"], registry=registry)
+        for kind in KINDS:
+            stuck.labels(kind).set_function(functools.partial(self._n_stuck, kind))
+
+    def _n_stuck(self, kind: str) -> int:
+        return sum(of_network[kind] for of_network in self._stuck.values())
 
     def wake(self, network: str) -> None:
         """Ask for a round."""
@@ -176,6 +192,7 @@ class Reconciler:
         sight = await self._observer.look(network, failures)
         if sight is None:
             self.seen.pop(network, None)
+            self._stuck.pop(network, None)
             if self._epochs is not None:
                 await self._epochs.stop(network)
             await self._release_orphans(network)
@@ -238,6 +255,8 @@ class Reconciler:
             facts = [Fact("Ready", False, "SpecUnreadable", problem)]
             conditions = merge_conditions({}, facts, now_ms=0, generation=0)
             statuses.append((subject, self._written.get(subject, {}), {"conditions": conditions}))
+        told = [(subject.kind, status) for subject, _, status in statuses if subject.kind in KINDS]
+        self._stuck[network.name] = Counts(kind for kind, status in told if is_stuck(status, now_ms=observed.now_ms))
         uids = {network.subject: network.uid}
         uids |= {pool.subject: pool.uid for pool in observed.pools}
         uids |= {node.subject: node.uid for node in observed.nodes}

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+import haulout.observability
 from haulout.observability.tracing import variables_for
 from haulout_operator.kube import Kube
 from haulout_operator.reconcile import Reconciler
@@ -28,8 +29,10 @@ from monitoring.panel import Panel
 LiveNetwork = Any  # of conftest.py, which cannot be imported
 Collector = Any
 NAMES = re.compile(r"\bhaulout[_:][a-z0-9_:]+\b")
+RULES = Path(haulout.observability.__file__).parent / "monitoring"
 PATIENCE_S = 60
 BLOB = bytes(range(256)) * 800
+OF_OPERATOR = ("haulout_operator_", "haulout:operator_")
 LIVE_BOARDS = [board for board in BOARDS if board is not OPERATOR]
 
 
@@ -108,7 +111,12 @@ def moving(prometheus: Prometheus, cause: str) -> Iterator[None]:
 
 
 def metrics_of(text: str) -> set[str]:
-    return {name.removesuffix("_bucket") for name in NAMES.findall(text)}
+    return {name.removesuffix("_bucket").removesuffix("_count") for name in NAMES.findall(text)}
+
+
+def expressions_of_rules(folder: Path) -> list[str]:
+    groups = yaml.safe_load((folder / "rules.yaml").read_text())["groups"]
+    return [rule["expr"] for group in groups for rule in group["rules"]]
 
 
 def test_every_panel_shows_something(prometheus: Prometheus) -> None:
@@ -127,12 +135,11 @@ def test_every_panel_shows_something(prometheus: Prometheus) -> None:
 
 
 def test_every_metric_of_panels_and_rules_is_scraped(prometheus: Prometheus) -> None:
-    rules = (prometheus.network.folder / "monitoring" / "rules.yaml").read_text()
-    expressions = [rule["expr"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
+    expressions = expressions_of_rules(prometheus.network.folder / "monitoring")
     expressions += [query.expr for board in BOARDS for panel in board.panels() for query in panel.queries]
     asked = set().union(*(metrics_of(expression) for expression in expressions))
     scraped = {name.removesuffix("_bucket") for name in prometheus.get("label/__name__/values")}
-    assert asked - scraped == {name for name in asked if name.startswith("haulout_operator_")}
+    assert asked - scraped == {name for name in asked if name.startswith(OF_OPERATOR)}
 
 
 def test_what_is_asked_of_the_operator_is_what_it_counts(tmp_path: Path) -> None:
@@ -143,8 +150,11 @@ def test_what_is_asked_of_the_operator_is_what_it_counts(tmp_path: Path) -> None
         kube, nothing, nothing, nothing, namespace="n", clock=nothing, rng=nothing, registry=registry
     )  # fmt: skip
     counted = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
-    asked = set().union(*(metrics_of(query.expr) for panel in OPERATOR.panels() for query in panel.queries))
-    assert asked <= counted
+    expressions = [query.expr for panel in OPERATOR.panels() for query in panel.queries]
+    expressions += expressions_of_rules(RULES)
+    asked = set().union(*(metrics_of(expression) for expression in expressions))
+    assert {name for name in asked if name.startswith("haulout_operator_")} <= counted
+    assert {"haulout_operator_stuck_objects", "haulout_operator_reconcile_duration_seconds"} <= asked
 
 
 def test_one_trace_leads_from_the_gateway_to_every_sliver_and_transaction(

@@ -101,6 +101,7 @@ class Town:
     def new_operator(self, seed: int, *, drives_epochs: bool = True) -> Reconciler:
         """Another process of the operator: nothing but the API server and the ledger remembers."""
         observer, executor, epochs, rng = self._new_parts(seed)
+        self.registry = CollectorRegistry()  # of the operator that was made last
         return Reconciler(
             self.kube,
             observer,
@@ -109,7 +110,7 @@ class Town:
             namespace=NAMESPACE,
             clock=self.clock,
             rng=rng,
-            registry=CollectorRegistry(),
+            registry=self.registry,
         )
 
     def new_epoch_watch(self, seed: int) -> EpochWatch:
