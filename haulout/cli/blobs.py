@@ -42,7 +42,7 @@ def blob_status(
 ) -> None:
     """Tell whether a blob is stored, for how long, and whether it can be deleted."""
     from haulout.cli.session import run_session
-    from haulout.primitives import blob_id_text, parse_blob_id
+    from haulout.primitives import blob_id_text, frost_text, parse_blob_id
 
     if sum(option is not None for option in (positional, blob_id, file)) != 1:
         raise InvalidField(field="blob_id", problem="give an id, --blob-id or --file, and one of them only")
@@ -54,13 +54,19 @@ def blob_status(
         document: dict[str, Any] = {"blobId": blob_id_text(wanted)}
         if file is not None:
             document["file"] = str(file)
-        return {**document, "status": await _status(session, wanted)}
+        document["status"] = await _status(session, wanted)
+        if shared := await _shared_objects(session, wanted):
+            document["sharedBlobs"] = shared
+        return document
 
     document = run_session(directory, work)
     if as_json:
         print_json(document)
-    else:
-        sys.stdout.write(f"{document['blobId']}\n  {_status_text(document['status'])}\n")
+        return
+    sys.stdout.write(f"{document['blobId']}\n  {_status_text(document['status'])}\n")
+    for shared in document.get("sharedBlobs", ()):
+        end, funds = shared["storage"]["endEpoch"], frost_text(shared["shared"]["funds"])
+        sys.stdout.write(f"  shared until the start of epoch {end}, with {funds} to extend it: {shared['id']}\n")
 
 
 async def _blob_id_of(session: Session, file: Path | None) -> BlobId:
@@ -85,6 +91,21 @@ async def _status(session: Session, blob_id: BlobId) -> str | dict[str, Any]:
     return documents.blob_status(record, epoch=system.epoch, is_invalid=await view.is_invalid(blob_id))
 
 
+async def _shared_objects(session: Session, blob_id: BlobId) -> list[dict[str, Any]]:
+    """Live objects of a blob that belong to nobody."""
+    from haulout.client import documents
+    from haulout.ledger.state import NOBODY
+
+    view = session.network.view
+    objects, epoch = await view.registrations(blob_id, NOBODY), (await view.system()).epoch
+    funds = await view.shared_funds([object_id for object_id, _ in objects])
+    return [
+        documents.shared_blob(object_id, blob, funds[object_id])
+        for object_id, blob in objects
+        if object_id in funds and blob.end_epoch > epoch
+    ]
+
+
 def _status_text(status: str | dict[str, Any]) -> str:
     if isinstance(status, str):
         return "does not exist: never stored, deleted or expired"
@@ -105,26 +126,42 @@ def _status_text(status: str | dict[str, Any]) -> str:
 
 def list_blobs(
     include_expired: bool = typer.Option(False, "--include-expired", help="Also those whose time is over."),
+    shared: bool = typer.Option(False, "--shared", help="The shared blobs of the network instead, with their funds."),
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """List the blobs of your account."""
+    """List the blobs of your account, or those that belong to nobody."""
     from haulout.cli.session import run_session
     from haulout.client import documents
+    from haulout.ledger.state import NOBODY
+    from haulout.primitives import frost_text
 
-    async def work(session: Session) -> list[tuple[ObjectId, Blob]]:
-        epoch = (await session.network.view.system()).epoch
-        owned = await session.network.view.owned_blobs(session.wallet.address)
-        return [(object_id, blob) for object_id, blob in owned if include_expired or blob.end_epoch > epoch]
+    async def work(session: Session) -> tuple[list[tuple[ObjectId, Blob]], dict[ObjectId, int]]:
+        view = session.network.view
+        epoch = (await view.system()).epoch
+        owned = await view.owned_blobs(NOBODY if shared else session.wallet.address)
+        found = [(object_id, blob) for object_id, blob in owned if include_expired or blob.end_epoch > epoch]
+        if not shared:
+            return found, {}
+        funds = await view.shared_funds([object_id for object_id, _ in found])
+        return [(object_id, blob) for object_id, blob in found if object_id in funds], funds
 
-    owned = run_session(directory, work)
+    found, funds = run_session(directory, work)
     if as_json:
-        print_json([documents.blob_object(object_id, blob) for object_id, blob in owned])
+        print_json(
+            [
+                documents.shared_blob(object_id, blob, funds[object_id])
+                if shared
+                else documents.blob_object(object_id, blob)
+                for object_id, blob in found
+            ]
+        )
         return
-    if not owned:
+    if not found:
         sys.stderr.write("haulout: no blobs\n")
-    for object_id, blob in sorted(owned, key=lambda item: (item[1].end_epoch, item[0])):
-        sys.stdout.write(_blob_line(object_id, blob) + "\n")
+    for object_id, blob in sorted(found, key=lambda item: (item[1].end_epoch, item[0])):
+        held = f"  {frost_text(funds[object_id])} to extend it" if shared else ""
+        sys.stdout.write(f"{_blob_line(object_id, blob)}{held}\n")
 
 
 def _blob_line(object_id: ObjectId, blob: Blob) -> str:
@@ -141,6 +178,7 @@ def _blob_line(object_id: ObjectId, blob: Blob) -> str:
 def extend(
     blob_obj_id: str = typer.Option(..., help="The blob object's id, 0x…; `haulout list-blobs` shows yours."),
     epochs_extended: int = typer.Option(..., min=1, help="For how many more epochs."),
+    shared: bool = typer.Option(False, "--shared", help="It is a shared blob, anybody's: it pays from its own funds."),
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -151,8 +189,11 @@ def extend(
     object_id = parse_object_id(blob_obj_id)
 
     async def work(session: Session) -> Blob:
+        from haulout.client.shared import extend_shared_blob
         from haulout.client.store import extend_blob
 
+        if shared:
+            return await extend_shared_blob(session.network, session.wallet, object_id, epochs_extended)
         return await extend_blob(session.network, session.wallet, object_id, epochs_extended)
 
     blob = run_session(directory, work)

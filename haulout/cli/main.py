@@ -11,7 +11,21 @@ from typing import Any
 import typer
 
 import haulout
-from haulout.cli import blobs, cluster, epoch, info, network, nodes, offline, read, services, stake, store, token
+from haulout.cli import (
+    blobs,
+    cluster,
+    epoch,
+    info,
+    network,
+    nodes,
+    offline,
+    read,
+    services,
+    shared,
+    stake,
+    store,
+    token,
+)
 from haulout.cli.output import EXIT_CANCELLED, exit_code_of, print_error
 from haulout.errors import HauloutError
 
@@ -38,7 +52,7 @@ def _root(
     """Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused or not found, 4 unavailable, 5 corrupt, 130 cancelled."""
 
 
-for room in (network, nodes, epoch, stake, store, read, blobs, info, offline, services, token, cluster):
+for room in (network, nodes, epoch, stake, store, read, blobs, shared, info, offline, services, token, cluster):
     room.register(app)
 
 

@@ -28,6 +28,9 @@ def store(
     files: list[Path] = typer.Argument(..., help="Files to store, each as one blob."),
     epochs: str = typer.Option(..., help="For how many epochs, the current one counted; or max."),
     permanent: bool = typer.Option(False, "--permanent", help="Nobody can delete it before it expires."),
+    share: bool = typer.Option(
+        False, "--share", help="Give it up to everybody, see `haulout share`; needs --permanent."
+    ),
     force: bool = typer.Option(False, "--force", help="Register anew even when it is stored already."),
     ignore_resources: bool = typer.Option(
         False, "--ignore-resources", help="Buy everything: extend nothing, leave storage that you own alone."
@@ -53,6 +56,7 @@ def store(
         request = StoreRequest(
             chosen,
             deletable=not permanent,
+            share=share,
             force=force,
             reuse_resources=not ignore_resources,
             encoding=None if encoding_number is None else EncodingType(encoding_number),
@@ -134,7 +138,8 @@ def _print_stored(session: Session, path: Path, size_bytes: int, result: StoreRe
     if isinstance(result, NewlyCreated):
         lines.append(f"  size       {bytes_text(size_bytes)}, encoded {bytes_text(result.encoded_bytes)}")
         lines.append(f"  cost       {frost_text(result.cost_frost)} ({_operation_text(result.operation)})")
-        lines.append(f"  until      the start of epoch {result.blob.end_epoch}")
+        shared = ", shared" if result.is_shared else ""
+        lines.append(f"  until      the start of epoch {result.blob.end_epoch}{shared}")
     else:
         lines.append(f"  size       {bytes_text(size_bytes)}")
         lines.append(f"  until      the start of epoch {result.end_epoch}")

@@ -51,6 +51,11 @@ def blob_object(object_id: ObjectId, blob: Blob) -> dict[str, Any]:
     }
 
 
+def shared_blob(object_id: ObjectId, blob: Blob, funds_frost: int) -> dict[str, Any]:
+    """A blob object that is shared, with its funds in FROST."""
+    return {**blob_object(object_id, blob), "shared": {"funds": funds_frost}}
+
+
 def store_result(result: StoreResult) -> dict[str, Any]:
     """The answer to a store: exactly one top-level key."""
     if isinstance(result, NewlyCreated):
@@ -59,13 +64,14 @@ def store_result(result: StoreResult) -> dict[str, Any]:
             operation["epochsAhead"] = result.n_epochs
         elif result.operation in ("reuseAndExtend", "reuseAndExtendNonCertified"):
             operation["epochsExtended"] = result.n_epochs
-        return {
-            "newlyCreated": {
-                "blobObject": blob_object(result.object_id, result.blob),
-                "resourceOperation": {result.operation: operation},
-                "cost": result.cost_frost,
-            }
+        created: dict[str, Any] = {
+            "blobObject": blob_object(result.object_id, result.blob),
+            "resourceOperation": {result.operation: operation},
+            "cost": result.cost_frost,
         }
+        if result.is_shared:
+            created["sharedBlobObject"] = hex_id_text(result.object_id)
+        return {"newlyCreated": created}
     return {"alreadyCertified": _already_certified(result)}
 
 

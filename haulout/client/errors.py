@@ -103,6 +103,36 @@ class EpochsOutOfRange(InvalidInput):
 
 
 @dataclass(eq=False)
+class NotShareable(Rejected):
+    """A blob object of which nothing good comes when it is shared: nobody could do to it what it still needs."""
+
+    code = "NOT_SHAREABLE"
+    template = "{object_id} cannot be shared: {problem}"
+    hint = "share a permanent blob that is certified and has not expired"
+    object_id: str
+    problem: str
+
+
+@dataclass(eq=False)
+class SharedBlobExpired(Rejected):
+    """Money for a blob that cannot be extended any more."""
+
+    code = "BLOB_EXPIRED"
+    template = "{object_id} expired with epoch {end_epoch}; nobody could use what is put into it, or get it back"
+    object_id: str
+    end_epoch: int
+
+
+@dataclass(eq=False)
+class DeletableShare(InvalidInput):
+    """A blob is to be shared, so that nobody can delete it, and deletable."""
+
+    code = "INVALID_BLOB_PERSISTENCE"
+    template = "a deletable blob cannot be shared"
+    hint = "store it as permanent"
+
+
+@dataclass(eq=False)
 class RangeOutOfBlob(Rejected):
     """A byte range that is not in the blob."""
 

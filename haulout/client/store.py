@@ -15,7 +15,7 @@ from haulout import codec
 from haulout.account.wallet import Wallet
 from haulout.client.blob_file import BlobFile, buffer_of
 from haulout.client.confirmations import OnNode
-from haulout.client.errors import DeletedMeanwhile, EpochsOutOfRange
+from haulout.client.errors import DeletableShare, DeletedMeanwhile, EpochsOutOfRange
 from haulout.client.network import Network, open_buffer
 from haulout.client.registration import (
     Operation,
@@ -31,7 +31,7 @@ from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
 from haulout.errors import HauloutError, Rejected
-from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, TransferObject
+from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, ShareBlob, TransferObject
 from haulout.ledger.state import Blob, Params
 from haulout.primitives import Address, Axis, BlobId, Buffer, EncodingType, ObjectId, blob_id_text
 
@@ -74,6 +74,7 @@ class NewlyCreated:
     encoded_bytes: int
     n_epochs: int  # bought, or extended by
     cost_frost: int
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ async def store_blob(
         on_node: called for every member of the committee when its upload begins, and again with what it answers.
 
     Raises:
-        EpochsOutOfRange, BlobTooLarge, ShardCountOutOfRange: before anything is paid.
+        DeletableShare, EpochsOutOfRange, BlobTooLarge, ShardCountOutOfRange: before anything is paid.
         Rejected: the ledger refuses, under its code, e.g. INSUFFICIENT_FUNDS.
         InsufficientConfirmations: too few nodes; the next try resumes.
     """
@@ -155,8 +156,10 @@ def check_request(request: StoreRequest, params: Params) -> None:
     """Refuse what no data could be stored with, so that none needs to be taken in first.
 
     Raises:
-        EpochsOutOfRange, ShardCountOutOfRange: in this order.
+        DeletableShare, EpochsOutOfRange, ShardCountOutOfRange: in this order.
     """
+    if request.share and request.deletable:
+        raise DeletableShare()
     if not 1 <= request.n_epochs <= params.max_epochs_ahead:
         raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
     sizes.check_shard_count(params.n_shards, request.encoding or EncodingType.RS2)
@@ -224,7 +227,7 @@ async def find_certified(
     where = (record.certified_height or 0, record.certified_sequence or 0)
     if record.permanent_certified and (record.permanent_end_epoch or 0) >= wanted_end:
         return AlreadyCertified(encoded.blob_id, None, *where, record.permanent_end_epoch or 0)
-    if request.send_object_to is not None:
+    if request.send_object_to is not None or request.share:
         return None
     for object_id, blob in await network.view.registrations(encoded.blob_id, owner):
         if blob.certified_epoch is not None and blob.deletable == request.deletable and blob.end_epoch >= wanted_end:
@@ -290,6 +293,8 @@ async def _certify(
         commands.append(ExtendBlob(Existing(object_id), plan.n_epochs))
     if request.send_object_to is not None:
         commands.append(TransferObject(Existing(object_id), request.send_object_to))
+    if request.share:
+        commands.append(ShareBlob(Existing(object_id), 0))
     with network.phase("certifying"):
         try:
             result = await wallet.execute(commands)
@@ -308,4 +313,5 @@ async def _certify(
         encoded_bytes=encoded_bytes_of(encoded.metadata),
         n_epochs=plan.n_epochs,
         cost_frost=plan.cost_frost,
+        is_shared=request.share,
     )

@@ -265,6 +265,12 @@ class LedgerView:
     async def blob(self, object_id: ObjectId) -> Blob | None:
         return queries.blob(await self._rows(keys.blob(object_id)), object_id)
 
+    async def shared_funds(self, object_ids: Sequence[ObjectId]) -> dict[ObjectId, int]:
+        """What shared blobs have for extensions, in FROST; objects that are not shared are left out."""
+        rows = await self._rows(*(keys.shared_blob(object_id) for object_id in object_ids))
+        found = {object_id: queries.shared_blob(rows, object_id) for object_id in object_ids}
+        return {object_id: shared.funds_frost for object_id, shared in found.items() if shared is not None}
+
     async def storage(self, object_id: ObjectId) -> Storage | None:
         return queries.storage(await self._rows(keys.storage(object_id)), object_id)
 

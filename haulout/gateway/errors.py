@@ -80,15 +80,6 @@ class NotKnownYet(Unavailable):
 
 
 @dataclass(eq=False)
-class ShareNotSupported(InvalidInput):
-    """Shared blobs are asked for, which this ledger does not have."""
-
-    code = "SHARE_NOT_SUPPORTED"
-    template = "this network has no shared blobs"
-    hint = "leave `share` out; transfer the object with send_object_to"
-
-
-@dataclass(eq=False)
 class TooManyRequests(Unavailable):
     """More requests than are served and queued."""
 

@@ -19,7 +19,7 @@ from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_
 from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult, check_request, store_blob
 from haulout.codec.sizes import check_blob_size
 from haulout.errors import HauloutError
-from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, ShareNotSupported, error_response
+from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, error_response
 from haulout.gateway.flags import parse_flag
 from haulout.gateway.metrics import GatewayMetrics
 from haulout.primitives import Buffer, EncodingType, blob_id_text, parse_address
@@ -43,7 +43,7 @@ def parse_store_request(request: Request) -> StoreRequest:
     """Query parameters of a store.
 
     Raises:
-        MalformedRequest, InvalidField, InvalidPersistence, ShareNotSupported: with what is wrong.
+        MalformedRequest, InvalidField, InvalidPersistence: with what is wrong.
     """
     query = request.query_params
     names = [name for name, _ in query.multi_items()]
@@ -59,8 +59,6 @@ def parse_store_request(request: Request) -> StoreRequest:
     share = parse_flag(query, "share")
     if share and receiver is not None:
         raise MalformedRequest(problem="send_object_to and share exclude each other")
-    if share:
-        raise ShareNotSupported()
     return StoreRequest(
         n_epochs=_count(query.get("epochs", "1"), "epochs"),
         deletable=not permanent,
@@ -68,6 +66,7 @@ def parse_store_request(request: Request) -> StoreRequest:
         reuse_resources=parse_flag(query, "reuse_resources"),
         encoding=EncodingType.parse(query["encoding_type"]) if "encoding_type" in query else None,
         send_object_to=None if receiver is None else parse_address(receiver, field="send_object_to"),
+        share=share,
     )
 
 

@@ -72,6 +72,11 @@ class Shell:
         return document["blobStoreResult"]["newlyCreated"]["blobObject"]
 
 
+def reason(document: dict[str, Any]) -> str:
+    """Why a command was refused."""
+    return document["error"]["details"][0]["reason"]
+
+
 @pytest.fixture
 def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     shell = Shell(tmp_path, capsys)
@@ -221,6 +226,57 @@ def test_list_extend_delete(shell: Shell) -> None:
     assert deleted["blobIdentity"] == {"blobId": BLOB_ID, "objectId": None, "file": None}
     assert shell.json("list-blobs") == []
     assert shell("read", BLOB_ID)[0] == 3
+
+
+def test_share_fund_extend(shell: Shell) -> None:
+    [stored] = shell.json("store", str(shell.file), "--epochs", "5", "--permanent")
+    blob = stored["blobStoreResult"]["newlyCreated"]["blobObject"]
+    assert "sharedBlobs" not in shell.json("blob-status", BLOB_ID)
+    assert shell.json("share", blob["id"], "--amount", "1000") == {"sharedBlobObjectId": blob["id"], "amount": 1_000}
+    assert shell.json("list-blobs") == []
+    assert shell.json("list-blobs", "--shared") == [{**blob, "shared": {"funds": 1_000}}]
+    extend = ("extend", "--shared", "--blob-obj-id", blob["id"], "--epochs-extended", "2")
+    assert reason(shell.json(*extend, code=3)) == "INSUFFICIENT_SHARED_FUNDS"
+    fund = ("fund-shared-blob", "--shared-blob-obj-id", blob["id"])
+    assert shell.json(*fund, "--amount", "0.5WAL") == {"amount": 500_000_000}
+    assert shell.json(*extend) == {"epochsExtended": 2}
+    [shared] = shell.json("blob-status", BLOB_ID)["sharedBlobs"]
+    assert shared["storage"]["endEpoch"] == 8
+    assert 0 < shared["shared"]["funds"] < 500_001_000
+    assert "shared until the start of epoch 8, with 0." in shell("blob-status", BLOB_ID)[1]
+    assert "to extend it" in shell("list-blobs", "--shared")[1]
+    assert "for extensions" in shell(*fund, "--amount", "1")[1]
+    assert reason(shell.json("extend", *extend[2:], code=3)) == "BLOB_IS_SHARED"
+
+
+def test_what_would_be_lost_is_not_shared(shell: Shell) -> None:
+    blob = shell.stored()
+    assert reason(shell.json("share", blob["id"], code=3)) == "NOT_SHAREABLE"
+    assert reason(shell.json("share", "0x7", code=3)) == "BLOB_NOT_FOUND"
+    assert reason(shell.json("fund-shared-blob", "0x7", "--amount", "1", code=3)) == "BLOB_NOT_FOUND"
+    assert reason(shell.json("fund-shared-blob", blob["id"], "--amount", "1", code=3)) == "BLOB_NOT_SHARED"
+    assert reason(shell.json("extend", "--shared", "--blob-obj-id", "0x7", "--epochs-extended", "1", code=3)) == (
+        "OBJECT_NOT_FOUND"
+    )
+    assert shell.json("list-blobs") == [blob]
+
+
+def test_store_and_share_at_once(shell: Shell) -> None:
+    store = ("store", str(shell.file), "--epochs", "5", "--share")
+    assert reason(shell.json(*store, code=2)) == "INVALID_BLOB_PERSISTENCE"
+    [stored] = shell.json(*store, "--permanent")
+    created = stored["blobStoreResult"]["newlyCreated"]
+    assert created["sharedBlobObject"] == created["blobObject"]["id"]
+    assert [shared["id"] for shared in shell.json("list-blobs", "--shared")] == [created["sharedBlobObject"]]
+
+
+def test_money_for_a_shared_blob_that_has_expired_is_not_taken(shell: Shell) -> None:
+    [stored] = shell.json("store", str(shell.file), "--epochs", "1", "--permanent", "--share")
+    shared = stored["blobStoreResult"]["newlyCreated"]["sharedBlobObject"]
+    assert shell("epoch", "advance", "--no-wait")[0] == 0
+    assert reason(shell.json("fund-shared-blob", shared, "--amount", "1", code=3)) == "BLOB_EXPIRED"
+    assert shell.json("list-blobs", "--shared") == []
+    assert [blob["id"] for blob in shell.json("list-blobs", "--shared", "--include-expired")] == [shared]
 
 
 def test_extend_refuses_in_words_of_the_ledger(shell: Shell) -> None:

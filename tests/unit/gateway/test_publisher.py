@@ -11,7 +11,7 @@ from haulout import codec
 from haulout.errors import Unreachable
 from haulout.gateway import publisher
 from haulout.ledger import queries
-from haulout.primitives import blob_id_text, hex_id_text
+from haulout.primitives import blob_id_text, hex_id_text, parse_object_id
 
 LIMIT = 3 << 20  # of the network; RS2 holds less
 
@@ -116,6 +116,15 @@ async def test_the_object_is_sent_to_an_address(gateway, world) -> None:
     assert [hex_id_text(object_id) for object_id, _ in owned] == [created["blobObject"]["id"]]
 
 
+async def test_the_object_is_shared(gateway, world) -> None:
+    created = (await gateway.put(b"x", "epochs=5&permanent=true&share=true")).json()["newlyCreated"]
+    assert created["sharedBlobObject"] == created["blobObject"]["id"]
+    assert await gateway.network.view.owned_blobs(world.wallet.address) == []
+    object_id = parse_object_id(created["sharedBlobObject"])
+    assert await gateway.network.view.shared_funds([object_id]) == {object_id: 0}
+    assert (await gateway.get(f"/v1/blobs/by-object-id/{created['sharedBlobObject']}")).content == b"x"
+
+
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
@@ -133,7 +142,7 @@ async def test_the_object_is_sent_to_an_address(gateway, world) -> None:
         ("permanent=true&deletable=true", "INVALID_BLOB_PERSISTENCE"),
         ("encoding_type=RS9", "MALFORMED_REQUEST"),
         ("send_object_to=0xzz", "MALFORMED_REQUEST"),
-        ("share=true", "SHARE_NOT_SUPPORTED"),
+        ("share=true", "INVALID_BLOB_PERSISTENCE"),
         ("share=true&send_object_to=0x1", "MALFORMED_REQUEST"),
     ],
 )
