@@ -34,7 +34,7 @@ from haulout.ledger.indexes import derive_index_keys
 from haulout.ledger.state import STATE_VERSION, Blob, BlobRecord
 from haulout.node import records, rules
 from haulout.primitives import Axis
-from haulout.replica.ledger_store import begin_import, finish_import
+from haulout.replica.ledger_rows import begin_import, finish_import
 from haulout.world.memory_store import MemoryStore
 from haulout.world.sqlite_store import SqliteStore
 

@@ -31,14 +31,8 @@ from haulout.ports import Clock, Ledger, Store, Workers
 from haulout.primitives import Digest
 from haulout.replica.checkpoints import signers_of
 from haulout.replica.errors import NotProven
-from haulout.replica.ledger_store import (
-    LedgerStore,
-    begin_import,
-    discard_import,
-    is_half_imported,
-    read_divergence,
-    read_head,
-)
+from haulout.replica.ledger_rows import begin_import, discard_import, is_half_imported, read_divergence, read_head
+from haulout.replica.ledger_store import LedgerStore
 from haulout.replica.replica import Replica, close_stream
 from haulout.replica.snapshot import import_snapshot, read_snapshot_header
 

@@ -1,87 +1,56 @@
-"""The ledger on disk: its state and tree as the core wrote them, and the blocks, results and events beside them.
+"""A ledger at its head: what is kept of it is read here, blocks are followed here, and each is appended here.
 
-One block is one atomic batch, so after any crash the rows are those of exactly one height. The core's rows (state,
-tree, history) keep their own prefixes below `FIRST_OWN`; above it:
-
-    e0 height      BlockRow: header, what it caused, where its events begin
-    e1 height      its transactions
-    e2 digest      TransactionResult
-    e3 sequence    Event
-    e4 epoch       height of the block that began it
-    e5 epoch       the last certified checkpoint of that epoch
-    e6 node id     the highest checkpoint signature of that node (the sequencer keeps it)
-    e7 epoch       the committee of that epoch, which the state forgets two epochs later
-    e8 name        singletons: format, head, oldest kept block, divergence
-
-Nothing of this is held in memory but the header of the head and a few last blocks, which those who follow closely are
-given without a read. A slow follower reads from the store: it costs nothing, loses nothing, and resumes from any height
-that is still kept.
+A block is one atomic batch of the rows in `ledger_rows`. Nothing of them is held in memory but the header of the head
+and a few last blocks, which those who follow closely are given without a read. A slow follower reads from the store: it
+costs nothing, loses nothing, and resumes from any height that is still kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from haulout import bcs
-from haulout.bcs import U8, U32, U64, Bytes32
 from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import HauloutError
-from haulout.ledger import keys, queries
+from haulout.ledger import keys
 from haulout.ledger.apply import BlockOut
-from haulout.ledger.events import EpochStarted, Event
+from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis, build_genesis
 from haulout.ledger.state import View
 from haulout.ports import Store
 from haulout.primitives import Digest
 from haulout.replica.errors import BlockNotKept, EventNotKept, LedgerDiverged, WrongGenesis
+from haulout.replica.ledger_rows import (
+    BLOCK,
+    CHECKPOINT,
+    COMMITTEE,
+    DIVERGENCE,
+    EPOCH,
+    EVENT,
+    FORMAT,
+    FORMAT_VERSION,
+    OLDEST,
+    RESULT,
+    SIGNATURE,
+    TRANSACTIONS,
+    BlockRow,
+    Divergence,
+    Transactions,
+    is_half_imported,
+    read_block_row,
+    read_divergence,
+    read_head,
+    rows_of,
+)
 from haulout.world.errors import StoreCorrupt
 
-FORMAT_VERSION = 1
-FIRST_OWN = b"\xe0"
 EVENT_PAGE = 256
-WIPE_ROWS = 10_000
 RECENT_BLOCKS, RECENT_TRANSACTIONS = 16, 1_000  # held in memory, the last block in any case
-
-_BLOCK = b"\xe0"
-_TRANSACTIONS = b"\xe1"
-_RESULT = b"\xe2"
-_EVENT = b"\xe3"
-_EPOCH = b"\xe4"
-_CHECKPOINT = b"\xe5"
-_SIGNATURE = b"\xe6"
-_COMMITTEE = b"\xe7"
-_FORMAT = b"\xe8format"
-_HEAD = b"\xe8head"
-_OLDEST = b"\xe8oldest"
-_DIVERGENCE = b"\xe8divergence"
-_IMPORTING = b"\xe8importing"
-
-_Transactions = tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BlockRow:
-    """A block as it is kept: without its transactions, with the way to what it caused."""
-
-    version: U8
-    header: BlockHeader
-    first_sequence: U64
-    n_events: U32
-    digests: tuple[Bytes32, ...]  # of its transactions, in order
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first block that could not be believed."""
-
-    version: U8
-    height: U64
-    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +92,10 @@ class LedgerStore:
         """
         if is_half_imported(store):
             raise StoreCorrupt(path="ledger store", problem="the import of a snapshot was cut short; import it again")
-        kept_format = store.get(_FORMAT)
+        kept_format = store.get(FORMAT)
         if kept_format is None:
             founded = build_genesis(genesis, scheme)
-            await store.commit({_FORMAT: bytes([FORMAT_VERSION]), **_rows_of(founded, 0, store)})
+            await store.commit({FORMAT: bytes([FORMAT_VERSION]), **rows_of(founded, 0, store)})
         elif kept_format != bytes([FORMAT_VERSION]):
             problem = f"ledger format {kept_format.hex()}, this build knows {FORMAT_VERSION}"
             raise StoreCorrupt(path="ledger store", problem=problem)
@@ -135,7 +104,7 @@ class LedgerStore:
             raise StoreCorrupt(path="ledger store", problem="the row of its head is missing")
         if head.chain_id != genesis.chain_id:
             raise WrongGenesis(stored=head.chain_id.hex(), given=genesis.chain_id.hex())
-        return cls(store, head, int.from_bytes(store.get(_OLDEST) or b"", "big"))
+        return cls(store, head, int.from_bytes(store.get(OLDEST) or b"", "big"))
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -164,7 +133,7 @@ class LedgerStore:
 
     def find_header(self, height: int) -> BlockHeader | None:
         """The header of a kept block, or of the one that an import began with; None for others."""
-        row = _read_block_row(self._store, height)
+        row = read_block_row(self._store, height)
         return None if row is None else row.header
 
     def block(self, height: int) -> Block:
@@ -184,7 +153,7 @@ class LedgerStore:
 
     def result(self, digest: Digest) -> TransactionResult | None:
         """What became of a transaction, or None when it is in no block that is kept."""
-        raw = self._store.get(_RESULT + digest)
+        raw = self._store.get(RESULT + digest)
         return None if raw is None else bcs.decode(TransactionResult, raw)
 
     def events(self, from_sequence: int, *, limit: int = EVENT_PAGE) -> list[Event]:
@@ -193,7 +162,7 @@ class LedgerStore:
         Raises:
             EventNotKept: the first one asked for has been pruned.
         """
-        start, end = _EVENT + bcs.u64_be(from_sequence), _EVENT + b"\xff" * 9
+        start, end = EVENT + bcs.u64_be(from_sequence), EVENT + b"\xff" * 9
         found: list[Event] = [bcs.decode(Event, raw) for _, raw in self._store.scan(start, end, limit=limit)]
         if found and found[0].sequence != from_sequence:
             raise EventNotKept(sequence=from_sequence, oldest=found[0].sequence)
@@ -203,12 +172,12 @@ class LedgerStore:
 
     def epoch_start(self, epoch: int) -> int | None:
         """The block that began an epoch; after an import, the imported block for the epoch it is in."""
-        raw = self._store.get(_EPOCH + epoch.to_bytes(4, "big"))
+        raw = self._store.get(EPOCH + epoch.to_bytes(4, "big"))
         return None if raw is None else int.from_bytes(raw, "big")
 
     def epoch_before(self, height: int) -> int | None:
         """The epoch of the state before a block, whose committee signs it; None before what is known here."""
-        for key, raw in self._store.scan(_EPOCH, _CHECKPOINT, reverse=True):
+        for key, raw in self._store.scan(EPOCH, CHECKPOINT, reverse=True):
             if int.from_bytes(raw, "big") < height:
                 return int.from_bytes(key[1:], "big")
         return None
@@ -216,9 +185,9 @@ class LedgerStore:
     def checkpoint(self, epoch: int | None = None) -> CertifiedCheckpoint | None:
         """The last certified checkpoint that is kept, of an epoch or of all."""
         if epoch is not None:
-            raw = self._store.get(_CHECKPOINT + epoch.to_bytes(4, "big"))
+            raw = self._store.get(CHECKPOINT + epoch.to_bytes(4, "big"))
             return None if raw is None else bcs.decode(CertifiedCheckpoint, raw)
-        for _, raw in self._store.scan(_CHECKPOINT, _SIGNATURE, reverse=True, limit=1):
+        for _, raw in self._store.scan(CHECKPOINT, SIGNATURE, reverse=True, limit=1):
             return bcs.decode(CertifiedCheckpoint, raw)
         return None
 
@@ -230,15 +199,15 @@ class LedgerStore:
     def committee(self, epoch: int) -> bytes | None:
         """The committee of an epoch (BCS), also of a past one: who follows the checkpoints from epoch to epoch needs
         it."""
-        return self._store.get(_COMMITTEE + epoch.to_bytes(4, "big")) or self._store.get(keys.committee(epoch))
+        return self._store.get(COMMITTEE + epoch.to_bytes(4, "big")) or self._store.get(keys.committee(epoch))
 
     async def keep_closed(self, closing: CertifiedCheckpoint, next_committee: bytes) -> None:
         """Keep the checkpoint that closed an epoch, and the committee it names; the caller has checked both."""
         epoch = closing.checkpoint.epoch
         await self._store.commit(
             {
-                _CHECKPOINT + epoch.to_bytes(4, "big"): bcs.encode(closing),
-                _COMMITTEE + (epoch + 1).to_bytes(4, "big"): next_committee,
+                CHECKPOINT + epoch.to_bytes(4, "big"): bcs.encode(closing),
+                COMMITTEE + (epoch + 1).to_bytes(4, "big"): next_committee,
             },
             durable=False,
         )
@@ -247,12 +216,12 @@ class LedgerStore:
         """After an import, keep the header of the block that began the epoch, so that the one before can be closed."""
         row = BlockRow(FORMAT_VERSION, header, 0, 0, ())
         writes = {
-            _EPOCH + (epoch - 1).to_bytes(4, "big"): bcs.u64_be(header.height - 1),  # at the latest
-            _EPOCH + epoch.to_bytes(4, "big"): bcs.u64_be(header.height),
-            _COMMITTEE + epoch.to_bytes(4, "big"): self._store.get(keys.committee(epoch)),
+            EPOCH + (epoch - 1).to_bytes(4, "big"): bcs.u64_be(header.height - 1),  # at the latest
+            EPOCH + epoch.to_bytes(4, "big"): bcs.u64_be(header.height),
+            COMMITTEE + epoch.to_bytes(4, "big"): self._store.get(keys.committee(epoch)),
         }
         if header.height < self._head.height:
-            writes[_BLOCK + bcs.u64_be(header.height)] = bcs.encode(row)
+            writes[BLOCK + bcs.u64_be(header.height)] = bcs.encode(row)
         await self._store.commit(writes)
 
     async def keep_checkpoint(self, certified: CertifiedCheckpoint, *, durable: bool) -> None:
@@ -260,12 +229,12 @@ class LedgerStore:
         epoch = certified.checkpoint.epoch
         kept = self.checkpoint(epoch)
         if kept is None or kept.checkpoint.height < certified.checkpoint.height:
-            key = _CHECKPOINT + epoch.to_bytes(4, "big")
+            key = CHECKPOINT + epoch.to_bytes(4, "big")
             await self._store.commit({key: bcs.encode(certified)}, durable=durable)
 
     def signature_of(self, node_id: bytes) -> CheckpointSignature | None:
         """The highest checkpoint that a node is known to have signed."""
-        raw = self._store.get(_SIGNATURE + node_id)
+        raw = self._store.get(SIGNATURE + node_id)
         return None if raw is None else bcs.decode(CheckpointSignature, raw)
 
     async def keep_signature(self, signature: CheckpointSignature) -> None:
@@ -274,7 +243,7 @@ class LedgerStore:
         known = self.signature_of(signature.node_id)
         if known is not None and known.checkpoint.height > signature.checkpoint.height:
             return
-        await self._store.commit({_SIGNATURE + signature.node_id: bcs.encode(signature)}, durable=False)
+        await self._store.commit({SIGNATURE + signature.node_id: bcs.encode(signature)}, durable=False)
 
     # --- following ------------------------------------------------------------------------------------------
 
@@ -343,7 +312,7 @@ class LedgerStore:
         await asyncio.shield(self._committing)
 
     async def _commit(self, out: BlockOut, *, durable: bool) -> None:
-        await self._store.commit(_rows_of(out, self._next_sequence(out), self._store), durable=durable)
+        await self._store.commit(rows_of(out, self._next_sequence(out), self._store), durable=durable)
         self._head = out.header
         self._remember(AppliedBlock(out.header, out.transactions, out.results, out.events))
         advanced, self._advanced = self._advanced, asyncio.Event()
@@ -361,14 +330,14 @@ class LedgerStore:
         for height in range(start, end):
             row = self._row(height)
             if height > 0:
-                writes[_BLOCK + bcs.u64_be(height)] = None
-            writes[_TRANSACTIONS + bcs.u64_be(height)] = None
-            writes.update({_RESULT + digest: None for digest in row.digests})
+                writes[BLOCK + bcs.u64_be(height)] = None
+            writes[TRANSACTIONS + bcs.u64_be(height)] = None
+            writes.update({RESULT + digest: None for digest in row.digests})
             sequences = range(row.first_sequence, row.first_sequence + row.n_events)
-            writes.update({_EVENT + bcs.u64_be(sequence): None for sequence in sequences})
+            writes.update({EVENT + bcs.u64_be(sequence): None for sequence in sequences})
         if not writes:
             return 0
-        writes[_OLDEST] = bcs.u64_be(end)
+        writes[OLDEST] = bcs.u64_be(end)
         await self._store.commit(writes)
         self._oldest_height = end
         while self._recent and self._recent[0].header.height < end:
@@ -382,11 +351,11 @@ class LedgerStore:
     async def remember_divergence(self, diverged: LedgerDiverged) -> None:
         """Keep it over restarts."""
         row = Divergence(FORMAT_VERSION, diverged.height, diverged.problem)
-        await self._store.commit({_DIVERGENCE: bcs.encode(row)})
+        await self._store.commit({DIVERGENCE: bcs.encode(row)})
 
     async def forget_divergence(self) -> None:
         """An operator's decision: try that block again."""
-        await self._store.commit({_DIVERGENCE: None})
+        await self._store.commit({DIVERGENCE: None})
 
     async def close(self) -> None:
         """Finish the commit under way and close the store."""
@@ -412,101 +381,25 @@ class LedgerStore:
         """Where a block's events begin; without events, where the next one would."""
         if out.events:
             return out.events[0].sequence
-        row = _read_block_row(self._store, self._head.height)
+        row = read_block_row(self._store, self._head.height)
         assert row is not None, "the row of the head is never pruned"
         return row.first_sequence + row.n_events
 
     def _row(self, height: int) -> BlockRow:
         kept = self._oldest_height <= height <= self._head.height
-        row = _read_block_row(self._store, height) if kept else None
+        row = read_block_row(self._store, height) if kept else None
         if row is None:
             raise BlockNotKept(height=height, oldest=self._oldest_height, head=self._head.height)
         return row
 
     def _transactions(self, height: int) -> tuple[bytes, ...]:
-        raw = self._store.get(_TRANSACTIONS + bcs.u64_be(height))
+        raw = self._store.get(TRANSACTIONS + bcs.u64_be(height))
         if raw is None:
             raise StoreCorrupt(path="ledger store", problem=f"the transactions of block {height} are missing")
-        return bcs.decode(_Transactions, raw)
+        return bcs.decode(Transactions, raw)
 
     def _kept_result(self, digest: Digest) -> TransactionResult:
         result = self.result(digest)
         if result is None:
             raise StoreCorrupt(path="ledger store", problem=f"the result of {digest.hex()} is missing")
         return result
-
-
-def read_head(view: View) -> BlockHeader | None:
-    """The header of the last block in a store, or None when it holds no ledger."""
-    raw = view.get(_HEAD)
-    row = None if raw is None else _read_block_row(view, int.from_bytes(raw, "big"))
-    return None if row is None else row.header
-
-
-def read_divergence(view: View) -> LedgerDiverged | None:
-    """The divergence that is remembered in a store, if any."""
-    raw = view.get(_DIVERGENCE)
-    if raw is None:
-        return None
-    kept: Divergence = bcs.decode(Divergence, raw)
-    return LedgerDiverged(height=kept.height, problem=kept.problem)
-
-
-def is_half_imported(view: View) -> bool:
-    """An import of a snapshot was cut short: what is there is no ledger."""
-    return view.get(_IMPORTING) is not None
-
-
-async def begin_import(store: Store) -> None:
-    """Mark a store as half imported: it cannot be opened until `finish_import`. Then remove whatever was in it."""
-    await store.commit({_IMPORTING: b"1"})
-    while keys_left := [key for key, _ in store.scan(b"", b"\xff" * 40, limit=WIPE_ROWS) if key != _IMPORTING]:
-        await store.commit(dict.fromkeys(keys_left), durable=False)
-
-
-async def discard_import(store: Store) -> None:
-    """Make a store empty again."""
-    await begin_import(store)
-    await store.commit({_IMPORTING: None})
-
-
-async def finish_import(store: Store, head: Block, rows: Mapping[bytes, bytes]) -> None:
-    """Make an imported state a ledger that ends with `head`; blocks up to it are not kept."""
-    height = bcs.u64_be(head.header.height)
-    row = BlockRow(FORMAT_VERSION, head.header, queries.system(store).next_sequence, 0, ())
-    await store.commit(
-        {
-            **rows,
-            _FORMAT: bytes([FORMAT_VERSION]),
-            _BLOCK + height: bcs.encode(row),
-            _HEAD: height,
-            _OLDEST: bcs.u64_be(head.header.height + 1),
-            _EPOCH + queries.system(store).epoch.to_bytes(4, "big"): height,
-            _IMPORTING: None,
-        }
-    )
-
-
-def _read_block_row(view: View, height: int) -> BlockRow | None:
-    raw = view.get(_BLOCK + bcs.u64_be(height)) if height >= 0 else None
-    return None if raw is None else bcs.decode(BlockRow, raw)
-
-
-def _rows_of(out: BlockOut, first_sequence: int, before: View) -> dict[bytes, bytes | None]:
-    """Everything that one block adds to the store, whose state before it is given."""
-    rows: dict[bytes, bytes | None] = dict(out.writes)
-    height = bcs.u64_be(out.header.height)
-    digests = tuple(result.digest for result in out.results)
-    rows[_BLOCK + height] = bcs.encode(BlockRow(FORMAT_VERSION, out.header, first_sequence, len(out.events), digests))
-    rows[_TRANSACTIONS + height] = bcs.encode(out.transactions, _Transactions)
-    for digest, encoded in zip(digests, out.encoded_results, strict=True):
-        rows[_RESULT + digest] = encoded
-    for event, encoded in zip(out.events, out.encoded_events, strict=True):
-        rows[_EVENT + bcs.u64_be(event.sequence)] = encoded
-        if isinstance(event.body, EpochStarted):
-            epoch = event.body.epoch.to_bytes(4, "big")
-            committee_key = keys.committee(event.body.epoch)
-            rows[_EPOCH + epoch] = height
-            rows[_COMMITTEE + epoch] = out.writes.get(committee_key) or before.get(committee_key)
-    rows[_HEAD] = height
-    return rows

@@ -8,7 +8,8 @@ from haulout.chain.proof import prove
 from haulout.errors import InvalidField
 from haulout.ledger.state import FIRST_DERIVED
 from haulout.ports import StateEntry, StateRead
-from haulout.replica.ledger_store import FIRST_OWN, LedgerStore, read_head
+from haulout.replica.ledger_rows import FIRST_OWN, read_head
+from haulout.replica.ledger_store import LedgerStore
 
 MAX_READ_KEYS = 256
 MAX_SCAN_ROWS = 1_000

@@ -41,14 +41,8 @@ from haulout.replica.bootstrap import (
 )
 from haulout.replica.checkpoints import verify_checkpoint
 from haulout.replica.errors import BadSnapshot, EventNotKept, NotProven, NotRestorable
-from haulout.replica.ledger_store import (
-    EVENT_PAGE,
-    LedgerStore,
-    begin_import,
-    discard_import,
-    is_half_imported,
-    read_head,
-)
+from haulout.replica.ledger_rows import begin_import, discard_import, is_half_imported, read_head
+from haulout.replica.ledger_store import EVENT_PAGE, LedgerStore
 from haulout.replica.replica import check_agrees, check_follows, check_version, close_stream
 from haulout.replica.snapshot import import_snapshot
 

@@ -25,14 +25,8 @@ from haulout.ledger.state import FIRST_DERIVED
 from haulout.ports import Store, Workers
 from haulout.primitives import Digest
 from haulout.replica.errors import BadSnapshot, StoreNotEmpty
-from haulout.replica.ledger_store import (
-    LedgerStore,
-    begin_import,
-    discard_import,
-    finish_import,
-    is_half_imported,
-    read_head,
-)
+from haulout.replica.ledger_rows import begin_import, discard_import, finish_import, is_half_imported, read_head
+from haulout.replica.ledger_store import LedgerStore
 
 T = TypeVar("T")
 SNAPSHOT_VERSION = 1

@@ -32,7 +32,7 @@ from haulout.node.records import SliverName, bit_of
 from haulout.node.rules import mask_of
 from haulout.node.vault import Vault
 from haulout.primitives import Axis, BlobId, EncodingType, ObjectId, min_decodable, pair_of_shard, sliver_index_of_pair
-from haulout.replica.ledger_store import FIRST_OWN
+from haulout.replica.ledger_rows import FIRST_OWN
 from haulout.sim.clock import VirtualClock
 from haulout.sim.faults import Troubles
 from haulout.sim.host import Host

@@ -11,7 +11,7 @@ from haulout.client.store import NewlyCreated
 from haulout.errors import HauloutError
 from haulout.ledger import invariants
 from haulout.primitives import BlobId
-from haulout.replica.ledger_store import FIRST_OWN
+from haulout.replica.ledger_rows import FIRST_OWN
 from haulout.sim.fabric import Weather
 from haulout.sim.loop import run
 from haulout.sim.machine import Machine
