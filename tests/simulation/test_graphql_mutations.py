@@ -235,7 +235,7 @@ async def a_blob_is_kept_until_the_money_is_gone(world: World, api: Any) -> None
             shown = (await api(KEPT, o=kept))["blobObject"]
             if shown["retention"]["nextActionEpoch"] == next_epoch:
                 return shown
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
 
     shown = await until(3)  # there was one epoch, now there are three
     assert (shown["endEpoch"], shown["retention"]["lastTriedEpoch"], shown["retention"]["error"]) == (4, 1, None)
