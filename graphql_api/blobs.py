@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import strawberry
 
@@ -25,7 +25,7 @@ from haulout.errors import InvalidField
 from haulout.primitives import BlobId, EncodingType, blob_id_text
 
 if TYPE_CHECKING:
-    from graphql_api.events import Event
+    from graphql_api.events import BlobMarkedInvalid, Event
 
 
 @strawberry.enum(description="What has become of a blob, as of the current epoch.")
@@ -150,6 +150,17 @@ class Blob(Node):
             return None
         margin = info.context.services.holdings.margin_of(BlobId(self.blob_id), self.first_certified_epoch)
         return None if margin is None else Durability.of(margin)
+
+    @resolved("Where the ledger says that it is wrongly encoded; null unless it does.")
+    async def inconsistency(
+        self, info: Info
+    ) -> Annotated[BlobMarkedInvalid, strawberry.lazy("graphql_api.events")] | None:
+        from graphql_api.events import BlobMarkedInvalid, build_event
+
+        if self.state is not BlobState.INCONSISTENT:
+            return None
+        row = await info.context.loaders.invalidation.load(self.blob_id)
+        return None if row is None else cast(BlobMarkedInvalid, build_event(row))
 
     @resolved("Its slivers along one axis with who holds them, asked from the nodes now; none unless it is certified.")
     async def slivers(

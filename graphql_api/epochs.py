@@ -15,6 +15,7 @@ from graphql_api.connections import After, Before, Connection, First, Last, Pagi
 from graphql_api.context import Context, Info
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
+from graphql_api.next_committee import NextCommittee, next_committee_of
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import CursorCodec, page_of, read_window
@@ -157,6 +158,10 @@ class Epoch(Node):
     @resolved("Who holds which shards.")
     async def committee(self, info: Info) -> Committee:
         return Committee.of(self.row, info.context.services.params.n_shards)
+
+    @resolved("Who will hold which shards in the next epoch; null before voting has ended.")
+    async def next_committee(self, info: Info) -> NextCommittee | None:
+        return await next_committee_of(info, self.row)
 
     @resolved("Its rules and prices.")
     async def parameters(self, info: Info) -> SystemParameters:

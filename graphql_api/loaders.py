@@ -116,6 +116,8 @@ class Loaders:
         self.ring = self._by(t.ring.c.epoch)
         self.event = self._by(t.events.c.sequence)
         self.members: Loader[int, list[Row]] = Loader(self._members)
+        self.vote: Loader[int, Row | None] = Loader(self._votes)
+        self.invalidation: Loader[bytes, Row | None] = Loader(self._invalidations)
         self.move_counts: Loader[int, tuple[int, int]] = Loader(self._move_counts)
         self.attributes: Loader[bytes, list[tuple[str, str]]] = Loader(self._attributes)
         self.retention: Loader[bytes, Retention | None] = Loader(self._retentions)
@@ -141,6 +143,14 @@ class Loaders:
     async def _move_counts(self, epochs: list[int]) -> Sequence[tuple[int, int]]:
         found = await self._reading.run(queries.move_counts, epochs)
         return [found.get(epoch, (0, 0)) for epoch in epochs]
+
+    async def _votes(self, epochs: list[int]) -> Sequence[Row | None]:
+        found = await self._reading.run(queries.votes_by_epoch, epochs)
+        return [found.get(epoch) for epoch in epochs]
+
+    async def _invalidations(self, blob_ids: list[bytes]) -> Sequence[Row | None]:
+        found = await self._reading.run(queries.invalidations_by_blob, blob_ids)
+        return [found.get(blob_id) for blob_id in blob_ids]
 
     async def _attributes(self, object_ids: list[bytes]) -> Sequence[list[tuple[str, str]]]:
         found = await self._reading.run(queries.attributes_by_object, object_ids)

@@ -55,7 +55,9 @@ class RetentionPolicy:
         )
 
 
-@strawberry.input(description="How long a blob object of the server's account is to be kept.")
+@strawberry.input(
+    description="How long a blob object of the server's account is to be kept, or one that is shared, from its funds."
+)
 class RetentionInput:
     object_id: ObjectID = strawberry.field(description="The object.")
     keep_epochs: int | None = strawberry.field(
@@ -99,7 +101,7 @@ async def set_retention(info: Info, input: RetentionInput) -> RetentionPayload:
     row = await info.context.loaders.blob_object.load(object_id)
     if row is None or row["deleted_height"] is not None:
         raise ObjectNotFound(noun="blob object", object_id=hex_id_text(object_id))
-    if row["owner"] != services.wallet.address:
+    if row["owner"] != services.wallet.address and row["shared_funds_frost"] is None:
         sender = hex_id_text(services.wallet.address)
         raise NotOwner(object_id=hex_id_text(object_id), owner=hex_id_text(row["owner"]), sender=sender)
     if not input.keep_epochs:

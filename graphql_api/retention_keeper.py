@@ -29,7 +29,7 @@ from graphql_api.records.retentions import Retention, due_epoch
 from haulout.account.wallet import LIFE_MS
 from haulout.chain.block import TransactionResult
 from haulout.errors import HauloutError, Rejected, Unavailable
-from haulout.ledger.commands import Command, Existing, ExtendBlob
+from haulout.ledger.commands import Command, Existing, ExtendBlob, ExtendSharedBlob
 from haulout.ledger.refusals import BlobIsInvalid, NotOwner
 from haulout.observability import tracing
 from haulout.observability.logs import get_logger
@@ -71,10 +71,16 @@ class Payer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Pay for so many epochs more."""
+    """Pay for so many epochs more, of a shared object from its own funds."""
 
     n_epochs: int
     end_epoch: int
+    is_shared: bool = False
+
+    def command(self, object_id: bytes) -> Command:
+        """What the ledger is asked for."""
+        cls = ExtendSharedBlob if self.is_shared else ExtendBlob
+        return cls(Existing(object_id), self.n_epochs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def plan_renewal(
 
     Args:
         blob: the object's row in the read model.
-        payer: address of the account that pays.
+        payer: address of the account that pays for what it owns.
         is_invalid: whether the blob id was proven to be wrongly encoded: nothing is paid for it any more.
     """
     if blob["deleted_height"] is not None:
@@ -107,14 +113,15 @@ def plan_renewal(
         return PutOff(None, RetentionTooLate(end_epoch=end_epoch, epoch=epoch))
     if is_invalid:
         return PutOff(None, BlobIsInvalid(blob_id=blob_id_text(blob["blob_id"])))
-    if blob["owner"] != payer:
+    is_shared = blob["shared_funds_frost"] is not None
+    if blob["owner"] != payer and not is_shared:
         names = {"owner": hex_id_text(blob["owner"]), "sender": hex_id_text(payer)}
         return PutOff(None, NotOwner(object_id=hex_id_text(policy.object_id), **names))
     next_epoch = due_epoch(end_epoch, policy.extend_when_below)
     if next_epoch > epoch:
         return PutOff(next_epoch)
     wanted = epoch + policy.keep_epochs
-    return Extend(wanted - end_epoch, wanted)
+    return Extend(wanted - end_epoch, wanted, is_shared)
 
 
 class RetentionKeeper:
@@ -243,7 +250,7 @@ class RetentionKeeper:
         error: HauloutError | None = None
         try:
             with tracing.span("renew blob"):
-                result = await payer.execute([ExtendBlob(Existing(object_id), plan.n_epochs)])
+                result = await payer.execute([plan.command(object_id)])
         except HauloutError as e:
             error = e
             name = hex_id_text(object_id)

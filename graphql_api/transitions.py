@@ -72,6 +72,7 @@ class ShardMove:
 @strawberry.type(description="How an epoch took over from the one before.")
 class EpochTransition:
     epoch: strawberry.Private[int]
+    begun_ms: strawberry.Private[int]
     started_at: datetime = strawberry.field(description="When its committee took over, by the ledger's clock.")
     finished_at: datetime | None = strawberry.field(description="When it became Done; null before.")
     forced: bool = strawberry.field(description="Whether a deadline made it Done instead of a quorum.")
@@ -92,6 +93,16 @@ class EpochTransition:
         moving = await _moving_bytes(info, self.epoch)
         return None if moving is None else BigInt(moving[1])
 
+    @resolved(
+        "When all of `bytesTotal` will have arrived at the rate since the start; null when nothing is on its way, when "
+        "nothing has arrived yet, and while a taker does not answer."
+    )
+    async def eta(self, info: Info) -> datetime | None:
+        moving = await _moving_bytes(info, self.epoch)
+        now_ms = info.context.services.clock.now_ms()
+        eta_ms = None if moving is None else compute_eta_ms(*moving, begun_ms=self.begun_ms, now_ms=now_ms)
+        return None if eta_ms is None else at(eta_ms)
+
 
 async def _moving_bytes(info: Info, epoch: int) -> tuple[int, int] | None:
     """What has come to those who take shards over with an epoch, and what will have come."""
@@ -106,11 +117,19 @@ async def _moving_bytes(info: Info, epoch: int) -> tuple[int, int] | None:
     return moved, total
 
 
+def compute_eta_ms(moved_bytes: int, total_bytes: int, *, begun_ms: int, now_ms: int) -> int | None:
+    """When everything will be there, at the rate since the beginning; None when nothing tells a rate."""
+    if moved_bytes == 0 or now_ms <= begun_ms:
+        return None
+    return now_ms + (now_ms - begun_ms) * max(0, total_bytes - moved_bytes) // moved_bytes
+
+
 async def transition_of(info: Info, row: Row) -> EpochTransition:
     """The transition of a row of `epochs`."""
     planned, finished = await info.context.loaders.move_counts.load(row["epoch"])
     return EpochTransition(
         epoch=row["epoch"],
+        begun_ms=row["started_time_ms"],
         started_at=at(row["started_time_ms"]),
         finished_at=None if row["done_time_ms"] is None else at(row["done_time_ms"]),
         forced=row["forced"],

@@ -425,6 +425,23 @@ def events_statement(query: EventQuery, *, to_height: int | None = None) -> Sele
     return statement
 
 
+def votes_by_epoch(connection: Connection, epochs: Sequence[int]) -> dict[int, Row]:
+    """The events that ended voting in many epochs: those from the first to the last of them are read."""
+    c, e = t.events.c, t.epochs.c
+    begun = select(e.started_sequence).where(e.epoch == min(epochs)).scalar_subquery()
+    over = select(e.started_sequence).where(e.epoch == max(epochs) + 1).scalar_subquery()
+    between = (c.sequence > begun, c.sequence < func.coalesce(over, SEQUENCE_END))
+    rows = connection.execute(select(t.events).where(c.kind == "VotingEnded", *between)).mappings()
+    return {row["epoch"]: dict(row) for row in rows}
+
+
+def invalidations_by_blob(connection: Connection, blob_ids: Sequence[bytes]) -> dict[bytes, Row]:
+    """The events that told of many blob ids that they are wrongly encoded."""
+    c = t.events.c
+    rows = connection.execute(select(t.events).where(c.kind == "BlobInvalidated", c.blob_id.in_(blob_ids))).mappings()
+    return {row["blob_id"]: dict(row) for row in rows}
+
+
 def kinds_apart(query: EventQuery) -> list[ColumnElement[bool]]:
     """What `fetch_page` reads apart: kinds, unless something else leaves fewer events than they do."""
     is_narrow = any((query.blob_id, query.object_id, query.account, query.node_id))

@@ -25,7 +25,8 @@ from graphql_api.retention_keeper import (
 )
 from haulout.chain.block import TransactionResult
 from haulout.errors import Rejected, Unreachable
-from haulout.ledger.commands import Command, ExtendBlob
+from haulout.ledger.commands import Command, Existing, ExtendBlob, ExtendSharedBlob
+from haulout.ledger.state import NOBODY
 from haulout.world.rng import SystemRng
 from haulout.world.workers import ThreadWorkers
 
@@ -37,7 +38,13 @@ SHOW = """query ($o: ObjectID!) { blobObject(objectId: $o) {
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    return {"deleted_height": None, "end_epoch": 6, "owner": OWNER, "blob_id": bytes(32), **changes}
+    return {
+        "deleted_height": None,
+        "end_epoch": 6,
+        "owner": OWNER,
+        "blob_id": bytes(32),
+        **{"shared_funds_frost": None, **changes},
+    }
 
 
 def plan(epoch: int, *, keep: int = 5, below: int = 2, is_invalid: bool = False, **changes: Any) -> Any:
@@ -50,6 +57,12 @@ def test_a_policy_acts_in_the_first_epoch_in_which_too_few_are_left() -> None:
     assert plan(5) == Extend(4, 10)  # 5 to 9 afterwards
     assert plan(5, keep=2) == Extend(1, 7)
     assert plan(3, below=4) == Extend(2, 8)
+
+
+def test_a_shared_blob_is_kept_from_its_own_funds() -> None:
+    found = plan(5, owner=NOBODY, shared_funds_frost=7)
+    assert found == Extend(4, 10, is_shared=True)
+    assert found.command(OBJECT) == ExtendSharedBlob(Existing(OBJECT), 4)
 
 
 def test_what_cannot_be_kept_is_not_tried_again() -> None:
