@@ -29,7 +29,8 @@ COPY = Path(__file__).with_name("grpc_copy.py")
 
 @contextlib.contextmanager
 def installed(cluster: Cluster, name: str, *values: str) -> Iterator[Installation]:
-    made = Installation(cluster, f"haulout-e2e-{name}", [*SECOND, *values])
+    has_definitions = "storagenodes.haulout.dev" in cluster.run("kubectl", "get", "crds", "-o", "name")
+    made = Installation(cluster, f"haulout-e2e-{name}", [*(SECOND if has_definitions else ()), *values])
     made.make_namespace()
     try:
         made.install()
