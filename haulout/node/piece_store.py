@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from haulout.crypto.checksum import checksum
 from haulout.node.errors import CorruptRecord
 from haulout.node.records import (
     ROW_VERSION,
@@ -85,7 +84,6 @@ class PieceStore:
         self._disk = disk
         self._clock = clock
         self._rng = rng
-        self._workers = workers
         self._layout = layout
         self._files = SliverFiles(disk, workers)
         self._pending: dict[BlobId, _Pending] = {}
@@ -193,17 +191,14 @@ class PieceStore:
             return
         file_name = self._rng.random_bytes(8)
         try:
-            written = await self._disk.write(path_of(blob_id, file_name), [data for _, data, _, _ in new])
+            places = await self._files.write(blob_id, file_name, [data for _, data, _, _ in new])
         except BaseException:
             if not pending.pieces:
                 self._pending.pop(blob_id, None)
             raise
-        pending.files[file_name] = FileRow(file_name, len(new), written)
-        offset = 0
-        for name, data, leaves, proof in new:
-            digest = await self._workers.run(checksum, data)
-            pending.pieces[name] = _Placed(InFile(file_name, offset, len(data), digest), leaves, proof)
-            offset += len(data)
+        pending.files[file_name] = FileRow(file_name, len(new), size)
+        for (name, _, leaves, proof), place in zip(new, places, strict=True):
+            pending.pieces[name] = _Placed(place, leaves, proof)
 
     def prove(self, blob_id: BlobId, proofs: Mapping[PieceName, tuple[bytes, ...]]) -> None:
         """Unproven pieces count from now on."""

@@ -34,7 +34,7 @@ from haulout.primitives import Axis, BlobId
 T = TypeVar("T")
 SliverName = tuple[int, Axis]  # shard index, axis
 
-STORE_FORMAT = 2  # 1: checksums of slivers in one lane (`crypto.checksum`); read, and written as 2 from then on
+STORE_FORMAT = 3  # 1, 2: earlier checksums of slivers (`crypto.checksum`); read, and written as 3 from then on
 ROW_VERSION = 1
 CURSOR_VERSION = 2
 INCOMPLETE_VERSION = 2

@@ -1,10 +1,10 @@
-"""Files that slivers stand in: their names, and how bytes are read back and checked."""
+"""Files that slivers stand in: their names, how bytes get there with their checksums, and are read back and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from haulout.crypto.checksum import is_intact
+from haulout.crypto.checksum import checksum, is_intact
 from haulout.errors import NotFound
 from haulout.node.errors import CorruptRecord
 from haulout.node.records import InFile
@@ -13,7 +13,7 @@ from haulout.primitives import BlobId, Buffer
 from haulout.world.errors import StorageFailed
 
 FOLDER = "slivers"
-HASH_INLINE_BYTES = 64 * 1024  # more than this is hashed by a worker
+HASH_INLINE_BYTES = 256 * 1024  # more than this is hashed by a worker
 
 
 def path_of(blob_id: bytes, name: bytes) -> str:
@@ -33,11 +33,26 @@ def split_path(path: str) -> tuple[BlobId, bytes] | None:
 
 
 class SliverFiles:
-    """Reads what rows say stands in files of a blob."""
+    """Writes files of a blob, and reads what rows say stands in them."""
 
     def __init__(self, disk: Disk, workers: Workers) -> None:
         self._disk = disk
         self._workers = workers
+
+    async def write(self, blob_id: BlobId, name: bytes, contents: Sequence[Buffer]) -> list[InFile]:
+        """Make a file out of contents one after the other, not yet durable; returns where each stands.
+
+        Raises:
+            DiskFull: there is no file.
+        """
+        digests: list[bytes] = []
+        await self._disk.write(path_of(blob_id, name), _noting_checksums(contents, digests))
+        places: list[InFile] = []
+        offset = 0
+        for data, digest in zip(contents, digests, strict=True):
+            places.append(InFile(name, offset, len(data), digest))
+            offset += len(data)
+        return places
 
     async def read(self, blob_id: BlobId, place: InFile) -> Buffer:
         """The bytes of one place.
@@ -83,6 +98,13 @@ class SliverFiles:
             return [data]
         view = memoryview(data)
         return [view[place.offset - start :][: place.size_bytes] for place in run]
+
+
+def _noting_checksums(contents: Sequence[Buffer], digests: list[bytes]) -> Iterator[Buffer]:
+    """Contents as they are; each is hashed where it is written next, so that it comes out of memory once."""
+    for data in contents:
+        digests.append(checksum(data))
+        yield data
 
 
 def _runs(places: Sequence[InFile]) -> Iterator[list[InFile]]:

@@ -27,7 +27,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from haulout.crypto.checksum import checksum
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
 from haulout.node.piece_store import Changes, PieceName, PieceStore
 from haulout.node.records import (
@@ -59,7 +58,7 @@ from haulout.node.records import (
     unseal,
     unseal_row,
 )
-from haulout.node.sliver_files import FOLDER, HASH_INLINE_BYTES, SliverFiles, path_of, split_path
+from haulout.node.sliver_files import FOLDER, SliverFiles, path_of, split_path
 from haulout.node.store_layout import Layout
 from haulout.node.synced_batch import SyncedBatches
 from haulout.observability import tracing
@@ -98,7 +97,6 @@ class SliverStore:
         self._disk = disk
         self._clock = clock
         self._rng = rng
-        self._workers = workers
         self._layout = layout
         self._sync = SyncedBatches(store, disk)
         self._files = SliverFiles(disk, workers)
@@ -388,14 +386,9 @@ class SliverStore:
 
     async def _write_file(self, blob_id: BlobId, pending: _Pending, slivers: dict[SliverName, Buffer]) -> None:
         name = self._rng.random_bytes(8)
-        size = await self._disk.write(path_of(blob_id, name), slivers.values())
-        many = list(slivers.values())
-        digests = _checksums(many) if size <= HASH_INLINE_BYTES else await self._workers.run(_checksums, many)
-        offset = 0
-        for (sliver_name, data), digest in zip(slivers.items(), digests, strict=True):
-            pending.placed[sliver_name] = InFile(name, offset, len(data), digest)
-            offset += len(data)
-        pending.files[name] = FileRow(name, len(slivers), size)
+        places = await self._files.write(blob_id, name, list(slivers.values()))
+        pending.placed.update(zip(slivers, places, strict=True))
+        pending.files[name] = FileRow(name, len(places), sum(place.size_bytes for place in places))
 
     def _touch(self, blob_id: BlobId) -> _Pending:
         now = self._clock.monotonic_us()
@@ -581,10 +574,6 @@ class SliverStore:
             self._slivers = max(0, self._slivers - slivers)
             self._bytes = max(0, self._bytes - size)
             raise
-
-
-def _checksums(slivers: Sequence[Buffer]) -> list[bytes]:
-    return [checksum(sliver) for sliver in slivers]
 
 
 def _place_or_none(key: bytes, sealed: bytes) -> Inline | InFile | None:

@@ -326,4 +326,4 @@ async def test_reads_what_an_earlier_release_wrote_and_bars_that_release_from_no
     for shard in range(2):
         for axis in Axis:
             assert await again.get_sliver(BLOB, shard, axis) == sliver(shard, axis, 150)
-    assert unseal_row(FORMAT_KEY, store.get(FORMAT_KEY), FormatRow, version=2) == FormatRow(2)
+    assert unseal_row(FORMAT_KEY, store.get(FORMAT_KEY), FormatRow, version=STORE_FORMAT) == FormatRow(STORE_FORMAT)
