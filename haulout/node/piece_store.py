@@ -34,6 +34,7 @@ from haulout.node.records import (
 )
 from haulout.node.sliver_files import SliverFiles, path_of
 from haulout.node.store_layout import Layout
+from haulout.node.synced_batch import Changes
 from haulout.ports import Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId, Buffer
 
@@ -64,16 +65,6 @@ class _Pending:
     touched_us: int
     pieces: dict[PieceName, _Placed] = field(default_factory=dict)
     files: dict[bytes, FileRow] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a commit has to write and remove, and by how much it changes the totals."""
-
-    writes: dict[bytes, bytes | None] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)  # to sync before, or to remove afterwards
-    slivers: int = 0
-    size_bytes: int = 0
 
 
 class PieceStore:

@@ -17,50 +17,40 @@ what happens every day, removes whole files and rewrites nothing. Dropping a sha
 changes, frees rows and own files at once; in a pack it leaves a hole until the pack's last sliver goes. The holes are
 bounded: slivers in packs are below 1 MiB, a pack is below 5 MiB, and it lives no longer than its blob.
 
-Slivers in stripes come in pieces and are kept by a `PieceStore`; they are synced and deleted from here, in one batch
-with the rest of their blob. All methods that change a blob are called under its lock (`BlobLocks.exclusively`).
+`PendingSlivers` keeps what is pending, and `SliverRows` says what stands in rows and which of them a change writes; all
+of them are committed here. Slivers in stripes come in pieces and are kept by a `PieceStore`; they are synced and
+deleted from here, too, in one batch with the rest of their blob. All methods that change a blob are called under its
+lock (`BlobLocks.exclusively`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 
 from haulout.node.errors import CorruptRecord, UnknownStoreVersion
-from haulout.node.piece_store import Changes, PieceName, PieceStore
+from haulout.node.pending_slivers import PendingSlivers
+from haulout.node.piece_store import PieceName, PieceStore
 from haulout.node.records import (
-    BLOB,
     FORMAT_KEY,
     ROW_VERSION,
     STORE_FORMAT,
     TOTALS_KEY,
-    BlobRow,
-    FileRow,
     FormatRow,
     InFile,
     Inline,
     Promise,
     SliverName,
-    SliverRow,
     TotalsRow,
-    bit_of,
-    blob_key,
-    mask_bytes,
     metadata_key,
-    names_in,
-    seal,
     seal_row,
-    shard_range,
-    sliver_key,
-    split_sliver_key,
-    table_range,
     unseal,
     unseal_row,
 )
 from haulout.node.sliver_files import FOLDER, SliverFiles, path_of, split_path
+from haulout.node.sliver_rows import SliverRows
 from haulout.node.store_layout import Layout
-from haulout.node.synced_batch import SyncedBatches
+from haulout.node.synced_batch import Changes, SyncedBatches
 from haulout.observability import tracing
 from haulout.ports import Clock, Disk, Rng, Store, Workers
 from haulout.primitives import Axis, BlobId, Buffer
@@ -69,40 +59,20 @@ from haulout.world.errors import StorageFailed
 LOOKED_UP_AT_ONCE = 64  # rows, before others get their turn
 
 
-@dataclass(slots=True)
-class _Pending:
-    """What came for a blob and is not durable yet."""
-
-    touched_us: int
-    metadata: bytes | None = None
-    buffered: dict[SliverName, Buffer] = field(default_factory=dict)
-    buffered_bytes: int = 0
-    placed: dict[SliverName, InFile] = field(default_factory=dict)
-    files: dict[bytes, FileRow] = field(default_factory=dict)
-
-    def mask(self) -> int:
-        mask = 0
-        for shard_index, axis in (*self.buffered, *self.placed):
-            mask |= bit_of(shard_index, axis)
-        return mask
-
-
 class SliverStore:
     """What one node keeps of blobs. Made with `open`."""
 
     def __init__(
         self, store: Store, disk: Disk, *, clock: Clock, rng: Rng, workers: Workers, layout: Layout, totals: TotalsRow
     ) -> None:
-        self._store = store
         self._disk = disk
         self._clock = clock
-        self._rng = rng
         self._layout = layout
         self._sync = SyncedBatches(store, disk)
         self._files = SliverFiles(disk, workers)
+        self._rows = SliverRows(store)
+        self._pending = PendingSlivers(self._files, clock=clock, rng=rng, layout=layout)
         self.pieces = PieceStore(store, disk, clock=clock, rng=rng, workers=workers, layout=layout)
-        self._pending: dict[BlobId, _Pending] = {}
-        self._buffered_bytes = 0
         self._slivers = totals.slivers
         self._bytes = totals.size_bytes
 
@@ -147,18 +117,16 @@ class SliverStore:
     @property
     def buffered_bytes(self) -> int:
         """Slivers waiting in memory for their sync."""
-        return self._buffered_bytes
+        return self._pending.buffered_bytes
 
     def has_metadata(self, blob_id: BlobId) -> bool:
         """Whether metadata is here, damaged or not: `get_metadata` looks at the bytes."""
         pending = self._pending.get(blob_id)
-        return (pending is not None and pending.metadata is not None) or self._store.get(
-            metadata_key(blob_id)
-        ) is not None
+        return (pending is not None and pending.metadata is not None) or self._rows.has_metadata(blob_id)
 
     def has_durable_metadata(self, blob_id: BlobId) -> bool:
         """Whether metadata survives a power cut."""
-        return self._store.get(metadata_key(blob_id)) is not None
+        return self._rows.has_metadata(blob_id)
 
     def get_metadata(self, blob_id: BlobId) -> bytes | None:
         """The blob's metadata (BCS), pending or durable; None when it is not here.
@@ -169,14 +137,11 @@ class SliverStore:
         pending = self._pending.get(blob_id)
         if pending is not None and pending.metadata is not None:
             return pending.metadata
-        key = metadata_key(blob_id)
-        sealed = self._store.get(key)
-        return None if sealed is None else unseal(key, sealed)
+        return self._rows.metadata(blob_id)
 
     def held_mask(self, blob_id: BlobId, *, durable_only: bool = False) -> int:
         """The slivers held, as bits `records.bit_of`. A damaged record counts as nothing held: all is rebuilt."""
-        row = self._blob_row(blob_id)
-        mask = 0 if row is None else row.mask()
+        mask = self._rows.held_mask(blob_id)
         pending = self._pending.get(blob_id)
         if pending is not None and not durable_only:
             mask |= pending.mask()
@@ -184,8 +149,7 @@ class SliverStore:
 
     def is_durable(self, blob_id: BlobId, mask: int) -> bool:
         """Whether the metadata and all of these slivers survive a power cut."""
-        has_metadata = self._store.get(metadata_key(blob_id)) is not None
-        return has_metadata and not mask & ~self.held_mask(blob_id, durable_only=True)
+        return self._rows.has_metadata(blob_id) and not mask & ~self.held_mask(blob_id, durable_only=True)
 
     def is_pending(self, blob_id: BlobId) -> bool:
         """Something of the blob waits for its sync."""
@@ -193,13 +157,12 @@ class SliverStore:
 
     def promise(self, blob_id: BlobId) -> Promise | None:
         """The last confirmation signed for the blob."""
-        row = self._blob_row(blob_id)
+        row = self._rows.blob(blob_id)
         return None if row is None else row.promise
 
     def blob_ids(self, *, after: BlobId | None = None, limit: int) -> list[BlobId]:
         """Ids of blobs with durable records, in order."""
-        start, end = table_range(BLOB, after=after)
-        return [BlobId(key[1:]) for key, _ in self._store.scan(start, end, limit=limit)]
+        return self._rows.blob_ids(after=after, limit=limit)
 
     async def get_sliver(self, blob_id: BlobId, shard_index: int, axis: Axis) -> bytes | None:
         """A sliver's canonical bytes, pending or durable, checked against the checksum they were stored with.
@@ -252,21 +215,8 @@ class SliverStore:
 
     def _find(self, blob_id: BlobId, name: SliverName) -> Inline | InFile | CorruptRecord | None:
         pending = self._pending.get(blob_id)
-        if pending is not None and name in pending.buffered:
-            return Inline(bytes(pending.buffered[name]))
-        if pending is not None and name in pending.placed:
-            return pending.placed[name]
-        shard_index, axis = name
-        key = sliver_key(shard_index, blob_id, axis)
-        sealed = self._store.get(key)
-        if sealed is None:
-            row = self._blob_row(blob_id)
-            is_held = row is not None and bool(row.mask() & bit_of(shard_index, axis))
-            return CorruptRecord(what=f"record of a sliver on shard {shard_index} (gone)") if is_held else None
-        try:
-            return unseal_row(key, sealed, SliverRow).place
-        except CorruptRecord as e:
-            return e
+        place = None if pending is None else pending.find(name)
+        return self._rows.find(blob_id, name) if place is None else place
 
     # --- an upload ------------------------------------------------------------------------------------------
 
@@ -277,7 +227,7 @@ class SliverStore:
             StorageFailed: a sync failed earlier.
         """
         self._sync.check()
-        self._touch(blob_id).metadata = metadata
+        self._pending.put_metadata(blob_id, metadata)
 
     async def put_sliver(self, blob_id: BlobId, shard_index: int, axis: Axis, sliver: Buffer) -> None:
         """Keep a verified sliver; durable with the blob's next sync. The caller does not write into it any more.
@@ -289,23 +239,7 @@ class SliverStore:
             StorageFailed: a sync failed earlier.
         """
         self._sync.check()
-        pending = self._touch(blob_id)
-        name = (shard_index, axis)
-        if name in pending.buffered or name in pending.placed:
-            return
-        size = len(sliver)
-        if size >= self._layout.own_file_bytes:
-            await self._write_file(blob_id, pending, {name: sliver})
-            return
-        pending.buffered[name] = sliver
-        self._count_buffered(pending, size)
-        if pending.buffered_bytes >= self._layout.pack_bytes or self._buffered_bytes >= self._layout.buffer_limit_bytes:
-            try:
-                await self._write_pack(blob_id, pending)
-            except BaseException:
-                if pending.buffered.pop(name, None) is not None:
-                    self._count_buffered(pending, -size)
-                raise
+        await self._pending.put(blob_id, (shard_index, axis), sliver)
 
     async def sync_blob(self, blob_id: BlobId, *, promise: Promise | None = None) -> None:
         """Make everything that came for a blob durable, with the promise about to be signed, as one batch.
@@ -317,90 +251,23 @@ class SliverStore:
             StorageFailed: fatal; nothing may be promised any more.
         """
         self._sync.check()
-        pending = self._pending.get(blob_id)
-        row = self._blob_row(blob_id) or BlobRow(ROW_VERSION, b"", (), None)
         pieces = self.pieces.rows_to_sync(blob_id)
-        if pending is None and not pieces.writes and (promise is None or row.promise == promise):
+        if blob_id not in self._pending and not pieces.writes and (promise is None or promise == self.promise(blob_id)):
             return
-        if pending is None:
-            pending = _Pending(self._clock.monotonic_us())
-        if pending.buffered_bytes > self._layout.inline_bytes:
-            await self._write_pack(blob_id, pending)
-
-        writes, row, added_slivers, added_bytes = self._rows_of(blob_id, pending, row)
-        row = replace(row, promise=promise or row.promise)
-        writes[blob_key(blob_id)] = seal_row(blob_key(blob_id), row)
-        await self._commit(
-            {**writes, **pieces.writes},
-            [*(path_of(blob_id, name) for name in pending.files), *pieces.files],
-            added_slivers + pieces.slivers,
-            added_bytes + pieces.size_bytes,
-        )
+        pending = await self._pending.settle(blob_id)
+        changes = self._rows.rows_to_sync(blob_id, pending, promise) + pieces
+        await self._commit(changes, files=changes.files)
         self.pieces.synced(blob_id)
-        if self._pending.pop(blob_id, None) is not None:
-            self._buffered_bytes -= pending.buffered_bytes
+        self._pending.pop(blob_id)
 
     def idle_blobs(self, idle_us: int) -> list[BlobId]:
         """Blobs with something pending that nothing was put to for a while: uploads that were given up."""
         limit = self._clock.monotonic_us() - idle_us
-        idle = [blob_id for blob_id, pending in self._pending.items() if pending.touched_us <= limit]
-        return list(dict.fromkeys(idle + self.pieces.idle_blobs(limit)))
+        return list(dict.fromkeys(self._pending.idle_blobs(limit) + self.pieces.idle_blobs(limit)))
 
     def pending_blobs(self) -> list[BlobId]:
         """Blobs with something that is not durable yet."""
-        return list(dict.fromkeys([*self._pending, *self.pieces.pending_blobs()]))
-
-    def _rows_of(
-        self, blob_id: BlobId, pending: _Pending, row: BlobRow
-    ) -> tuple[dict[bytes, bytes | None], BlobRow, int, int]:
-        """The rows that make a pending upload visible; the blob's new record; slivers and bytes they add."""
-        writes: dict[bytes, bytes | None] = {}
-        mask = row.mask()
-        added_slivers = added_bytes = 0
-        files = dict(pending.files)
-        places: dict[SliverName, Inline | InFile] = dict(pending.placed)
-        places.update({name: Inline(bytes(data)) for name, data in pending.buffered.items()})
-        for (shard_index, axis), place in places.items():
-            if mask & bit_of(shard_index, axis):  # held already: this copy is not needed
-                if isinstance(place, InFile):
-                    files[place.name] = replace(files[place.name], slivers=files[place.name].slivers - 1)
-                continue
-            key = sliver_key(shard_index, blob_id, axis)
-            writes[key] = seal_row(key, SliverRow(ROW_VERSION, place))
-            mask |= bit_of(shard_index, axis)
-            added_slivers += 1
-            added_bytes += place.size_bytes
-        if pending.metadata is not None:
-            key = metadata_key(blob_id)
-            writes[key] = seal(key, pending.metadata)
-        kept = tuple(file for file in files.values() if file.slivers)  # the others are swept at the next start
-        row = replace(row, held=mask_bytes(mask), files=row.files + kept)
-        return writes, row, added_slivers, added_bytes
-
-    async def _write_pack(self, blob_id: BlobId, pending: _Pending) -> None:
-        slivers = dict(pending.buffered)
-        await self._write_file(blob_id, pending, slivers)
-        for name, data in slivers.items():
-            if pending.buffered.pop(name, None) is not None:
-                self._count_buffered(pending, -len(data))
-
-    async def _write_file(self, blob_id: BlobId, pending: _Pending, slivers: dict[SliverName, Buffer]) -> None:
-        name = self._rng.random_bytes(8)
-        places = await self._files.write(blob_id, name, list(slivers.values()))
-        pending.placed.update(zip(slivers, places, strict=True))
-        pending.files[name] = FileRow(name, len(places), sum(place.size_bytes for place in places))
-
-    def _touch(self, blob_id: BlobId) -> _Pending:
-        now = self._clock.monotonic_us()
-        pending = self._pending.get(blob_id)
-        if pending is None:
-            pending = self._pending[blob_id] = _Pending(now)
-        pending.touched_us = now
-        return pending
-
-    def _count_buffered(self, pending: _Pending, change: int) -> None:
-        pending.buffered_bytes += change
-        self._buffered_bytes += change
+        return list(dict.fromkeys(self._pending.blob_ids() + self.pieces.pending_blobs()))
 
     # --- letting go -----------------------------------------------------------------------------------------
 
@@ -414,15 +281,15 @@ class SliverStore:
         pending = self._pending.get(blob_id)
         if pending is not None:
             pending.placed.pop((shard_index, axis), None)
-        await self._drop_slivers(blob_id, [(shard_index, axis)])
+        await self._let_go(self._rows.rows_to_discard(blob_id, [(shard_index, axis)]))
 
     async def discard_piece(self, blob_id: BlobId, name: PieceName) -> None:
         """Forget a damaged piece, so that its sliver counts as incomplete. Raises as `discard_sliver`."""
-        await self._apply(self.pieces.rows_to_discard(blob_id, [name]))
+        await self._let_go(self.pieces.rows_to_discard(blob_id, [name]))
 
     async def discard_metadata(self, blob_id: BlobId) -> None:
         """Forget damaged metadata, so that it counts as missing."""
-        await self._commit({metadata_key(blob_id): None}, [], 0, 0)
+        await self._let_go(Changes({metadata_key(blob_id): None}))
 
     async def drop_blob(self, blob_id: BlobId) -> None:
         """Delete everything of a blob. The rows go first: a crash leaves files without rows, which are swept.
@@ -431,71 +298,21 @@ class SliverStore:
             DiskFull: nothing was deleted.
             StorageFailed: a sync failed.
         """
-        pending = self._pending.pop(blob_id, None)
-        paths: list[str] = []
-        if pending is not None:
-            self._buffered_bytes -= pending.buffered_bytes
-            paths += [path_of(blob_id, name) for name in pending.files]
-        row = self._blob_row(blob_id)
-        writes: dict[bytes, bytes | None] = {}
-        if self._store.get(metadata_key(blob_id)) is not None:
-            writes[metadata_key(blob_id)] = None
-        slivers = size = 0
-        if row is not None:
-            writes[blob_key(blob_id)] = None
-            paths += [path_of(blob_id, file.name) for file in row.files]
-            for shard_index, axis in names_in(row.mask()):
-                key = sliver_key(shard_index, blob_id, axis)
-                writes[key] = None
-                slivers += 1
-                size += self._size_of(key)
-        pieces = self.pieces.rows_to_drop(blob_id)
-        writes.update(pieces.writes)
-        if writes:
-            await self._commit(writes, [], pieces.slivers - slivers, pieces.size_bytes - size)
-        await self._disk.remove(paths + pieces.files)
+        pending = self._pending.pop(blob_id)
+        leftovers = Changes(files=[] if pending is None else pending.paths(blob_id))
+        await self._let_go(leftovers + self._rows.rows_to_drop(blob_id) + self.pieces.rows_to_drop(blob_id))
 
     def drop_shard_page(self, shard_index: int, *, limit: int = 64) -> list[BlobId]:
         """Blobs that still have slivers of a shard, at most `limit`: the caller drops them with `drop_from_shard`."""
-        start, end = shard_range(shard_index)
-        found: dict[BlobId, None] = {}
-        for key, _ in self._store.scan(start, end, limit=2 * limit):
-            found[split_sliver_key(key)[1]] = None
-        found.update(dict.fromkeys(self.pieces.blobs_on_shard(shard_index, limit=limit)))
-        return list(found)[:limit]
+        slivers = self._rows.blobs_on_shard(shard_index, limit=limit)
+        pieces = self.pieces.blobs_on_shard(shard_index, limit=limit)
+        return list(dict.fromkeys(slivers + pieces))[:limit]
 
     async def drop_from_shard(self, blob_id: BlobId, shard_index: int) -> None:
         """Delete what a blob has on one shard."""
-        await self._drop_slivers(blob_id, [(shard_index, Axis.PRIMARY), (shard_index, Axis.SECONDARY)])
+        await self._let_go(self._rows.rows_to_discard(blob_id, [(shard_index, axis) for axis in Axis]))
         names = self.pieces.names_on_shard(blob_id, shard_index)
-        await self._apply(self.pieces.rows_to_discard(blob_id, names))
-
-    async def _drop_slivers(self, blob_id: BlobId, names: list[SliverName]) -> None:
-        row = self._blob_row(blob_id)
-        files = {} if row is None else {file.name: file for file in row.files}
-        mask = 0 if row is None else row.mask()
-        writes: dict[bytes, bytes | None] = {}
-        slivers = size = 0
-        for shard_index, axis in names:
-            key = sliver_key(shard_index, blob_id, axis)
-            sealed, is_held = self._store.get(key), mask & bit_of(shard_index, axis)
-            if sealed is None and not is_held:
-                continue
-            writes[key] = None
-            place = None if sealed is None else _place_or_none(key, sealed)
-            if isinstance(place, InFile) and place.name in files:
-                files[place.name] = replace(files[place.name], slivers=files[place.name].slivers - 1)
-            if is_held:
-                slivers += 1
-                size += self._size_of(key)
-            mask &= ~bit_of(shard_index, axis)
-        if not writes:
-            return
-        if row is not None:
-            kept = tuple(file for file in files.values() if file.slivers)
-            writes[blob_key(blob_id)] = seal_row(blob_key(blob_id), replace(row, held=mask_bytes(mask), files=kept))
-        await self._commit(writes, [], -slivers, -size)
-        await self._disk.remove([path_of(blob_id, file.name) for file in files.values() if not file.slivers])
+        await self._let_go(self.pieces.rows_to_discard(blob_id, names))
 
     async def sweep_files(self) -> int:
         """Remove files that no row names: leftovers of uploads that a crash cut off. Returns how many.
@@ -532,55 +349,37 @@ class SliverStore:
 
     def _file_names(self, blob_id: BlobId) -> list[bytes]:
         """Names of the files that durable rows of a blob name."""
-        row = self._blob_row(blob_id)
-        return [file.name for file in (() if row is None else row.files)] + self.pieces.file_names(blob_id)
+        return self._rows.file_names(blob_id) + self.pieces.file_names(blob_id)
 
     def _is_wanted(self, blob_id: BlobId, name: bytes) -> bool:
         if self.is_pending(blob_id):
             return True  # including one whose name is not known yet; the next start looks again
         return name in self._file_names(blob_id)
 
-    # --- rows -----------------------------------------------------------------------------------------------
+    # --- committing -----------------------------------------------------------------------------------------
 
-    def _blob_row(self, blob_id: BlobId) -> BlobRow | None:
-        key = blob_key(blob_id)
-        sealed = self._store.get(key)
-        if sealed is None:
-            return None
-        try:
-            return unseal_row(key, sealed, BlobRow)
-        except CorruptRecord:
-            return None  # nothing held: the slivers are rebuilt and this row is written anew
-
-    def _size_of(self, key: bytes) -> int:
-        sealed = self._store.get(key)
-        place = None if sealed is None else _place_or_none(key, sealed)
-        return 0 if place is None else place.size_bytes
-
-    async def _apply(self, changes: Changes) -> None:
+    async def _let_go(self, changes: Changes) -> None:
         """Commit rows that let go of something, then remove its files."""
         if changes.writes:
-            await self._commit(changes.writes, [], changes.slivers, changes.size_bytes)
-        await self._disk.remove(changes.files)
+            await self._commit(changes)
+        if changes.files:
+            await self._disk.remove(changes.files)
 
-    async def _commit(self, writes: dict[bytes, bytes | None], files: list[str], slivers: int, size: int) -> None:
-        self._slivers = max(0, self._slivers + slivers)
-        self._bytes = max(0, self._bytes + size)
-        if slivers or size:
+    async def _commit(self, changes: Changes, files: Sequence[str] = ()) -> None:
+        """Files that are to be durable before, then the rows of a change, with the totals after it."""
+        writes = dict(changes.writes)
+        self._count(changes.slivers, changes.size_bytes)
+        if changes.slivers or changes.size_bytes:
             writes[TOTALS_KEY] = seal_row(TOTALS_KEY, TotalsRow(ROW_VERSION, self._slivers, self._bytes))
         try:
             await self._sync.sync(files, writes)
         except BaseException:
-            self._slivers = max(0, self._slivers - slivers)
-            self._bytes = max(0, self._bytes - size)
+            self._count(-changes.slivers, -changes.size_bytes)
             raise
 
-
-def _place_or_none(key: bytes, sealed: bytes) -> Inline | InFile | None:
-    try:
-        return unseal_row(key, sealed, SliverRow).place
-    except CorruptRecord:
-        return None
+    def _count(self, slivers: int, size_bytes: int) -> None:
+        self._slivers = max(0, self._slivers + slivers)
+        self._bytes = max(0, self._bytes + size_bytes)
 
 
 def _format_of(sealed: bytes) -> int:

@@ -6,10 +6,29 @@ Batches of different blobs run side by side; the store gathers their commits, so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from haulout.errors import DiskFull
 from haulout.ports import Disk, Store
 from haulout.world.errors import StorageFailed
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a commit has to write and remove, and by how much it changes the totals."""
+
+    writes: dict[bytes, bytes | None] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)  # to sync before, or to remove afterwards
+    slivers: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(
+            {**self.writes, **other.writes},
+            [*self.files, *other.files],
+            self.slivers + other.slivers,
+            self.size_bytes + other.size_bytes,
+        )
 
 
 class SyncedBatches:
