@@ -29,13 +29,13 @@ class FaultBudget:
 
 
 def compute_budget(observed: Observed, ledger: LedgerFacts) -> FaultBudget:
-    """The budget now: a member without a ready Pod has spent its shards, and so has every shard that is still on its
-    way to its owner, of this epoch's change or of an earlier one."""
+    """The budget now: a member without a ready Pod, or whose Pod is about to go, has spent its shards, and so has every
+    shard that is still on its way to its owner, of this epoch's change or of an earlier one."""
     limit = max_faulty(ledger.n_shards)
     chosen = observed.network.spec.safety.max_unavailable_shards
     if chosen is not None:
         limit = min(limit, chosen)
-    down = {shard for name, node in ledger.nodes.items() if not is_up(observed, name) for shard in node.shards}
+    down = {shard for name, node in ledger.nodes.items() if is_spent(observed, name) for shard in node.shards}
     return FaultBudget(limit=limit, used=len(down | ledger.moving))
 
 
@@ -43,6 +43,19 @@ def is_up(observed: Observed, name: str) -> bool:
     """Whether a node has a ready Pod."""
     pod = observed.pod_of(name)
     return pod is not None and pod.is_ready
+
+
+def is_spent(observed: Observed, name: str) -> bool:
+    """Whether a node is down, or about to be: its workload has changed, and Kubernetes has not made its Pod anew yet.
+
+    However late Kubernetes is, no second Pod is taken away before the first one is back.
+    """
+    live = observed.child("StatefulSet", name)
+    if not is_up(observed, name) or live is None:
+        return not is_up(observed, name)
+    status = live.get("status") or {}
+    is_seen = (status.get("observedGeneration") or 0) >= live["metadata"].get("generation", 0)
+    return not is_seen or (status.get("updatedReplicas") or 0) < live["spec"].get("replicas", 1)
 
 
 def min_available_pods(observed: Observed, ledger: LedgerFacts) -> int:

@@ -25,6 +25,7 @@ LEAVING = "true"
 LEAVE_FIRST = "first"
 
 PROVEN = "Proven"
+WITHDRAWING = "WithdrawingStake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Leaving:
     def is_over(self) -> bool:
         """Whether nothing holds the node any more."""
         return any(isinstance(action, DropFinalizer) for action in self.actions)
+
+    @property
+    def is_let_go(self) -> bool:
+        """Whether the ledger counts on it no more, so that nobody will call it back."""
+        return self.is_over or self.reason == WITHDRAWING
 
     @property
     def is_for_good(self) -> bool:
@@ -66,7 +72,7 @@ def plan_leaving(observed: Observed, node: Node) -> Leaving:
         return held
     if known.stakes:
         actions = tuple(WithdrawStake(node.subject, node.name, stake) for stake in known.stakes)
-        return Leaving("WithdrawingStake", "its stake goes back to the treasury", actions)
+        return Leaving(WITHDRAWING, "its stake goes back to the treasury", actions)
     if not known.is_leaving:
         return Leaving("NeverStaked", "the ledger never counted on it", (release,))
     missing = _missing_proof(observed, ledger, node, known)

@@ -20,7 +20,7 @@ from haulout_operator.models.base import API_VERSION
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import RELEASED_LABEL, REVISION_ANNOTATION, keys_name, volume_name
 from haulout_operator.observed import LedgerNode, Observed, Resource, Subject, annotations_of, labels_of
-from haulout_operator.planning.budget import compute_budget, is_up
+from haulout_operator.planning.budget import compute_budget, is_spent, is_up
 from haulout_operator.planning.drift import content_of, needs_apply
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
 from haulout_operator.planning.place import place_of
@@ -59,8 +59,8 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
     if not counts_toward_replicas(node):
         leaving = plan_leaving(observed, node)
         if not leaving.is_over:
-            return [*actions, *leaving.actions]
-        if is_scaled_down(node):  # proven once more under the finalizer before anything goes
+            actions += leaving.actions
+        if is_scaled_down(node) and leaving.is_let_go:  # all of it is proven under the finalizer before anything goes
             actions.append(Delete(node.subject, API_VERSION, "StorageNode", node.name, node.uid))
         return actions
     if wants_stake(observed, node) and known is not None:
@@ -178,8 +178,8 @@ def may_restart(observed: Observed, node: Node) -> bool:
     if observed.ledger is None or observed.ledger.phase == "Sync":
         return False
     known = observed.ledger.nodes.get(node.name)
-    if known is None or not known.shards or not is_up(observed, node.name):
-        return True  # nothing is taken away that is there now
+    if known is None or not known.shards or is_spent(observed, node.name):
+        return True  # nothing is taken away that is not spent already
     return compute_budget(observed, observed.ledger).allows(len(known.shards))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from haulout.primitives import max_faulty, smallest_committee
-from haulout_operator.actions import Action, Apply, CancelLeave, Create, Delete
+from haulout_operator.actions import Action, Apply, CancelLeave, Create, CreateNodeKeys, Delete
 from haulout_operator.manifests.common import Manifest, Owner, digest_of
 from haulout_operator.models.base import API_VERSION, Reference
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
@@ -114,19 +114,25 @@ def build_storage_node(observed: Observed, pool: Pool, name: str, serial: int, *
 
 
 def _make_nodes(observed: Observed, pool: Pool, count: int, taken: Iterable[int]) -> list[Action]:
-    """New identities under names that nothing was ever called: nodes, volumes, and whatever the ledger knows."""
+    """New identities under names that nothing was ever called: nodes, volumes, and whatever the ledger knows.
+
+    Their keys are made at once, so that the network can be founded, or the nodes registered, in the next round.
+    """
     used = {*taken}
     used |= {node.spec.serial for node in observed.nodes_of(pool.name)}
     used |= {serial_of_claim(claim) for claim in observed.volumes() if pool_of_claim(claim) == pool.name}
     names = {node.name for node in observed.nodes} | {labels_of(claim)[NODE_LABEL] for claim in observed.volumes()}
     names |= set(observed.ledger.nodes) if observed.ledger is not None else set()
     actions: list[Action] = []
-    serial = next_serial(used)
-    while len(actions) < count:
+    serial, n_made = next_serial(used), 0
+    while n_made < count:
         name = node_name(pool.name, pool.uid, serial)
         if name not in names:
             names.add(name)
-            actions.append(Create(pool.subject, build_storage_node(observed, pool, name, serial)))
+            manifest = build_storage_node(observed, pool, name, serial)
+            labels = tuple(sorted(manifest["metadata"]["labels"].items()))
+            actions += [Create(pool.subject, manifest), CreateNodeKeys(pool.subject, name, labels)]
+            n_made += 1
         serial += 1
     return actions
 

@@ -256,6 +256,17 @@ class Town:
         self.failures, acted = outcome
         return acted
 
+    async def rounds_alone(self, limit: int) -> int:
+        """Rounds until nothing is left to do, while all others stand still; how many did something."""
+        for count in range(limit + 1):
+            outcome = await self.operator.run_round("main", self.failures)
+            assert outcome is not None
+            self.clock.time_ms += 1000
+            self.failures, acted = outcome
+            if not acted:
+                return count
+        raise AssertionError(f"still busy after {limit} rounds: {self.kube.writes[-10:]}")
+
     async def round_at_once(self, *operators: Reconciler) -> None:
         """All look at the same moment, and then each does what it has planned."""
         sights = [await operator._observer.look("main", {}) for operator in operators]

@@ -130,9 +130,12 @@ class FakeKube:
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}}
         return self._add({**body, "spec": spec})
 
-    def settle(self) -> None:
-        """Controllers and kubelets: Pods for workloads, ready; none for those that are gone or stopped."""
+    def settle(self) -> bool:
+        """Controllers and kubelets: Pods for workloads, ready; none for those that are gone or stopped. Whether there
+        was something for them to do."""
+        before = copied(self.objects)
         self.settle_others("")
+        return bool(self.objects != before)
 
     def settle_others(self, dead: str) -> None:
         """The same on all machines but that of one workload."""
@@ -141,10 +144,12 @@ class FakeKube:
                 body["status"] = {"capacity": dict(body["spec"]["resources"]["requests"])}
             if kind not in ("StatefulSet", "Deployment") or name == dead:
                 continue
-            if not body["spec"]["replicas"]:
+            replicas = body["spec"]["replicas"]
+            body["status"] = {"observedGeneration": body["metadata"]["generation"]}
+            if not replicas:
                 self.objects.pop(("Pod", f"{name}-0"), None)
                 continue
-            body["status"] = {"readyReplicas": body["spec"]["replicas"]}
+            body["status"] |= {"readyReplicas": replicas, "updatedReplicas": replicas}
             key = ("Pod", f"{name}-0")
             template = body["spec"]["template"]
             if key in self.objects and self.objects[key]["spec"]["template"] == template:

@@ -297,6 +297,24 @@ async def test_an_upgrade_replaces_one_node_at_a_time_and_waits_for_it(town) -> 
     assert images == {"haulout:2"}
 
 
+async def test_however_late_kubernetes_is_no_second_pod_goes_before_the_first_is_back(town) -> None:
+    town.found()
+    await town.play()
+    town.kube.writes.clear()
+    town.kube.objects["StorageNetwork", "main"]["spec"]["image"] = "haulout:2"
+    await town.rounds_alone(limit=2)
+    replaced = [w for w in town.kube.writes if w in {f"apply StatefulSet/{name}" for name in town.nodes()}]
+    assert len(replaced) == 1
+    assert len(town.node_pods()) == 4  # Kubernetes has done nothing yet, and all of them are still ready
+    workload = town.kube.objects["StatefulSet", replaced[0].rpartition("/")[2]]
+    workload["status"] = {"observedGeneration": workload["metadata"]["generation"], "updatedReplicas": 0}
+    assert await town.rounds_alone(limit=1) == 0  # it has seen the change, and not made the Pod anew
+    town.kube.settle()
+    await town.rounds_alone(limit=2)
+    replaced = [w for w in town.kube.writes if w in {f"apply StatefulSet/{name}" for name in town.nodes()}]
+    assert len(set(replaced)) == 2
+
+
 async def test_a_paused_update_keeps_pods(town) -> None:
     town.found()
     await town.play()
