@@ -74,6 +74,7 @@ class Town:
 
     def __init__(self) -> None:
         self.kube = FakeKube()
+        self.client: Any = self.kube  # what operators ask; the objects are the same
         self.clock = HandClock()
         self.epoch_clock = StandingClock(self.clock)
         self.armed: Armed | None = None  # where the next operator ends
@@ -103,7 +104,7 @@ class Town:
         observer, executor, epochs, rng = self._new_parts(seed)
         self.registry = CollectorRegistry()  # of the operator that was made last
         return Reconciler(
-            self.kube,
+            self.client,
             observer,
             executor,
             epochs if drives_epochs else None,
@@ -116,7 +117,7 @@ class Town:
     def new_epoch_watch(self, seed: int) -> EpochWatch:
         """A process of the epoch controller alone."""
         observer, executor, epochs, _ = self._new_parts(seed)
-        return EpochWatch(self.kube, observer, executor, epochs, namespace=NAMESPACE, clock=self.clock)
+        return EpochWatch(self.client, observer, executor, epochs, namespace=NAMESPACE, clock=self.clock)
 
     def _new_parts(self, seed: int) -> tuple[Observer, Executor, EpochController, SeededRng]:
         rng = SeededRng(seed)
@@ -129,9 +130,9 @@ class Town:
             workers=InlineWorkers(),
         )
         desk.sample_without = self._sample_without  # type: ignore[method-assign] # there are no slivers here
-        observer = Observer(self.kube, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
+        observer = Observer(self.client, desk, self.clock, namespace=NAMESPACE, default_image="haulout:1")
         failpoints = Failpoints(self.armed, self._end)
-        executor = Executor(self.kube, desk, scheme=self.scheme, clock=self.clock, rng=rng, failpoints=failpoints)
+        executor = Executor(self.client, desk, scheme=self.scheme, clock=self.clock, rng=rng, failpoints=failpoints)
         epochs = EpochController(clock=self.epoch_clock, rng=rng, registry=CollectorRegistry(), failpoints=failpoints)
         return observer, executor, epochs, rng
 
