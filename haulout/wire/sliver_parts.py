@@ -23,7 +23,7 @@ from haulout.errors import InvalidField
 from haulout.primitives import Buffer
 from haulout.wire.v1 import storage_pb2 as pb
 
-VARINT_BYTES_MAX = 10
+_SHIFTS = tuple(range(0, 70, 7))  # of the bytes of a number, ten at the most
 _FIRST, _SECOND = 0x0A, 0x12  # tags of fields 1 and 2 with a length
 
 
@@ -62,7 +62,7 @@ def read_parts(message: Buffer) -> Iterator[Part]:
     Raises:
         InvalidField: it is none.
     """
-    return (_read_sliver_part(raw, None) for raw in _fields(message, 1))
+    return (_read_sliver_part(raw, None) for _, raw in _fields(message, 1))
 
 
 def read_sync_parts(message: Buffer) -> Iterator[Part]:
@@ -71,9 +71,9 @@ def read_sync_parts(message: Buffer) -> Iterator[Part]:
     Raises:
         InvalidField: it is none.
     """
-    for raw in _fields(message, 1):
-        blob_id = _last(_fields(raw, 1))
-        yield _read_sliver_part(_last(_fields(raw, 2)) or b"", None if blob_id is None else bytes(blob_id))
+    for _, raw in _fields(message, 1):
+        blob_id, part = _pair(raw)
+        yield _read_sliver_part(part or b"", None if blob_id is None else bytes(blob_id))
 
 
 def _sliver_part(part: Part) -> tuple[bytes, int]:
@@ -88,8 +88,7 @@ def _sliver_part(part: Part) -> tuple[bytes, int]:
 
 
 def _read_sliver_part(raw: Buffer, blob_id: bytes | None) -> Part:
-    header = _last(_fields(raw, 1))
-    data = _last(_fields(raw, 2))
+    header, data = _pair(raw)
     try:
         parsed = None if header is None else pb.SliverHeader.FromString(bytes(header))
     except DecodeError as e:
@@ -107,42 +106,55 @@ def _field(tag: int, size: int) -> bytes:
     return bytes(out)
 
 
-def _last(values: Iterator[memoryview]) -> memoryview | None:
-    found: memoryview | None = None
-    for value in values:
-        found = value
-    return found
+def _pair(message: Buffer) -> tuple[memoryview | None, memoryview | None]:
+    """The values of fields 1 and 2; of one that comes twice the last."""
+    first = second = None
+    for number, value in _fields(message, 2):
+        if number == 1:
+            first = value
+        else:
+            second = value
+    return first, second
 
 
-def _fields(message: Buffer, number: int) -> Iterator[memoryview]:
-    """The values of a field with a length; all others are skipped."""
+def _fields(message: Buffer, n_known: int) -> Iterator[tuple[int, memoryview]]:
+    """Numbers and values of the fields 1 to `n_known`, all of which have a length; others are skipped.
+
+    There are two messages in each part, and thousands of parts in a second: numbers of one byte, which nearly all are,
+    are read without a call.
+    """
     view = memoryview(message)
     at, end = 0, len(view)
-    while at < end:
-        tag, at = _read_varint(view, at)
-        kind = tag & 7
-        if tag >> 3 == 0:
-            raise _malformed("a field without a number")
-        if kind == 2:
-            size, at = _read_varint(view, at)
-            if size > end - at:
-                raise _malformed("a field that is cut off")
-            if tag >> 3 == number:
-                yield view[at : at + size]
-            at += size
-        elif tag >> 3 == number:
-            raise _malformed(f"field {number} of another type")
-        else:
-            at = _skip[kind](view, at) if kind in _skip else _refuse(kind)
+    try:
+        while at < end:
+            tag, at = view[at], at + 1
+            if tag >= 0x80:
+                tag, at = _read_varint(view, at - 1)
+            number, kind = tag >> 3, tag & 7
+            if number == 0:
+                raise _malformed("a field without a number")
+            if kind == 2:
+                size, at = view[at], at + 1
+                if size >= 0x80:
+                    size, at = _read_varint(view, at - 1)
+                if size > end - at:
+                    raise _malformed("a field that is cut off")
+                if number <= n_known:
+                    yield number, view[at : at + size]
+                at += size
+            elif number <= n_known:
+                raise _malformed(f"field {number} of another type")
+            else:
+                at = _skip[kind](view, at) if kind in _skip else _refuse(kind)
+    except IndexError as e:
+        raise _malformed("a number that does not end") from e
     if at > end:
         raise _malformed("a field that is cut off")
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
     value = 0
-    for shift in range(0, 7 * VARINT_BYTES_MAX, 7):
-        if at >= len(view):
-            break
+    for shift in _SHIFTS:
         byte = view[at]
         at += 1
         value |= (byte & 0x7F) << shift
