@@ -19,10 +19,9 @@ from haulout.node import rules
 from haulout.node.errors import ShardSyncForbidden, TooManyTargets
 from haulout.node.identity import NodeSettings
 from haulout.node.metrics import NodeMetrics
-from haulout.node.pieces import is_in_stripes
 from haulout.node.vault import Vault
 from haulout.ports import SignedMessage, SliverUpload, SyncedSliver, Workers
-from haulout.primitives import Axis, BlobId, ShardIndex, pair_of_shard
+from haulout.primitives import Axis, BlobId, EncodingType, ShardIndex, pair_of_shard
 
 PAGE = 64
 
@@ -89,8 +88,8 @@ class ShardServer:
             return
         if not rules.is_wanted(self._vault.view, blob_id, order.epoch):
             return
-        if is_in_stripes(await self._vault.metadata(blob_id)):
-            return  # its slivers may be larger than memory: they are asked for piece by piece
+        if record.encoding_type == EncodingType.RS8:
+            return  # in stripes, which may be larger than memory: its slivers are asked for piece by piece
         async for (shard_index, axis), sliver in self._vault.slivers_of(blob_id, order.shards):
             self._metrics.handed_over_bytes.inc(len(sliver))
             pair_index = pair_of_shard(ShardIndex(shard_index), blob_id, n_shards)
