@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from haulout.errors import Unreachable, from_wire
@@ -34,8 +36,14 @@ class Gateway:
             self._http = httpx.AsyncClient(trust_env=False)
         return self._http
 
-    async def ask(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
+    async def ask(
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, **parameters: str
+    ) -> dict[str, Any]:
         """The document that a request is answered with.
+
+        Args:
+            body: sent as JSON.
+            parameters: of the query.
 
         Raises:
             Unreachable: no answer, or none of a gateway.
@@ -46,7 +54,12 @@ class Gateway:
         try:
             with tracing.call(method, self.url) as span:
                 response = await self.http.request(
-                    method, self.url + path, params=parameters, headers=dict(span.headers), timeout=TIMEOUT_S
+                    method,
+                    self.url + path,
+                    params=parameters,
+                    content=None if body is None else json.dumps(body),
+                    headers={"content-type": "application/json", **dict(span.headers)},
+                    timeout=TIMEOUT_S,
                 )
             document = response.json()
         except (httpx.HTTPError, ValueError) as e:

@@ -18,7 +18,7 @@ from graphql_api.read_model.changes import Taker
 from graphql_api.read_model.reading import Reading, ReadModel
 from graphql_api.records import operations as kept
 from graphql_api.records.database import Records
-from graphql_api.records.operations import Operation, Part, Standing
+from graphql_api.records.operations import Name, Operation, Part, Standing
 from haulout.errors import HauloutError, NotFound, Rejected, Unavailable
 from haulout.ledger.state import Phase
 from haulout.observability.logs import get_logger
@@ -97,14 +97,28 @@ class OperationKeeper:
         self._going_on = asyncio.Event()
         self._going_on.set()  # those of an earlier process are looked for first
 
-    async def begin(self, kind: str, target: Mapping[str, Any], standing: Standing) -> Operation:
-        """Keep a new operation from here on."""
+    async def begin(
+        self, kind: str, target: Mapping[str, Any], standing: Standing, name: Name | None = None
+    ) -> Operation:
+        """Keep a new operation from here on, or the one that was begun under this name.
+
+        Raises:
+            NameUsed: that one was begun with another input.
+        """
         now_ms = self._clock.now_ms()
         operation_id = self._rng.random_bytes(ID_BYTES).hex()
         operation = Operation(operation_id, kind, target, now_ms, standing, ((standing.phase, now_ms),))
-        await self._records.write(kept.begin, operation)
+        operation = await self._records.write(kept.begin, operation, name)
         self._going_on.set()
         return operation
+
+    async def find_named(self, name: Name) -> Operation | None:
+        """The operation that was begun under a name.
+
+        Raises:
+            NameUsed: that one was begun with another input.
+        """
+        return await self._records.read(kept.find_named, name)
 
     async def find(self, operation_id: str) -> Operation | None:
         """An operation as it is kept."""

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 from datetime import datetime
 from typing import Annotated
 
 import strawberry
 
-from graphql_api.blob_mutations import Encoding
+from graphql_api.blob_mutations import AttributeInput, Encoding
 from graphql_api.blobs import Blob, load_blob
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.fields import resolved
+from graphql_api.guard import digest_of_input
 from graphql_api.ids import Node, bytes_key, global_id, read_global_id
 from graphql_api.nodes import StorageNode, load_node
 from graphql_api.operation_keeper import ID_BYTES, UPLOAD, upload_standing
 from graphql_api.payloads import Payload, UserError, user_error_of
 from graphql_api.proofs import Persistence
 from graphql_api.records import operations as kept
+from graphql_api.records.operations import Name
 from graphql_api.scalars import BigInt, at
 from haulout.errors import InvalidField, from_wire
 
 LOOK_S = 0.5
+KEY_MAX = 128
 
 
 @strawberry.enum(description="What kind of work an operation is.")
@@ -157,6 +161,19 @@ class CreateUploadInput:
     encoding: Encoding | None = strawberry.field(
         default=None, description="How it is encoded; as its size asks for if left out."
     )
+    size: BigInt | None = strawberry.field(
+        default=None, description="Its size in bytes, if it is known: the URL takes exactly so many."
+    )
+    attributes: list[AttributeInput] = strawberry.field(
+        default_factory=list,
+        description="Attributes that its object has when the operation is done; a blob that is stored already as "
+        "somebody else's has no object of the account, and gets none.",
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Any text of 1 to 128 characters. Who sends it again with the same input gets the same operation; "
+        "with another input, `IDEMPOTENCY_KEY_REUSED`. Keys of one token are not those of another.",
+    )
     client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
 
 
@@ -174,15 +191,35 @@ class OperationFilter:
 
 
 async def create_upload(info: Info, input: CreateUploadInput) -> CreateUploadPayload:
-    """Announce an upload to the gateway."""
+    """Announce an upload to the gateway, or find the one that was announced under the same key."""
     services = info.context.services
+    name = None if input.idempotency_key is None else _name(info, input, input.idempotency_key)
+    known = None if name is None else await services.operations.find_named(name)
+    if known is not None:
+        return _upload_payload(info, await services.operations.look(known, info.context.reading))
     options = {"epochs": str(input.epochs), input.persistence.name.lower(): "true"}
     if input.encoding is not None:
         options["encoding_type"] = input.encoding.name
-    document = await services.gateway.ask("POST", "/v1/uploads", **options)
-    url = f"{services.public_gateway_url}/v1/uploads/{document['id']}"
+    attributes = {attribute.key: attribute.value for attribute in input.attributes}
+    if len(attributes) < len(input.attributes):
+        raise InvalidField(field="attributes", problem="a key is given twice")
+    body = {"sizeBytes": input.size, "attributes": attributes}
+    document = await services.gateway.ask("POST", "/v1/uploads", body=body, **options)
     target = {"uploadId": document["id"]}
-    operation = await services.operations.begin(UPLOAD, target, upload_standing(document))
+    return _upload_payload(info, await services.operations.begin(UPLOAD, target, upload_standing(document), name))
+
+
+def _name(info: Info, input: CreateUploadInput, key: str) -> Name:
+    if not 0 < len(key) <= KEY_MAX:
+        raise InvalidField(field="idempotencyKey", problem=f"has 1 to {KEY_MAX} characters")
+    token = info.context.caller.token
+    caller = None if token is None else token.number
+    asked = dataclasses.replace(input, client_mutation_id=None)
+    return Name(digest_of_input([caller, key]).hex(), digest_of_input(asked).hex())
+
+
+def _upload_payload(info: Info, operation: kept.Operation) -> CreateUploadPayload:
+    url = f"{info.context.services.public_gateway_url}/v1/uploads/{operation.target['uploadId']}"
     return CreateUploadPayload(upload_url=url, operation=Operation.of(operation))
 
 

@@ -9,11 +9,24 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, update
 
+from graphql_api.engine import take_turn
 from graphql_api.read_model.paging import Order
 from graphql_api.records.schema import operations
+from haulout.errors import Rejected
 
 KEPT_MAX = 10_000
+LOCK = 0x4F7065726174696F  # "Operatio", as the number of an advisory lock
 ORDER = Order((operations.c.started_ms, operations.c.operation_id), descending=True)
+
+
+@dataclass(eq=False)
+class NameUsed(Rejected):
+    """The same name for something else."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    template = "the key was used for another input, which began operation {operation_id}"
+    hint = "use a new key for what is new"
+    operation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +109,26 @@ class Operation:
     ended_ms: int | None = None
 
 
-def begin(connection: Connection, operation: Operation) -> None:
-    """Keep a new one; the oldest that have ended go when there are more than `KEPT_MAX`."""
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a caller calls an operation, so that asking twice begins it once: digests of the name and of the input."""
+
+    key_digest: str
+    input_digest: str
+
+
+def begin(connection: Connection, operation: Operation, name: Name | None = None) -> Operation:
+    """Keep a new one, unless there is one of this name: returns the one that is kept.
+
+    The oldest that have ended go when there are more than `KEPT_MAX`.
+
+    Raises:
+        NameUsed: the name is that of another input.
+    """
+    if name is not None:
+        take_turn(connection, LOCK)
+        if (known := find_named(connection, name)) is not None:
+            return known
     row = {
         "operation_id": operation.operation_id,
         "kind": operation.kind,
@@ -105,6 +136,8 @@ def begin(connection: Connection, operation: Operation) -> None:
         "started_ms": operation.started_ms,
         "standing": operation.standing.as_json(),
         "steps": json.dumps([(operation.standing.phase, operation.started_ms)]),
+        "key_digest": None if name is None else name.key_digest,
+        "input_digest": None if name is None else name.input_digest,
     }
     connection.execute(insert(operations), row)
     c = operations.c
@@ -112,6 +145,21 @@ def begin(connection: Connection, operation: Operation) -> None:
     limit_ms = connection.execute(oldest).scalar()
     if limit_ms is not None:
         connection.execute(delete(operations).where(c.started_ms <= limit_ms, c.ended_ms.is_not(None)))
+    return operation
+
+
+def find_named(connection: Connection, name: Name) -> Operation | None:
+    """The operation that was begun under a name.
+
+    Raises:
+        NameUsed: for another input.
+    """
+    rows = connection.execute(statement().where(operations.c.key_digest == name.key_digest)).mappings().all()
+    if not rows:
+        return None
+    if rows[0]["input_digest"] != name.input_digest:
+        raise NameUsed(operation_id=rows[0]["operation_id"])
+    return operation_of(rows[0])
 
 
 def advance(

@@ -60,7 +60,10 @@ operations = Table(
     Column("standing", Text, nullable=False),  # JSON: `operations.Standing`
     Column("steps", Text, nullable=False),  # JSON: the phases seen, with their times
     Column("ended_ms", BigInteger),
+    Column("key_digest", String(64)),  # SHA-256 in hex of what the caller named it with; null when it has no such name
+    Column("input_digest", String(64)),  # of what was asked under that name
 )
+Index("operations_by_key", operations.c.key_digest, unique=True)
 Index("operations_by_time", operations.c.started_ms, operations.c.operation_id)
 
 # One row per blob object that is to be kept: what its owner wants, and when it is looked at next. `claimed_until_ms`:
@@ -93,6 +96,11 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "extend_when_below INTEGER NOT NULL, next_epoch BIGINT, tried_epoch BIGINT, error_code VARCHAR(64), "
         "error_text TEXT, renewed_height BIGINT NOT NULL, claimed_until_ms BIGINT)",
         "CREATE INDEX retentions_by_epoch ON retentions (next_epoch, object_id)",
+    ),
+    (
+        "ALTER TABLE operations ADD COLUMN key_digest VARCHAR(64)",
+        "ALTER TABLE operations ADD COLUMN input_digest VARCHAR(64)",
+        "CREATE UNIQUE INDEX operations_by_key ON operations (key_digest)",
     ),
 )
 VERSION = 1 + len(MIGRATIONS)

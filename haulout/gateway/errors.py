@@ -99,6 +99,17 @@ class BodyTimeout(Unavailable):
 
 
 @dataclass(eq=False)
+class BodySizeDiffers(InvalidInput):
+    """A body that is not the announced one."""
+
+    code = "UPLOAD_SIZE_DIFFERS"
+    template = "the upload was announced with {announced_bytes} bytes, {got_bytes} came"
+    hint = "announce it again with the size it has; nothing was stored"
+    announced_bytes: int
+    got_bytes: int
+
+
+@dataclass(eq=False)
 class RouteNotFound(NotFound):
     """No such path."""
 

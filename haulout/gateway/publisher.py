@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,9 +19,10 @@ from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_
 from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult, check_request, store_blob
 from haulout.codec.sizes import check_blob_size
 from haulout.errors import HauloutError
-from haulout.gateway.errors import BodyTimeout, InvalidPersistence, MalformedRequest, error_response
+from haulout.gateway.errors import BodySizeDiffers, BodyTimeout, InvalidPersistence, MalformedRequest, error_response
 from haulout.gateway.flags import parse_flag
 from haulout.gateway.metrics import GatewayMetrics
+from haulout.ledger.commands import Existing, SetBlobAttribute
 from haulout.primitives import Buffer, EncodingType, blob_id_text, parse_address
 
 _KNOWN = {
@@ -108,22 +109,37 @@ class Publisher:
         *,
         on_progress: OnProgress,
         on_node: OnNode = lambda _: None,
+        announced_bytes: int | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> StoreResult:
         """Take the body in and store it.
 
+        Args:
+            announced_bytes: how many bytes are to come; None: as many as the network stores.
+            attributes: what the object is to have once it is certified; a blob that is stored already as somebody
+                else's has no object of this account, and gets none.
+
         Raises:
-            as `store_blob`; MalformedRequest, BodyTimeout: the body did not come as a whole.
+            as `store_blob`; MalformedRequest, BodyTimeout, BodySizeDiffers: the body did not come as announced.
         """
         params = await self._network.view.params()
         check_request(store_request, params)
 
         def check(size_bytes: int) -> None:
             check_blob_size(size_bytes, params.n_shards, params.max_blob_bytes, store_request.encoding)
+            if announced_bytes is not None and size_bytes > announced_bytes:
+                raise BodySizeDiffers(announced_bytes=announced_bytes, got_bytes=size_bytes)
 
         async with self._body(request, check) as data:
-            return await store_blob(
+            if announced_bytes is not None and len(data) < announced_bytes:
+                raise BodySizeDiffers(announced_bytes=announced_bytes, got_bytes=len(data))
+            result = await store_blob(
                 self._network, self._wallet, data, store_request, on_progress=on_progress, on_node=on_node
             )
+        if attributes and result.object_id is not None:
+            target = Existing(result.object_id)
+            await self._wallet.execute([SetBlobAttribute(target, *pair) for pair in attributes.items()])
+        return result
 
     @contextlib.asynccontextmanager
     async def _body(self, request: Request, check: Callable[[int], None]) -> AsyncIterator[Buffer | BlobFile]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from haulout import codec
-from haulout.primitives import blob_id_text
+from haulout.ledger import queries
+from haulout.primitives import blob_id_text, parse_object_id
 
 
 async def test_an_announced_upload_is_stored_once_and_tells_what_every_node_said(gateway, world, make_data) -> None:
@@ -51,3 +56,66 @@ async def test_a_link_ends_after_an_hour(gateway, world, monkeypatch) -> None:
     monkeypatch.setattr("haulout.gateway.uploads.LIFE_MS", -1)
     path = (await gateway.ask("POST", "/v1/uploads?epochs=1")).headers["location"]
     assert (await gateway.ask("GET", path)).status_code == 404
+
+
+def announcement(**fields) -> str:
+    return json.dumps(fields)
+
+
+async def test_an_announced_blob_has_its_attributes_when_it_is_done(gateway, world, make_data) -> None:
+    said = announcement(sizeBytes=700, attributes={"type": "film", "year": "1999"})
+    path = (await gateway.ask("POST", "/v1/uploads?epochs=3", content=said)).headers["location"]
+    assert (await gateway.ask("PUT", path, content=make_data(700))).status_code == 200
+    stored = (await gateway.ask("GET", path)).json()["result"]["newlyCreated"]["blobObject"]
+    blob = queries.blob(world.sequencer.store.view, parse_object_id(stored["id"]))
+    assert blob.attributes == {"type": "film", "year": "1999"}
+    # The same bytes again: nothing is stored, and the object that is there gets what is asked for.
+    said = announcement(sizeBytes=700, attributes={"year": "2001"})
+    path = (await gateway.ask("POST", "/v1/uploads?epochs=3", content=said)).headers["location"]
+    again = await gateway.ask("PUT", path, content=make_data(700))
+    assert "alreadyCertified" in again.json()
+    blob = queries.blob(world.sequencer.store.view, parse_object_id(stored["id"]))
+    assert blob.attributes == {"type": "film", "year": "2001"}
+
+
+@pytest.mark.parametrize("size", [0, 699, 701])
+async def test_what_was_not_announced_is_not_stored(gateway, make_data, size) -> None:
+    path = (await gateway.ask("POST", "/v1/uploads?epochs=3", content=announcement(sizeBytes=700))).headers["location"]
+    refused = await gateway.ask("PUT", path, content=make_data(size))
+    assert refused.status_code == 400
+    error = (await gateway.ask("GET", path)).json()["error"]
+    assert (error["code"], error["failurePhase"]) == ("UPLOAD_SIZE_DIFFERS", "receiving")
+    assert f"700 bytes, {size} came" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{",
+        "[" * 100_000,
+        "[]",
+        announcement(size=1),
+        announcement(sizeBytes="1"),
+        announcement(sizeBytes=True),
+        announcement(sizeBytes=-1),
+        announcement(attributes=["a"]),
+        announcement(attributes={"a": 1}),
+        announcement(attributes={"": "a"}),
+        announcement(attributes={"a" * 129: "b"}),
+        announcement(attributes={"a": "b" * 1_025}),
+        announcement(attributes={"\ud800": "b"}),
+        announcement(attributes={str(n): "" for n in range(33)}),
+        " " * 300_000,
+    ],
+)
+async def test_an_announcement_that_cannot_be_kept_is_refused(gateway, said) -> None:
+    refused = await gateway.ask("POST", "/v1/uploads?epochs=3", content=said)
+    assert refused.status_code == 400, refused.text
+
+
+async def test_attributes_are_the_owners_to_set(gateway) -> None:
+    said = announcement(attributes={"type": "film"})
+    for other in ("share=true&permanent=true", "send_object_to=0x" + "ab" * 32):
+        assert (await gateway.ask("POST", f"/v1/uploads?epochs=3&{other}", content=said)).status_code == 400
+    too_large = await gateway.ask("POST", "/v1/uploads?epochs=3", content=announcement(sizeBytes=1 << 60))
+    assert too_large.status_code == 413

@@ -99,8 +99,9 @@ class Uploads:
 
     def __init__(self, ids: Any) -> None:
         node = {"nodeId": hex_id_text(ids("node", 0)), "name": "node-0", "weight": 3, "problem": None}
+        self.announced: list[dict[str, Any]] = []
         self.document: dict[str, Any] | None = {
-            "id": "ab" * 16,
+            "id": "",
             "phase": "waiting",
             "doneBytes": 0,
             "totalBytes": 0,
@@ -108,6 +109,12 @@ class Uploads:
             "result": None,
             "error": None,
         }
+
+    async def announce(self, request: Request) -> JSONResponse:
+        self.announced.append({**request.query_params, **await request.json()})
+        if self.document is not None:
+            self.document["id"] = f"{len(self.announced):032x}"
+        return await self.answer(request)
 
     async def answer(self, _: Request) -> JSONResponse:
         if self.document is None:
@@ -120,7 +127,7 @@ class Uploads:
 async def uploads(live: Any, ids: Any) -> AsyncIterator[Uploads]:
     uploads = Uploads(ids)
     routes = [
-        Route("/v1/uploads", uploads.answer, methods=["POST"]),
+        Route("/v1/uploads", uploads.announce, methods=["POST"]),
         Route("/v1/uploads/{upload_id}", uploads.answer, methods=["GET"]),
     ]
     async with serve_http(Starlette(routes=routes), "127.0.0.1:0", drain_s=1) as address:
@@ -131,7 +138,7 @@ async def uploads(live: Any, ids: Any) -> AsyncIterator[Uploads]:
 
 async def test_an_upload_is_followed_and_its_end_outlives_the_gateway(live: Any, uploads: Any, ids: Any) -> None:
     made = await change(live, UPLOAD, "WRITE_BLOB")
-    assert made["uploadUrl"].endswith("/v1/uploads/" + "ab" * 16)
+    assert made["uploadUrl"].endswith(f"/v1/uploads/{1:032x}")
     assert (made["operation"]["phase"], made["operation"]["kind"]) == ("WAITING", "UPLOAD")
     uploads.document.update(phase="uploading", doneBytes=30, totalBytes=40)
     seen = await state(live, made["operation"]["id"])
@@ -146,6 +153,36 @@ async def test_an_upload_is_followed_and_its_end_outlives_the_gateway(live: Any,
     uploads.document = None  # the gateway was started again
     assert await state(live, made["operation"]["id"]) == seen
     assert [step["phase"] for step in seen["steps"]] == ["WAITING", "UPLOADING", "DONE"]
+
+
+async def test_an_upload_that_is_asked_for_twice_is_begun_once(live: Any, uploads: Any) -> None:
+    query = """mutation ($i: CreateUploadInput!) { createUpload(input: $i) {
+      uploadUrl operation { id } clientMutationId userErrors { code } } }"""
+    asked = {"epochs": 2, "size": "700", "attributes": [{"key": "type", "value": "film"}], "idempotencyKey": "one"}
+    made = await change(live, query, "WRITE_BLOB", i=asked)
+    assert uploads.announced == [
+        {"epochs": "2", "deletable": "true", "sizeBytes": 700, "attributes": {"type": "film"}},
+    ]
+    headers = await live.token("WRITE_BLOB")
+
+    async def ask(**changes: Any) -> Any:
+        return (await live.post(query, headers=headers, i={**asked, **changes})).json()["data"]["createUpload"]
+
+    theirs = await ask()  # another token's key
+    assert theirs["operation"] != made["operation"]
+    both = await asyncio.gather(ask(), ask(clientMutationId="x"))
+    assert [one["operation"] for one in both] == [theirs["operation"]] * 2
+    assert [one["uploadUrl"] for one in both] == [theirs["uploadUrl"]] * 2
+    assert [one["clientMutationId"] for one in both] == [None, "x"]
+    assert (await ask(epochs=3))["userErrors"] == [{"code": "IDEMPOTENCY_KEY_REUSED"}]
+    n_announced = len(uploads.announced)
+    fresh = await asyncio.gather(ask(idempotencyKey="two"), ask(idempotencyKey="two"))  # neither sees the other's
+    assert fresh[0]["operation"] == fresh[1]["operation"] != theirs["operation"]
+    assert fresh[0]["uploadUrl"] == fresh[1]["uploadUrl"]
+    assert len(uploads.announced) <= n_announced + 2
+    for wrong in ({"idempotencyKey": ""}, {"attributes": [*asked["attributes"], *asked["attributes"]]}):
+        refused = await ask(**{"idempotencyKey": "three", **wrong})
+        assert refused["userErrors"] == [{"code": "INVALID_ARGUMENT"}]
 
 
 async def test_an_upload_that_the_gateway_forgot_has_failed(live: Any, uploads: Any) -> None:
