@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable, Callable
 
 import strawberry
 
@@ -12,6 +13,10 @@ from graphql_api.payloads import Payload
 from graphql_api.proofs import Persistence
 from graphql_api.scalars import Address, Base64, BigInt, BlobID, ObjectID
 from graphql_api.transactions import NoAccount, Transaction, TransactionPayload, check_count, created, execute, see
+from haulout.account.wallet import Wallet
+from haulout.chain.block import TransactionResult
+from haulout.client import shared
+from haulout.client.network import Network
 from haulout.client.store import NewlyCreated, StoreRequest, store_blob
 from haulout.codec import sizes
 from haulout.crypto.certificate import bitmap_of
@@ -26,6 +31,7 @@ from haulout.ledger.commands import (
     Existing,
     ExtendBlob,
     ExtendBlobWithStorage,
+    ExtendSharedBlob,
     RegisterBlob,
     RemoveBlobAttribute,
     ReserveSpace,
@@ -33,7 +39,7 @@ from haulout.ledger.commands import (
     TransferObject,
 )
 from haulout.ledger.transactions import MAX_COMMANDS
-from haulout.primitives import EncodingType
+from haulout.primitives import EncodingType, ObjectId
 
 INLINE_BYTES_MAX = 64 * 1024
 SIGNERS_MAX = 1_000
@@ -80,11 +86,28 @@ class CertifyBlobInput:
     client_mutation_id: str | None = CLIENT_ID
 
 
+@strawberry.input(description="A blob object to give up to everybody, for good: permanent, certified, not expired.")
+class ShareBlobInput:
+    object_id: ObjectID = strawberry.field(description="The object.")
+    amount: BigInt = strawberry.field(default=BigInt(0), description="What it gets for extensions, in FROST.")
+    client_mutation_id: str | None = CLIENT_ID
+
+
+@strawberry.input(description="A shared blob object to put tokens into; nobody gets them back.")
+class FundSharedBlobInput:
+    object_id: ObjectID = strawberry.field(description="The object, which has not expired.")
+    amount: BigInt = strawberry.field(description="How much, in FROST.")
+    client_mutation_id: str | None = CLIENT_ID
+
+
 @strawberry.input(description="A blob object to keep longer: exactly one of `epochs` and `storage`.")
 class ExtendBlobInput:
     object_id: ObjectID = strawberry.field(description="The certified object.")
     epochs: int | None = strawberry.field(default=None, description="How many epochs more, at today's price.")
     storage: ObjectID | None = strawberry.field(default=None, description="Storage of the account to use instead.")
+    shared: bool = strawberry.field(
+        default=False, description="It is shared and pays from its own funds, whoever asks; with `epochs` only."
+    )
     client_mutation_id: str | None = CLIENT_ID
 
 
@@ -179,9 +202,22 @@ async def extend_blob(info: Info, input: ExtendBlobInput) -> BlobObjectPayload:
         raise InvalidField(field="epochs", problem="give either epochs or storage")
     blob = Existing(input.object_id)
     if input.storage is not None:
+        if input.shared:
+            raise InvalidField(field="storage", problem="a shared blob is extended from its funds alone")
         return await _change(info, input.object_id, [ExtendBlobWithStorage(blob, Existing(input.storage))])
     epochs = check_count(input.epochs or 0, "epochs", info.context.services.params.max_epochs_ahead)
-    return await _change(info, input.object_id, [ExtendBlob(blob, epochs)])
+    command = ExtendSharedBlob(blob, epochs) if input.shared else ExtendBlob(blob, epochs)
+    return await _change(info, input.object_id, [command])
+
+
+async def share_blob(info: Info, input: ShareBlobInput) -> BlobObjectPayload:
+    """Give a blob up to everybody."""
+    return await _of_shared(info, shared.share_blob, input.object_id, input.amount)
+
+
+async def fund_shared_blob(info: Info, input: FundSharedBlobInput) -> BlobObjectPayload:
+    """Put tokens into a shared blob."""
+    return await _of_shared(info, shared.fund_shared_blob, input.object_id, input.amount)
 
 
 async def delete_blobs(info: Info, input: ObjectsInput) -> DeletePayload:
@@ -233,6 +269,20 @@ async def store_inline(info: Info, input: StoreInlineInput) -> StorePayload:
 
 async def _change(info: Info, object_id: bytes, commands: list[Command]) -> BlobObjectPayload:
     result = await execute(info, commands)
+    return BlobObjectPayload(transaction=Transaction.of(result), object=await load_blob_object(info, object_id))
+
+
+async def _of_shared(
+    info: Info,
+    step: Callable[[Network, Wallet, ObjectId, int], Awaitable[TransactionResult]],
+    object_id: bytes,
+    amount_frost: int,
+) -> BlobObjectPayload:
+    services = info.context.services
+    if services.wallet is None:
+        raise NoAccount()
+    result = await step(services.network, services.wallet, ObjectId(object_id), amount_frost)
+    await see(info, result.height)
     return BlobObjectPayload(transaction=Transaction.of(result), object=await load_blob_object(info, object_id))
 
 

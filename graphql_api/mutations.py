@@ -85,6 +85,16 @@ class Mutation:
     async def transfer_blob(self, info: Info, input: Annotated[b.TransferBlobInput, INPUT]) -> b.BlobObjectPayload:
         return await b.transfer_blob(info, input)
 
+    @mutation(
+        Scope.WRITE_BLOB, "Give a blob object up to everybody: it belongs to nobody then, and there is no way back."
+    )
+    async def share_blob(self, info: Info, input: Annotated[b.ShareBlobInput, INPUT]) -> b.BlobObjectPayload:
+        return await b.share_blob(info, input)
+
+    @mutation(Scope.WRITE_BLOB, "Put tokens into a shared blob object, from which anyone may extend it.")
+    async def fund_shared_blob(self, info: Info, input: Annotated[b.FundSharedBlobInput, INPUT]) -> b.BlobObjectPayload:
+        return await b.fund_shared_blob(info, input)
+
     @mutation(Scope.WRITE_BLOB, "Add, replace and remove attributes of a blob object.")
     async def set_blob_attributes(
         self, info: Info, input: Annotated[b.SetBlobAttributesInput, INPUT]

@@ -103,7 +103,7 @@ class Database:
                 )
             facts = self._facts(connection)
             version = facts.get("schema_version", "none")
-            if version != str(schema.SCHEMA_VERSION):
+            if not self._add_new_columns(connection, version):
                 raise ForeignReadModel(url=self._safe_url(), found=f"version {version}", wanted=schema.SCHEMA_VERSION)
             if facts["chain_id"] != chain_id.hex():
                 raise ReadModelOfOtherChain(url=self._safe_url(), found=facts["chain_id"], wanted=chain_id.hex())
@@ -142,6 +142,22 @@ class Database:
             "cursor_key": fresh_key.hex(),
         }
         connection.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in facts.items()])
+
+    @staticmethod
+    def _add_new_columns(connection: Connection, version: str) -> bool:
+        """Bring a database of an earlier version to today's, and say whether it is there."""
+        wanted = schema.SCHEMA_VERSION
+        if version == str(wanted):
+            return True
+        lacking = range(int(version) + 1, wanted + 1) if version.isdigit() else ()
+        if not lacking or not schema.ADDED_COLUMNS.keys() >= set(lacking):
+            return False
+        for column in (column for number in lacking for column in schema.ADDED_COLUMNS[number]):
+            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {definition}")
+        fact = sa.update(schema.meta).where(schema.meta.c.name == "schema_version")
+        connection.execute(fact.values(value=str(wanted)))
+        return True
 
     @staticmethod
     def _add_new_indexes(connection: Connection) -> None:

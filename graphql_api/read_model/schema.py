@@ -4,12 +4,13 @@ Rows are never removed: `registered_height`, `certified_height` and `deleted_hei
 to be, was certified and went away, so that a later query may ask for the state as of a block. What belongs to an
 epoch (committee, stake, parameters) is kept per epoch.
 
-A change to a table raises `SCHEMA_VERSION`; a database of another version is refused and built again from genesis. An
-index may be added: databases that lack it get it when they are opened.
+A change to a table raises `SCHEMA_VERSION`; a database of another version is refused and built again from genesis. What
+is only added is made when a database that lacks it is opened: an index, or the columns of `ADDED_COLUMNS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -418,3 +419,6 @@ events = Table(
     Index("events_by_account", "account", "sequence"),
     Index("events_by_node", "node_id", "sequence"),
 )
+
+# Columns that a version added, null in all rows that are older: what they tell of could not happen before.
+ADDED_COLUMNS: Mapping[int, tuple[Column[Any], ...]] = {3: (blob_objects.c.shared_funds_frost,)}

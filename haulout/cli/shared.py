@@ -72,7 +72,8 @@ def fund_shared_blob(
     async def work(session: Session) -> int:
         from haulout.client.shared import fund_shared_blob
 
-        return await fund_shared_blob(session.network, session.wallet, object_id, amount_frost)
+        await fund_shared_blob(session.network, session.wallet, object_id, amount_frost)
+        return (await session.network.view.shared_funds([object_id]))[object_id]
 
     funds = run_session(directory, work)
     if as_json:

@@ -6,6 +6,7 @@ The ledger lets everything happen that can, as its source does. What would only 
 from __future__ import annotations
 
 from haulout.account.wallet import Wallet
+from haulout.chain.block import TransactionResult
 from haulout.client.errors import NotShareable, ObjectNotFound, SharedBlobExpired
 from haulout.client.network import Network
 from haulout.ledger.commands import Command, Existing, ExtendSharedBlob, FundSharedBlob, ShareBlob
@@ -13,7 +14,7 @@ from haulout.ledger.state import Blob
 from haulout.primitives import ObjectId, hex_id_text
 
 
-async def share_blob(network: Network, wallet: Wallet, object_id: ObjectId, amount_frost: int) -> None:
+async def share_blob(network: Network, wallet: Wallet, object_id: ObjectId, amount_frost: int) -> TransactionResult:
     """Give a blob of the account up to everybody, with FROST for extensions, or none.
 
     Raises:
@@ -24,11 +25,13 @@ async def share_blob(network: Network, wallet: Wallet, object_id: ObjectId, amou
     problem = _why_not_shareable(blob, (await network.view.system()).epoch)
     if problem:
         raise NotShareable(object_id=hex_id_text(object_id), problem=problem)
-    await _execute(network, wallet, ShareBlob(Existing(object_id), amount_frost))
+    return await _execute(network, wallet, ShareBlob(Existing(object_id), amount_frost))
 
 
-async def fund_shared_blob(network: Network, wallet: Wallet, object_id: ObjectId, amount_frost: int) -> int:
-    """Put FROST into a shared blob; what it holds then.
+async def fund_shared_blob(
+    network: Network, wallet: Wallet, object_id: ObjectId, amount_frost: int
+) -> TransactionResult:
+    """Put FROST into a shared blob.
 
     Raises:
         ObjectNotFound, SharedBlobExpired: before anything is paid.
@@ -37,9 +40,7 @@ async def fund_shared_blob(network: Network, wallet: Wallet, object_id: ObjectId
     blob = await _find(network, object_id)
     if blob.end_epoch <= (await network.view.system()).epoch:
         raise SharedBlobExpired(object_id=hex_id_text(object_id), end_epoch=blob.end_epoch)
-    await _execute(network, wallet, FundSharedBlob(Existing(object_id), amount_frost))
-    funds = await network.view.shared_funds([object_id])
-    return funds[object_id]
+    return await _execute(network, wallet, FundSharedBlob(Existing(object_id), amount_frost))
 
 
 async def extend_shared_blob(network: Network, wallet: Wallet, object_id: ObjectId, n_epochs: int) -> Blob:
@@ -70,6 +71,7 @@ async def _find(network: Network, object_id: ObjectId) -> Blob:
     return blob
 
 
-async def _execute(network: Network, wallet: Wallet, command: Command) -> None:
+async def _execute(network: Network, wallet: Wallet, command: Command) -> TransactionResult:
     result = await wallet.execute([command])
     await network.view.reach(result.height)
+    return result

@@ -37,6 +37,15 @@ REGISTER = on_object("registerBlob", "RegisterBlobInput")
 CERTIFY = on_object("certifyBlob", "CertifyBlobInput")
 EXTEND = on_object("extendBlob", "ExtendBlobInput")
 TRANSFER = on_object("transferBlob", "TransferBlobInput")
+SHARED = "shared { funds } owner { address } endEpoch"
+SHARE = mutation("shareBlob", "ShareBlobInput", f"{TRANSACTION} object {{ {SHARED} }}")
+FUND = mutation("fundSharedBlob", "FundSharedBlobInput", f"{TRANSACTION} object {{ {SHARED} }}")
+EXTEND_SHARED = mutation("extendBlob", "ExtendBlobInput", f"object {{ {SHARED} storage {{ owner {{ address }} }} }}")
+SHARING = """query ($o: ObjectID!) { events(first: 9, filter: {object: $o, types: [
+  "BlobShared", "SharedBlobFunded", "SharedBlobExtended"]}) { nodes { __typename
+  ... on BlobShared { formerOwner { address } funds blob { blobId } object { objectId } }
+  ... on SharedBlobFunded { sender { address } amount funds blob { blobId } object { objectId } }
+  ... on SharedBlobExtended { sender { address } epochs cost funds blob { blobId } object { objectId } } } } }"""
 ATTRIBUTES = on_object("setBlobAttributes", "SetBlobAttributesInput")
 DELETE = mutation("deleteBlobs", "ObjectsInput", f"{TRANSACTION} deletedIds")
 BURN = mutation("burnBlobs", "ObjectsInput", f"{TRANSACTION} deletedIds")
@@ -147,6 +156,56 @@ async def it_is_certified_by_who_has_the_confirmations(world: World, api: Any, b
     )
     certificate = {"weight": 10, "verified": True, "signers": proof["signers"]}
     assert shown["blob"] == {"state": "CERTIFIED", "certificate": certificate}
+
+
+async def a_blob_is_shared_funded_and_extended(world: World, api: Any) -> None:
+    permanent = {"data": text(b"ours"), "epochs": 2, "persistence": "PERMANENT"}
+    kept = (await api.mutate(STORE, i=permanent))["object"]["objectId"]
+    alice = hex_id_text(world.client("alice").wallet.address)
+    loose = (await api.mutate(STORE, i={"data": text(b"loose"), "epochs": 2}))["object"]["objectId"]
+    assert refusal(await api.mutate(SHARE, i={"objectId": loose})) == ("NOT_SHAREABLE", "NEVER")
+    assert refusal(await api.mutate(SHARE, i={"objectId": "0x1"})) == ("BLOB_NOT_FOUND", "NEVER")
+    assert refusal(await api.mutate(FUND, i={"objectId": kept, "amount": "1"})) == ("BLOB_NOT_SHARED", "NEVER")
+    assert refusal(await api.mutate(SHARE, i={"objectId": kept, "amount": str(2**63)}))[0] == "INSUFFICIENT_FUNDS"
+
+    given = await api.mutate(SHARE, i={"objectId": kept, "amount": "5"})
+    assert given["object"] == {"shared": {"funds": "5"}, "owner": None, "endEpoch": 3}
+    assert int(given["transaction"]["height"]) > 0
+    assert refusal(await api.mutate(EXTEND, i={"objectId": kept, "epochs": 1})) == ("BLOB_IS_SHARED", "NEVER")
+    from_funds = {"objectId": kept, "epochs": 2, "shared": True}
+    assert refusal(await api.mutate(EXTEND_SHARED, i=from_funds)) == ("INSUFFICIENT_SHARED_FUNDS", "NEVER")
+    both = {"objectId": kept, "storage": loose, "shared": True}
+    assert refusal(await api.mutate(EXTEND_SHARED, i=both)) == ("INVALID_ARGUMENT", "NEVER")
+    funded = await api.mutate(FUND, i={"objectId": kept, "amount": str(FROST_PER_WAL)})
+    assert funded["object"]["shared"] == {"funds": str(FROST_PER_WAL + 5)}
+    extended = (await api.mutate(EXTEND_SHARED, i=from_funds))["object"]
+    assert (extended["endEpoch"], extended["owner"], extended["storage"]) == (5, None, {"owner": None})
+
+    shared, put_in, taken = (await api(SHARING, o=kept))["events"]["nodes"]
+    left = int(extended["shared"]["funds"])
+    about = {"blob": shared["blob"], "object": {"objectId": kept}}
+    assert shared == {"__typename": "BlobShared", "formerOwner": {"address": alice}, "funds": "5", **about}
+    total, by = str(FROST_PER_WAL + 5), {"address": alice}
+    assert put_in == {
+        **about,
+        "__typename": "SharedBlobFunded",
+        "sender": by,
+        "amount": str(FROST_PER_WAL),
+        "funds": total,
+    }
+    assert taken == {
+        **about,
+        "__typename": "SharedBlobExtended",
+        "sender": by,
+        "epochs": 2,
+        "cost": str(int(total) - left),
+        "funds": str(left),
+    }
+    answer = (await api.http.post("/graphql", json={"query": AUDIT}, headers=await api.token("ADMIN"))).json()
+    audited = [(event["mutation"], event["code"]) for event in answer["data"]["auditEvents"]["nodes"]]
+    assert ("shareBlob", "OK") in audited
+    assert ("shareBlob", "NOT_SHAREABLE") in audited
+    assert ("fundSharedBlob", "OK") in audited
 
 
 async def storage_is_cut_and_put_together(world: World, api: Any) -> None:
@@ -274,6 +333,7 @@ async def scopes_are_kept_apart(world: World, api: Any) -> None:
     [
         a_small_blob_is_stored_extended_named_and_deleted,
         a_blob_is_registered_transferred_and_burned,
+        a_blob_is_shared_funded_and_extended,
         storage_is_cut_and_put_together,
         stake_comes_and_goes,
         a_caller_signs_alone,

@@ -94,6 +94,30 @@ def test_a_database_of_an_earlier_release_gets_the_indexes_that_it_lacks(
     again.close()
 
 
+def test_a_database_of_an_earlier_version_gets_the_columns_that_it_lacks(
+    database_url: str, database: Database, history: Any, projector: Projector
+) -> None:
+    history.block(history.registered(1))
+    progress = database.apply(projector, NOTHING, history.blocks)
+    with database.writer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE blob_objects DROP COLUMN shared_funds_frost")
+        connection.execute(sa.update(t.meta).where(t.meta.c.name == "schema_version").values(value="2"))
+    again = Database(database_url)
+    assert again.open(chain_id=CHAIN_ID, fresh_key=bytes(32)) == progress
+    with again.readers.connect() as connection:
+        assert [row["shared_funds_frost"] for row in connection.execute(sa.select(t.blob_objects)).mappings()] == [None]
+        facts = connection.execute(sa.select(t.meta.c.value).where(t.meta.c.name == "schema_version"))
+        assert facts.scalar_one() == str(t.SCHEMA_VERSION)
+    again.close()
+
+
+def test_a_database_of_a_version_with_other_tables_is_refused(database_url: str, database: Database) -> None:
+    with database.writer.begin() as connection:
+        connection.execute(sa.update(t.meta).where(t.meta.c.name == "schema_version").values(value="1"))
+    with pytest.raises(ForeignReadModel, match="has version 1"):
+        database.open(chain_id=CHAIN_ID, fresh_key=bytes(32))
+
+
 def test_refuses_the_database_of_another_network(database: Database) -> None:
     with pytest.raises(ReadModelOfOtherChain):
         database.open(chain_id=bytes(32), fresh_key=bytes(32))
