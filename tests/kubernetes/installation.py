@@ -231,17 +231,27 @@ class Installation:
         """From now on the operator ends each time it comes to one of these points."""
         armed = f"{','.join(points)}@{self.get('snet', 'main')['status']['chainId']}"
         self.kubectl("set", "env", "deploy/haulout-operator", f"HAULOUT_FAILPOINT={armed}")
-        self.kubectl("rollout", "status", "deploy/haulout-operator", "--timeout=120s")
+        # Where epochs go by the clock it may come to one again and again, and then never counts as rolled out.
+        self.wait("an armed operator", lambda: self._is_rolled_out() or any(map(self.has_ended_at, points)), 120)
 
     def disarm(self) -> None:
         """The next operator is an ordinary one."""
         self.kubectl("set", "env", "deploy/haulout-operator", "HAULOUT_FAILPOINT-")
         self.kubectl("rollout", "status", "deploy/haulout-operator", "--timeout=120s")
 
-    def has_ended_at(self, point: Failpoint) -> bool:
-        """Whether the operator's latest process, or the one before it, ended at this point: the last that it said."""
+    def _is_rolled_out(self) -> bool:
+        return "successfully" in self.kubectl(
+            "rollout", "status", "deploy/haulout-operator", "--watch=false", check=False
+        )
+
+    def has_ended_at(self, point: Failpoint, *since: str) -> bool:
+        """Whether the operator's latest process, or the one before it, ended at this point: the last that it said.
+
+        With a time as Kubernetes writes it, what was said before does not count.
+        """
+        only = [f"--since-time={time}" for time in since]
         said = [
-            self.kubectl("logs", pod["metadata"]["name"], *which, "--tail=20", check=False)
+            self.kubectl("logs", pod["metadata"]["name"], *which, *only, "--tail=20", check=False)
             for pod in self.operator_pods()
             for which in ((), ("--previous",))
         ]

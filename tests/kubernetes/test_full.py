@@ -65,7 +65,8 @@ def kill_at(network: Installation, point: Failpoint) -> str:
     victim = network.nodes()[0]
     network.arm(point)
     network.kubectl("delete", "sn", victim, "--wait=false")
-    network.wait(f"killed at {point}", lambda: network.has_ended_at(point), 4 * EPOCH_S)
+    asked: str = network.get("sn", victim)["metadata"]["deletionTimestamp"]
+    network.wait(f"killed at {point}", lambda: network.has_ended_at(point, asked), 4 * EPOCH_S)
     return victim
 
 
