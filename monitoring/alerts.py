@@ -121,7 +121,8 @@ INTEGRITY = (
         "older than its last signature.",
         look="The node's log, and whether its volume was restored from a backup.",
         do=(
-            "`set_back`: nothing; it stays silent until the next Done and then signs again.",
+            "`set_back`: nothing; it stays silent until the next Done and then signs again, nothing new of epochs "
+            "before that.",
             "Otherwise suspect the ledger: compare its head with what several nodes have.",
         ),
     ),
