@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import string
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -84,6 +85,9 @@ class BlobFilter:
     certified: EpochWindow | None = strawberry.field(default=None, description="Epoch of its first certification.")
     expires: EpochWindow | None = strawberry.field(default=None, description="Epoch in which it is gone.")
     size: IntRange | None = strawberry.field(default=None, description="Size before encoding, in bytes.")
+    id_prefix: str | None = strawberry.field(
+        default=None, description="Its `blobId` begins with these 1 to 43 characters; capitals are not small letters."
+    )
     attributes: list[AttributeMatch] | None = strawberry.field(
         default=None, description="Attributes that one of its objects has, all of them; at most 8."
     )
@@ -407,6 +411,9 @@ async def objects_of_parent(
 
 ATTRIBUTES_MAX = 8
 VALUES_MAX = 50
+ID_ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+ID_CHARACTERS = 43
+ID_SPARE_BITS = 2  # 43 characters of six bits hold two more than 32 bytes
 
 
 def blob_query(filter: BlobFilter | None) -> BlobQuery:
@@ -421,9 +428,28 @@ def blob_query(filter: BlobFilter | None) -> BlobQuery:
         ends=epoch_range(filter.expires),
         size_min=filter.size.min if filter.size else None,
         size_max=filter.size.max if filter.size else None,
+        ids=None if filter.id_prefix is None else blob_ids_from(filter.id_prefix),
         attributes=_attributes(filter.attributes),
         margin_below=filter.margin_below,
     )
+
+
+def blob_ids_from(prefix: str) -> tuple[bytes, bytes]:
+    """The first and the last blob id whose text begins with this.
+
+    Raises:
+        InvalidField: no blob id's text does.
+    """
+    if not 1 <= len(prefix) <= ID_CHARACTERS or not set(prefix) <= set(ID_ALPHABET):
+        problem = f"has 1 to {ID_CHARACTERS} letters, digits, - and _, as blob ids do"
+        raise InvalidField(field="filter.idPrefix", problem=problem)
+    n_open_bits = 6 * (ID_CHARACTERS - len(prefix))
+    value = 0
+    for character in prefix:
+        value = value << 6 | ID_ALPHABET.index(character)
+    low = value << n_open_bits
+    high = low | (1 << n_open_bits) - 1
+    return (low >> ID_SPARE_BITS).to_bytes(32, "big"), (high >> ID_SPARE_BITS).to_bytes(32, "big")
 
 
 def object_query(filter: BlobObjectFilter | None) -> ObjectQuery:

@@ -315,8 +315,7 @@ class Query:
         before: Before = None,
         filter: Annotated[StakeFilter | None, strawberry.argument(description="Which stakes.")] = None,
     ) -> Connection[Stake]:
-        query = queries.StakeQuery() if filter is None else queries.StakeQuery(filter.account, filter.node)
-        return await stakes_connection(info, query, first=first, after=after, last=last, before=before)
+        return await stakes_connection(info, filter, first=first, after=after, last=last, before=before)
 
     @resolved("Events of the whole network in the ledger's order, oldest first.")
     async def events(

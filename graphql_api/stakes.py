@@ -36,6 +36,7 @@ class StakeState(enum.Enum):
 class StakeFilter:
     account: Address | None = strawberry.field(default=None, description="This account owns it.")
     node: ObjectID | None = strawberry.field(default=None, description="It is in this node's pool; the node's id.")
+    state: list[StakeState] | None = strawberry.field(default=None, description="States it may be in.")
 
 
 @strawberry.type(description="What a node asks for and offers.")
@@ -245,15 +246,28 @@ def stake_state(activation_epoch: int, withdraw_epoch: int | None, epoch: int) -
 
 
 async def stakes_connection(
-    info: Info, query: StakeQuery, *, first: int | None, after: str | None, last: int | None, before: str | None
+    info: Info,
+    filter: StakeFilter | None,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
 ) -> Connection[Stake]:
     """Live stakes."""
+    query = StakeQuery()
+    if filter is not None:
+        states = tuple(sorted({state.name for state in filter.state or ()}))
+        query = StakeQuery(filter.account, filter.node, states)
     order = queries.STAKES_ORDER
     paging = Paging(
         info, "stakes", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
     )
     epoch = await info.context.epoch()
-    return await paging.fetch(queries.stakes_statement(query), lambda row: Stake.of(row, epoch))
+    statement = queries.stakes_statement(query, epoch)
+    if rare := queries.rare_stakes(query, epoch):
+        statement = await info.context.reading.run(queries.narrowed, statement, rare)
+    return await paging.fetch(statement, lambda row: Stake.of(row, epoch))
 
 
 async def stakes_of_parent(

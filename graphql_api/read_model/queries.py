@@ -70,6 +70,7 @@ class BlobQuery:
     """Which blobs; all conditions hold.
 
     Attributes:
+        ids: the first and the last id.
         attributes: per condition a key and the values that it may have; any if these are empty.
         margin_below: only the nodes know it; `low_blobs` puts what they said into SQL.
     """
@@ -81,6 +82,7 @@ class BlobQuery:
     ends: EpochRange = EpochRange()
     size_min: int | None = None
     size_max: int | None = None
+    ids: tuple[bytes, bytes] | None = None
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     margin_below: int | None = None
 
@@ -126,6 +128,8 @@ def blobs_statement(query: BlobQuery, epoch: int) -> Select[Any]:
         statement = statement.where(c.size_bytes >= query.size_min)
     if query.size_max is not None:
         statement = statement.where(c.size_bytes <= query.size_max)
+    if query.ids is not None:
+        statement = statement.where(c.blob_id.between(*query.ids))
     if query.deletable is not None and query.owner is None and not query.attributes:
         # Nearly every blob has one: it is looked for blob by blob, in the order of the page.
         o = t.blob_objects.c
@@ -170,7 +174,8 @@ def rare_blobs(query: BlobQuery, epoch: int) -> list[Rare]:
     found += [_all_of(query.certified.of(c.first_certified_epoch)), _all_of(query.ends.of(c.end_epoch))]
     sizes = [c.size_bytes >= query.size_min] if query.size_min is not None else []
     sizes += [c.size_bytes <= query.size_max] if query.size_max is not None else []
-    return [Rare(c.blob_id, conditions) for conditions in (*found, _all_of(sizes)) if conditions]
+    ids = [] if query.ids is None else [c.blob_id.between(*query.ids)]
+    return [Rare(c.blob_id, conditions) for conditions in (_all_of(ids), *found, _all_of(sizes)) if conditions]
 
 
 def rare_objects(query: ObjectQuery) -> list[Rare]:
@@ -307,12 +312,34 @@ class StakeQuery:
 
     owner: bytes | None = None
     node_id: bytes | None = None
+    states: tuple[str, ...] = ()
 
 
-def stakes_statement(query: StakeQuery) -> Select[Any]:
+def _stake_states(states: Sequence[str], epoch: int) -> list[ColumnElement[bool]]:
+    """The states of a stake in an epoch, each with an index of its own; `stakes.stake_state` says the same of a row."""
+    c = t.stakes.c
+    stays = c.withdraw_epoch.is_(None)
+    conditions = {
+        "PENDING": and_(stays, c.activation_epoch > epoch),
+        "ACTIVE": and_(stays, c.activation_epoch <= epoch),
+        "WITHDRAWING": c.withdraw_epoch > epoch,
+        "WITHDRAWABLE": c.withdraw_epoch <= epoch,
+    }
+    return [and_(c.deleted_height.is_(None), conditions[state]) for state in states]
+
+
+def rare_stakes(query: StakeQuery, epoch: int) -> list[Rare]:
+    """What may leave few of all live stakes."""
+    found = _stake_states(query.states, epoch)
+    return [Rare(t.stakes.c.object_id, tuple(found))] if found else []
+
+
+def stakes_statement(query: StakeQuery, epoch: int) -> Select[Any]:
     """All live stakes that a query asks for, without order."""
     c = t.stakes.c
     statement = select(t.stakes).where(c.deleted_height.is_(None))
+    if query.states:
+        statement = statement.where(or_(*_stake_states(query.states, epoch)))
     if query.owner is not None:
         statement = statement.where(c.owner == query.owner)
     if query.node_id is not None:
@@ -464,7 +491,7 @@ class Listing:
 LISTS: Mapping[str, Listing] = {
     "objects": Listing(t.blob_objects, OBJECTS_ORDER, objects_statement),
     "storage": Listing(t.storage, STORAGE_ORDER, lambda _query, _epoch: free_storage_statement()),
-    "stakes": Listing(t.stakes, STAKES_ORDER, lambda query, _epoch: stakes_statement(query)),
+    "stakes": Listing(t.stakes, STAKES_ORDER, stakes_statement),
     "moves": Listing(t.hand_overs, MOVES_ORDER, lambda query, _epoch: moves_statement(query)),
     "rates": Listing(t.exchange_rates, RATES_ORDER, lambda _query, _epoch: select(t.exchange_rates)),
     "rewards": Listing(t.epoch_rewards, REWARDS_ORDER, lambda _query, _epoch: select(t.epoch_rewards)),

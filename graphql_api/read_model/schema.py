@@ -92,9 +92,9 @@ def _unsigned(name: str, digits: int = U64_DIGITS, *, nullable: bool = False) ->
     return Column(name, Unsigned(digits), nullable=nullable)
 
 
-def _rare(name: str, condition: str) -> Index:
+def _rare(name: str, condition: str, order: str = "registered_sequence") -> Index:
     """Rows that fulfil what few do, newest at the end; the others cost nothing."""
-    return Index(name, "registered_sequence", sqlite_where=text(condition), postgresql_where=text(condition))
+    return Index(name, order, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 # What this database is, written once: schema_version, chain_id, cursor_key.
@@ -296,6 +296,8 @@ stakes = Table(
     Index("stakes_by_owner", "owner", "registered_sequence"),
     Index("stakes_by_node", "node_id", "registered_sequence"),
     Index("stakes_by_sequence", "registered_sequence", unique=True),
+    _rare("stakes_staying", "withdraw_epoch IS NULL AND deleted_height IS NULL", "activation_epoch"),
+    _rare("stakes_leaving", "withdraw_epoch IS NOT NULL AND deleted_height IS NULL", "withdraw_epoch"),
 )
 
 epochs = Table(

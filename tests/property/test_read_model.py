@@ -443,7 +443,7 @@ def check_equals_state(path: Path, world: World) -> None:
             assert row["addresses"] == str(list(node.addresses)).replace("'", '"')
             assert row["stake_frost"] == node.balance_frost
             assert row["next_stake_frost"] == balance_at(view, load_pool(view, node_id), system.epoch + 1)
-        stakes = by("object_id", sql_queries.stakes_statement(sql_queries.StakeQuery()))
+        stakes = by("object_id", sql_queries.stakes_statement(sql_queries.StakeQuery(), 0))
         assert {
             key: StakedWal(
                 1, row["owner"], row["node_id"], row["principal_frost"], row["activation_epoch"], row["withdraw_epoch"]

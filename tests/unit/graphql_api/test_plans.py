@@ -66,9 +66,12 @@ RARE = (
     'size: {min: "999999999999"}',
     'size: {max: "100"}, persistence: DELETABLE',
 )
+STAKE_STATES = ("PENDING", "WITHDRAWING", "WITHDRAWABLE", "PENDING, WITHDRAWABLE", "ACTIVE")
 RARE_LISTS = (
     *(f"blobs(first: 3, filter: {{{some}}}) {{ nodes {{ blobId state }} totalCount }}" for some in RARE),
     *(f"blobs(last: 2, orderBy: {{field: SIZE}}, filter: {{{some}}}) {{ nodes {{ blobId }} }}" for some in RARE[:4]),
+    'blobs(filter: {idPrefix: "Ymx"}) { nodes { blobId } totalCount }',
+    *(f"stakes(filter: {{state: [{state}]}}) {{ nodes {{ objectId state }} totalCount }}" for state in STAKE_STATES),
     "blobObjects(filter: {certified: false}) { nodes { objectId } totalCount }",
     "blobObjects(filter: {expires: {after: 1, before: 7}}) { nodes { objectId } totalCount }",
 )
