@@ -29,6 +29,7 @@ from haulout_operator.names import (
     control_name,
 )
 from haulout_operator.observed import Observed, PodFacts, Resource
+from haulout_operator.planning.budget import is_up
 from haulout_operator.planning.leaving import LEAVE_FIRST, counts_toward_replicas
 
 ADD_PATIENCE_MS = 80_000
@@ -65,6 +66,16 @@ class LeavesByItself(Rejected):
     code = "NODE_NEEDED"
     template = "{name} is let go as soon as there is proof that nothing needs it"
     hint = "kubectl describe sn says what it waits for"
+    name: str
+
+
+@dataclass(eq=False)
+class RunsStill(Rejected):
+    """A node that was called dead is up."""
+
+    code = "NODE_ALIVE"
+    template = "{name} is alive: its Pod is ready"
+    hint = "drain it instead, or stop it first"
     name: str
 
 
@@ -161,18 +172,23 @@ class NetworkControl:
         """Let go of a dead node without its own word.
 
         Raises:
+            InvalidField: no such node.
             LeavesByItself: it is not dead.
+            RunsStill: it is to be dead, and its Pod is ready.
         """
         observed = self._seen()
+        known = observed.ledger_node(name)
+        if not is_dead and known is not None and all(node.name != name for node in observed.nodes):
+            return ObjectId(known.node_id)  # it is gone
+        node = self._node(name)
         if not is_dead:
-            known = observed.ledger_node(name)
-            if known is not None and all(node.name != name for node in observed.nodes):
-                return ObjectId(known.node_id)
             raise LeavesByItself(name=name)
-        node_id = self._id_of(self._node(name))
+        if is_up(observed, name):
+            raise RunsStill(name=name)
+        node_id = self._id_of(node)
         marks = {FORCE_REMOVE_ANNOTATION: hex_id_text(node_id)}
         await self._patch("StorageNode", name, {"metadata": {"annotations": marks}})
-        await self._kube.delete(API_VERSION, "StorageNode", self._namespace, name, uid=self._node(name).uid)
+        await self._kube.delete(API_VERSION, "StorageNode", self._namespace, name, uid=node.uid)
         return node_id
 
     async def scale_nodes(self, n_nodes: int) -> None:

@@ -7,8 +7,11 @@ import itertools
 import pickle
 from typing import Any
 
+from pydantic import ValidationError
+
 from haulout_operator.kube import AccessRefused, ManifestRefused, ObjectConflict, ObjectMissing
 from haulout_operator.models.base import API_VERSION
+from haulout_operator.models.pool import StorageNodePoolSpec
 
 NAMESPACE = "demo"
 
@@ -98,11 +101,17 @@ class FakeKube:
         version = metadata.get("resourceVersion")
         if version is not None and version != live["metadata"]["resourceVersion"]:
             raise ObjectConflict(what=f"{kind}/{name}", problem="the object has been modified")
+        spec = {**live.get("spec", {}), **patch.get("spec", {})}
+        if kind == "StorageNodePool" and "spec" in patch:
+            try:
+                StorageNodePoolSpec.model_validate(spec)
+            except ValidationError as e:  # where the schema would refuse it
+                raise ManifestRefused(what=f"{kind}/{name}", status=422, problem=str(e)) from e
         self.writes.append(f"patch {kind}/{name}")
         if "finalizers" in metadata:
             live["metadata"]["finalizers"] = list(metadata["finalizers"])
         live["metadata"].setdefault("annotations", {}).update(metadata.get("annotations", {}))
-        live["spec"].update(patch.get("spec", {}))
+        live["spec"] = spec
         self._touch(live)
         self._collect()
         self.take_effect()
