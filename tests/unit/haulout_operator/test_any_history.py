@@ -25,7 +25,8 @@ events = st.one_of(
 
 
 @pytest.mark.timeout(600)  # an example is dozens of rounds
-@settings(max_examples=settings.default.max_examples // 25)
+# The same histories everywhere: a bound that is too tight is found by whoever sets it.
+@settings(max_examples=settings.default.max_examples // 25, derandomize=True)
 @given(history=st.lists(st.tuples(events, st.booleans()), max_size=5))
 @example(
     history=[(("delete node", 2), True), (("remove", "StatefulSet", 4), True)]
