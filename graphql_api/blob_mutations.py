@@ -9,10 +9,10 @@ import strawberry
 
 from graphql_api.blobs import Blob, BlobObject, load_blob, load_blob_object
 from graphql_api.context import Info
-from graphql_api.payloads import Payload
+from graphql_api.payloads import CLIENT_ID, Payload
 from graphql_api.proofs import Persistence
 from graphql_api.scalars import Address, Base64, BigInt, BlobID, ObjectID
-from graphql_api.transactions import NoAccount, Transaction, TransactionPayload, check_count, created, execute, see
+from graphql_api.transactions import Transaction, TransactionPayload, check_count, created, execute, see, wallet_of
 from haulout.account.wallet import Wallet
 from haulout.chain.block import TransactionResult
 from haulout.client import shared
@@ -45,8 +45,6 @@ INLINE_BYTES_MAX = 64 * 1024
 SIGNERS_MAX = 1_000
 ROOT_BYTES = 32
 SIGNATURE_BYTES = 96
-
-CLIENT_ID = strawberry.field(default=None, description="Comes back as it is.")
 
 
 @strawberry.enum(description="How a blob is encoded.")
@@ -247,17 +245,16 @@ async def set_blob_attributes(info: Info, input: SetBlobAttributesInput) -> Blob
 async def store_inline(info: Info, input: StoreInlineInput) -> StorePayload:
     """Encode a small blob here and bring it to the nodes."""
     services, data = info.context.services, input.data
-    if services.wallet is None:
-        raise NoAccount()
+    wallet = wallet_of(info)
     if len(data) > INLINE_BYTES_MAX:
         raise InvalidField(field="data", problem=f"has {len(data)} bytes, at most {INLINE_BYTES_MAX} go through here")
     if len(input.attributes) > MAX_ATTRIBUTES:
         raise InvalidField(field="attributes", problem=f"a blob has at most {MAX_ATTRIBUTES} attributes")
     request = StoreRequest(n_epochs=input.epochs, deletable=input.persistence is Persistence.DELETABLE)
-    result = await store_blob(services.network, services.wallet, data, request)
+    result = await store_blob(services.network, wallet, data, request)
     height = services.follower.verified_height
     if input.attributes and result.object_id is not None:
-        named = await services.wallet.execute(_attributes(Existing(result.object_id), input.attributes))
+        named = await wallet.execute(_attributes(Existing(result.object_id), input.attributes))
         height = named.height
     await see(info, height)
     return StorePayload(
@@ -268,8 +265,7 @@ async def store_inline(info: Info, input: StoreInlineInput) -> StorePayload:
 
 
 async def _change(info: Info, object_id: bytes, commands: list[Command]) -> BlobObjectPayload:
-    result = await execute(info, commands)
-    return BlobObjectPayload(transaction=Transaction.of(result), object=await load_blob_object(info, object_id))
+    return await _changed(info, object_id, await execute(info, commands))
 
 
 async def _of_shared(
@@ -278,11 +274,12 @@ async def _of_shared(
     object_id: bytes,
     amount_frost: int,
 ) -> BlobObjectPayload:
-    services = info.context.services
-    if services.wallet is None:
-        raise NoAccount()
-    result = await step(services.network, services.wallet, ObjectId(object_id), amount_frost)
+    result = await step(info.context.services.network, wallet_of(info), ObjectId(object_id), amount_frost)
     await see(info, result.height)
+    return await _changed(info, object_id, result)
+
+
+async def _changed(info: Info, object_id: bytes, result: TransactionResult) -> BlobObjectPayload:
     return BlobObjectPayload(transaction=Transaction.of(result), object=await load_blob_object(info, object_id))
 
 

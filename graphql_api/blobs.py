@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 import string
 from datetime import datetime
@@ -413,7 +414,6 @@ ATTRIBUTES_MAX = 8
 VALUES_MAX = 50
 ID_ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 ID_CHARACTERS = 43
-ID_SPARE_BITS = 2  # 43 characters of six bits hold two more than 32 bytes
 
 
 def blob_query(filter: BlobFilter | None) -> BlobQuery:
@@ -443,13 +443,8 @@ def blob_ids_from(prefix: str) -> tuple[bytes, bytes]:
     if not 1 <= len(prefix) <= ID_CHARACTERS or not set(prefix) <= set(ID_ALPHABET):
         problem = f"has 1 to {ID_CHARACTERS} letters, digits, - and _, as blob ids do"
         raise InvalidField(field="filter.idPrefix", problem=problem)
-    n_open_bits = 6 * (ID_CHARACTERS - len(prefix))
-    value = 0
-    for character in prefix:
-        value = value << 6 | ID_ALPHABET.index(character)
-    low = value << n_open_bits
-    high = low | (1 << n_open_bits) - 1
-    return (low >> ID_SPARE_BITS).to_bytes(32, "big"), (high >> ID_SPARE_BITS).to_bytes(32, "big")
+    first, last = (prefix.ljust(ID_CHARACTERS, character) for character in (ID_ALPHABET[0], ID_ALPHABET[-1]))
+    return base64.urlsafe_b64decode(first + "="), base64.urlsafe_b64decode(last + "=")
 
 
 def object_query(filter: BlobObjectFilter | None) -> ObjectQuery:

@@ -8,6 +8,7 @@ from graphql_api.context import Info
 from graphql_api.diagnosis import Condition
 from graphql_api.operation_keeper import ADVANCE_EPOCH, DRAIN_NODE, SCALE_CLUSTER, NoControl
 from graphql_api.operations import Operation, OperationPayload
+from graphql_api.payloads import CLIENT_ID
 from graphql_api.records import operations as kept
 from graphql_api.records.operations import Standing
 from graphql_api.scalars import ObjectID
@@ -16,8 +17,6 @@ from haulout.errors import InvalidField
 from haulout.ports import ClusterControl, ClusterReport, ProcessInfo
 
 NODES_MAX = 1_000  # as many as there can be shards
-
-CLIENT_ID = strawberry.field(default=None, description="Comes back as it is.")
 
 
 @strawberry.type(description="Where a process can be reached.")

@@ -13,6 +13,7 @@ from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt
 from haulout import bcs
 from haulout.ledger import events as e
+from haulout.ledger.plan import compute_moves
 
 if TYPE_CHECKING:
     from graphql_api.nodes import StorageNode
@@ -54,12 +55,13 @@ async def next_committee_of(info: Info, epoch: Row) -> NextCommittee | None:
         raise AssertionError(f"voting of epoch {number} has ended without an event")
     body: e.VotingEnded = bcs.decode(e.EventBody, voted["payload"])
     before = {row["node_id"]: row for row in await info.context.loaders.members.load(number)}
-    owners = {shard: node_id for node_id, row in before.items() for shard in json.loads(row["shards"])}
+    held = {node_id: tuple(json.loads(row["shards"])) for node_id, row in before.items()}
+    chosen = {member.node_id: member.shards for member in body.members}
     return NextCommittee(
         epoch=body.next_epoch,
         storage_capacity=BigInt(body.total_capacity_bytes),
         kept_because=epoch["kept_because"],
-        moving_shards=sum(owners.get(shard) != member.node_id for member in body.members for shard in member.shards),
+        moving_shards=len(compute_moves(held, chosen)),
         members=[
             NextMember(
                 position=position,

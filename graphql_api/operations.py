@@ -20,7 +20,7 @@ from graphql_api.guard import digest_of_input
 from graphql_api.ids import Node, bytes_key, global_id, read_global_id
 from graphql_api.nodes import StorageNode, load_node
 from graphql_api.operation_keeper import ID_BYTES, UPLOAD, upload_standing
-from graphql_api.payloads import Payload, UserError, user_error_of
+from graphql_api.payloads import CLIENT_ID, Payload, UserError, user_error_of
 from graphql_api.proofs import Persistence
 from graphql_api.records import operations as kept
 from graphql_api.records.operations import Name
@@ -174,7 +174,7 @@ class CreateUploadInput:
         description="Any text of 1 to 128 characters. Who sends it again with the same input gets the same operation; "
         "with another input, `IDEMPOTENCY_KEY_REUSED`. Keys of one token are not those of another.",
     )
-    client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
+    client_mutation_id: str | None = CLIENT_ID
 
 
 @strawberry.type(description="Where to put the content.")

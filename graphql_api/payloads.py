@@ -7,6 +7,9 @@ import strawberry
 from graphql_api.retries import RetryHint, retry_of
 from haulout.errors import HauloutError, InvalidField
 
+# The same member of every mutation's input.
+CLIENT_ID = strawberry.field(default=None, description="Comes back as it is.")
+
 
 @strawberry.type(description="Why a mutation did not do what was asked.")
 class UserError:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from graphql_api.context import Info
-from graphql_api.payloads import Payload, UserError, user_error_of
+from graphql_api.payloads import CLIENT_ID, Payload, UserError, user_error_of
 from graphql_api.records import retentions as kept
 from graphql_api.records.retentions import Retention, due_epoch
+from graphql_api.retention_keeper import why_not_payable
 from graphql_api.scalars import ObjectID
-from graphql_api.transactions import NoAccount
+from graphql_api.transactions import wallet_of
 from haulout.errors import InvalidField, from_wire
-from haulout.ledger.refusals import NotOwner, ObjectNotFound, ResourceBounds
+from haulout.ledger.refusals import ObjectNotFound, ResourceBounds
 from haulout.primitives import hex_id_text
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class RetentionInput:
         default=BELOW_MIN,
         description="Extend it when fewer epochs are paid for, the current one included: 2 to `keepEpochs`.",
     )
-    client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
+    client_mutation_id: str | None = CLIENT_ID
 
 
 @strawberry.type(description="A blob object with its new policy.")
@@ -95,15 +96,12 @@ async def set_retention(info: Info, input: RetentionInput) -> RetentionPayload:
     """
     from graphql_api.blobs import BlobObject
 
-    services, object_id = info.context.services, input.object_id
-    if services.wallet is None:
-        raise NoAccount()
+    services, object_id, payer = info.context.services, input.object_id, wallet_of(info).address
     row = await info.context.loaders.blob_object.load(object_id)
     if row is None or row["deleted_height"] is not None:
         raise ObjectNotFound(noun="blob object", object_id=hex_id_text(object_id))
-    if row["owner"] != services.wallet.address and row["shared_funds_frost"] is None:
-        sender = hex_id_text(services.wallet.address)
-        raise NotOwner(object_id=hex_id_text(object_id), owner=hex_id_text(row["owner"]), sender=sender)
+    if (refused := why_not_payable(object_id, row, payer)) is not None:
+        raise refused
     if not input.keep_epochs:
         await services.records.write(kept.drop, object_id)
         return RetentionPayload(object=BlobObject.of(row))

@@ -113,15 +113,25 @@ def plan_renewal(
         return PutOff(None, RetentionTooLate(end_epoch=end_epoch, epoch=epoch))
     if is_invalid:
         return PutOff(None, BlobIsInvalid(blob_id=blob_id_text(blob["blob_id"])))
-    is_shared = blob["shared_funds_frost"] is not None
-    if blob["owner"] != payer and not is_shared:
-        names = {"owner": hex_id_text(blob["owner"]), "sender": hex_id_text(payer)}
-        return PutOff(None, NotOwner(object_id=hex_id_text(policy.object_id), **names))
+    if (refused := why_not_payable(policy.object_id, blob, payer)) is not None:
+        return PutOff(None, refused)
     next_epoch = due_epoch(end_epoch, policy.extend_when_below)
     if next_epoch > epoch:
         return PutOff(next_epoch)
     wanted = epoch + policy.keep_epochs
-    return Extend(wanted - end_epoch, wanted, is_shared)
+    return Extend(wanted - end_epoch, wanted, _is_shared(blob))
+
+
+def why_not_payable(object_id: bytes, blob: Row, payer: bytes) -> NotOwner | None:
+    """Why an account cannot have an object extended: it is neither its own nor shared."""
+    if blob["owner"] == payer or _is_shared(blob):
+        return None
+    names = {"owner": hex_id_text(blob["owner"]), "sender": hex_id_text(payer)}
+    return NotOwner(object_id=hex_id_text(object_id), **names)
+
+
+def _is_shared(blob: Row) -> bool:
+    return blob["shared_funds_frost"] is not None
 
 
 class RetentionKeeper:

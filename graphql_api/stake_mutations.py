@@ -9,6 +9,7 @@ from graphql_api.cluster import begin_epoch_operation
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.operations import Operation
+from graphql_api.payloads import CLIENT_ID
 from graphql_api.scalars import Address, BigInt, ObjectID
 from graphql_api.stakes import Stake
 from graphql_api.transactions import Transaction, TransactionPayload, created, execute
@@ -23,8 +24,6 @@ from haulout.ledger.commands import (
     Withdraw,
 )
 from haulout.ledger.commands import Stake as StakeCommand
-
-CLIENT_ID = strawberry.field(default=None, description="Comes back as it is.")
 
 
 @strawberry.input(description="Tokens to lock in a node's pool.")

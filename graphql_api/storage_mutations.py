@@ -7,6 +7,7 @@ import strawberry
 from graphql_api.accounts import StorageReservation
 from graphql_api.context import Info
 from graphql_api.events import load_reservation
+from graphql_api.payloads import CLIENT_ID
 from graphql_api.scalars import BigInt, ObjectID
 from graphql_api.transactions import Transaction, TransactionPayload, check_count, created, execute
 from haulout.errors import InvalidField
@@ -19,8 +20,6 @@ from haulout.ledger.commands import (
     SplitStorageBySize,
 )
 from haulout.ledger.transactions import MAX_COMMANDS
-
-CLIENT_ID = strawberry.field(default=None, description="Comes back as it is.")
 
 
 @strawberry.input(description="Storage to buy.")

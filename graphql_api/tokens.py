@@ -12,7 +12,7 @@ from graphql_api.access import Scope
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
 from graphql_api.ids import global_id, int_key, read_global_id
-from graphql_api.payloads import Payload
+from graphql_api.payloads import CLIENT_ID, Payload
 from graphql_api.records import audit
 from graphql_api.records.tokens import (
     SECRET_BYTES,
@@ -98,13 +98,13 @@ class CreateTokenInput:
     expires_in_seconds: int | None = strawberry.field(
         default=None, description="How long it is valid, at most ten years; for ever if left out."
     )
-    client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
+    client_mutation_id: str | None = CLIENT_ID
 
 
 @strawberry.input(description="A token to end.")
 class RevokeTokenInput:
     id: strawberry.ID = strawberry.field(description="Its id.")
-    client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
+    client_mutation_id: str | None = CLIENT_ID
 
 
 @strawberry.type(description="A token, and its secret if it is new.")

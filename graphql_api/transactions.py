@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import strawberry
 
 from graphql_api.context import Info
-from graphql_api.payloads import Payload
+from graphql_api.payloads import CLIENT_ID, Payload
 from graphql_api.scalars import Base64, BigInt, ObjectID
 from haulout import bcs
-from haulout.account.wallet import settle
+from haulout.account.wallet import Wallet, settle
 from haulout.chain.block import TransactionResult
 from haulout.errors import InvalidField, Rejected, UndecodableBytes
 from haulout.ledger.commands import Command
@@ -51,12 +51,24 @@ class TransactionPayload(Payload):
 @strawberry.input(description="A transaction that is signed already.")
 class ExecuteTransactionInput:
     transaction: Base64 = strawberry.field(description="Canonical bytes of the signed transaction, at most 64 KiB.")
-    client_mutation_id: str | None = strawberry.field(default=None, description="Comes back as it is.")
+    client_mutation_id: str | None = CLIENT_ID
 
 
 @strawberry.type(description="A transaction that its caller signed.")
 class ExecuteTransactionPayload(TransactionPayload):
     """Nothing but the transaction."""
+
+
+def wallet_of(info: Info) -> Wallet:
+    """What the server's account signs with.
+
+    Raises:
+        NoAccount: there is none.
+    """
+    wallet = info.context.services.wallet
+    if wallet is None:
+        raise NoAccount()
+    return wallet
 
 
 async def execute(info: Info, commands: Sequence[Command]) -> TransactionResult:
@@ -66,10 +78,7 @@ async def execute(info: Info, commands: Sequence[Command]) -> TransactionResult:
         NoAccount: there is none.
         InvalidInput, Rejected, Unavailable: as `Wallet.execute`.
     """
-    wallet = info.context.services.wallet
-    if wallet is None:
-        raise NoAccount()
-    result = await wallet.execute(commands)
+    result = await wallet_of(info).execute(commands)
     await see(info, result.height)
     return result
 

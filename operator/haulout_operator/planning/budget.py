@@ -50,9 +50,11 @@ def is_spent(observed: Observed, name: str) -> bool:
 
     However late Kubernetes is, no second Pod is taken away before the first one is back.
     """
+    if not is_up(observed, name):
+        return True
     live = observed.child("StatefulSet", name)
-    if not is_up(observed, name) or live is None:
-        return not is_up(observed, name)
+    if live is None:
+        return False
     status = live.get("status") or {}
     is_seen = (status.get("observedGeneration") or 0) >= live["metadata"].get("generation", 0)
     return not is_seen or (status.get("updatedReplicas") or 0) < live["spec"].get("replicas", 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
+
+from haulout_operator.quantities import parse_time_ms
 
 STUCK_AFTER_MS = 600_000
 KINDS = ("StorageNetwork", "StorageNodePool", "StorageNode")
@@ -18,5 +19,4 @@ def is_stuck(status: Mapping[str, Any], *, now_ms: int) -> bool:
     ready = conditions.get("Ready")
     if ready is None or ready["status"] != "False" or ready["reason"] in EXPECTED or "Drained" in conditions:
         return False
-    since = datetime.strptime(ready["lastTransitionTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return now_ms - int(since.timestamp() * 1000) >= STUCK_AFTER_MS
+    return now_ms - parse_time_ms(ready["lastTransitionTime"]) >= STUCK_AFTER_MS
