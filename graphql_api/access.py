@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import strawberry
 from strawberry.schema_directive import Location
 
+from graphql_api.cluster_tokens import ClusterTokens, has_shape
 from graphql_api.records.database import Records
 from graphql_api.records.tokens import PREFIX, Token, digest_of, find_token
 from haulout.errors import Forbidden, InvalidField
@@ -116,10 +117,18 @@ class Access:
     """Tells callers apart."""
 
     def __init__(
-        self, records: Records, clock: Clock, *, anonymous: Iterable[Scope], origins: Iterable[str] = ()
+        self,
+        records: Records,
+        clock: Clock,
+        *,
+        anonymous: Iterable[Scope],
+        origins: Iterable[str] = (),
+        cluster: ClusterTokens | None = None,
     ) -> None:
-        """`anonymous` are the scopes of a caller without a token; `*` in `origins` stands for reading alone."""
+        """`anonymous` are the scopes of a caller without a token; `*` in `origins` stands for reading alone; without
+        `cluster` its service accounts are strangers."""
         self._records = records
+        self._cluster = cluster
         self._clock = clock
         self._anonymous = frozenset(anonymous)
         self._origins = frozenset(origins) - {"*"}
@@ -129,20 +138,30 @@ class Access:
 
         Raises:
             Unauthenticated: a token was sent that is not valid.
+            TokenReviewUnavailable: it is of the cluster, which cannot be asked at present.
         """
         foreign = None if origin is None or self._is_ours(origin, host) else origin
         if not authorization:
             return Caller(None, self._anonymous, foreign, client)
         scheme, _, secret = authorization.partition(" ")
+        token = await self._token_of(scheme, secret)
+        if not token.is_valid(self._clock.now_ms()):
+            raise Unauthenticated(problem="the token has been revoked" if token.revoked_ms else "the token has expired")
+        scopes = frozenset({Scope.READ, *(Scope[name] for name in token.scopes)})
+        return Caller(token, scopes, foreign, f"token {token.number}")
+
+    async def _token_of(self, scheme: str, secret: str) -> Token:
+        if scheme.lower() == "bearer" and self._cluster is not None and has_shape(secret):
+            token = await self._cluster.token_of(secret)
+            if token is None:
+                raise Unauthenticated(problem="the cluster does not take the token for one of this network")
+            return token
         if scheme.lower() != "bearer" or not secret.startswith(PREFIX) or len(secret) > SECRET_MAX:
             raise Unauthenticated(problem="the authorization is not a bearer token of this API")
         token = await self._records.read(find_token, digest_of(secret))
         if token is None:
             raise Unauthenticated(problem="the token is unknown")
-        if not token.is_valid(self._clock.now_ms()):
-            raise Unauthenticated(problem="the token has been revoked" if token.revoked_ms else "the token has expired")
-        scopes = frozenset({Scope.READ, *(Scope[name] for name in token.scopes)})
-        return Caller(token, scopes, foreign, f"token {token.number}")
+        return token
 
     def _is_ours(self, origin: str, host: str | None) -> bool:
         return origin in self._origins or (host is not None and urlsplit(origin).netloc.lower() == host.lower())

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 import haulout
 from graphql_api.access import Access, Scope
 from graphql_api.app import build_app, why_not_ready
+from graphql_api.cluster_tokens import ClusterTokens
 from graphql_api.context import Services
 from graphql_api.gateway import Gateway
 from graphql_api.health import HealthBoard
@@ -158,7 +159,13 @@ async def run_service(
             bounds=DEFAULT_BOUNDS,
             version=haulout.__version__,
             records=records,
-            access=Access(records, clock, anonymous=anonymous, origins=origins),
+            access=Access(
+                records,
+                clock,
+                anonymous=anonymous,
+                origins=origins,
+                cluster=None if control is None else ClusterTokens(control, records, clock),
+            ),
             clock=clock,
             rng=rng,
             ledger=ledger,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from strawberry.types import ExecutionResult
 from graphql_api import access
 from graphql_api.access import Caller, Unauthenticated
 from graphql_api.caching import CHANGING_S, max_age_s
+from graphql_api.cluster_tokens import TokenReviewUnavailable
 from graphql_api.context import Context, Services
 from graphql_api.errors import extensions_of
 from graphql_api.limits import refusal
@@ -94,7 +95,7 @@ class View(GraphQL[Context, None]):
         trace_id = request.scope[TRACE] = self._trace_of(request)
         if request.method not in ("GET", "POST"):
             text = "send the query by POST with Content-Type: application/json"
-            return self._error(trace_id, 405, "METHOD_NOT_ALLOWED", text, allow="GET, POST")
+            return self._error(trace_id, 405, "METHOD_NOT_ALLOWED", text, {"allow": "GET, POST"})
         if request.method == "GET" and not {"documentId", "extensions"} & set(request.query_params):
             text = "a GET names a document by its hash (documentId=sha256:…); send the text itself by POST"
             return self._error(trace_id, 400, "PERSISTED_QUERY_REQUIRED", text)
@@ -113,11 +114,11 @@ class View(GraphQL[Context, None]):
             return response
         except RateLimited as e:
             used_up = {"retry-after": str(e.retry_after_s), "cache-control": "no-store"}
-            return self._error(trace_id, 429, e.code, str(e), **used_up)
+            return self._error(trace_id, 429, e.code, str(e), used_up)
         except Unauthenticated as e:
-            return self._error(trace_id, 401, e.code, str(e), **{"www-authenticate": "Bearer"})
-        except RecordsUnavailable as e:
-            return self._error(trace_id, 503, e.code, str(e), **{"retry-after": "1"})
+            return self._error(trace_id, 401, e.code, str(e), {"www-authenticate": "Bearer"})
+        except (RecordsUnavailable, TokenReviewUnavailable) as e:
+            return self._error(trace_id, 503, e.code, str(e), {"retry-after": "1"}, cause=e)
         except HTTPException as e:
             return self._error(trace_id, e.status_code, "INVALID_ARGUMENT", e.reason)
 
@@ -134,9 +135,18 @@ class View(GraphQL[Context, None]):
             raise
         return caller
 
-    def _error(self, trace_id: str, status: int, code: str, message: str, **headers: str) -> Response:
+    def _error(
+        self,
+        trace_id: str,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        cause: HauloutError | None = None,
+    ) -> Response:
         self._metrics.rejections.labels(code=code).inc()
-        extensions = {**extensions_of(code, trace_id), "http": status}
+        extensions = {**extensions_of(code, trace_id, cause=cause), "http": status}
         return JSONResponse({"errors": [{"message": message, "extensions": extensions}]}, status, headers)
 
     async def execute_single(
@@ -224,14 +234,14 @@ class View(GraphQL[Context, None]):
         try:
             listener = await anext(places)
         except HauloutError as e:
-            return self._error(trace_id, 503, e.code, str(e), **{"retry-after": "5"})
+            return self._error(trace_id, 503, e.code, str(e), {"retry-after": "5"})
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
         async def why_not() -> str | None:
             """What a caller is told whose token has ended."""
             try:
                 await self._caller_of(request.headers, caller.client)
-            except (Unauthenticated, RateLimited) as e:
+            except (Unauthenticated, RateLimited, TokenReviewUnavailable) as e:
                 refused = {"message": str(e), "extensions": extensions_of(e.code, trace_id, cause=e)}
                 return self.encode_json([refused])
             return None

@@ -16,6 +16,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from graphql_api.access import Caller, Unauthenticated
+from graphql_api.cluster_tokens import TokenReviewUnavailable
 from graphql_api.errors import extensions_of
 from graphql_api.rates import SUBSCRIBE_POINTS, RateLimited, Rates
 from graphql_api.streams import Request, Streams, TooManyStreams
@@ -30,6 +31,7 @@ MESSAGE_BYTES_MAX = 64 * 1024
 MESSAGES_PER_SECOND = 50  # a client that sends more is not one
 
 RESTARTING = 1012
+TRY_AGAIN = 1013
 BAD_MESSAGE = 4400
 UNAUTHORIZED = 4401
 FORBIDDEN = 4403
@@ -143,6 +145,8 @@ class Connection:
             raise Closing(code, f"{e.code}: {e.problem}"[:120]) from e
         except RateLimited as e:
             raise Closing(TOO_MUCH, e.code) from e
+        except TokenReviewUnavailable as e:
+            raise Closing(TRY_AGAIN, e.code) from e
 
     async def _keep_alive(self) -> None:
         """Ping, and end a connection whose token has ended."""

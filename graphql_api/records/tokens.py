@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
+from graphql_api.engine import take_turn
 from graphql_api.records.schema import tokens
 from haulout.errors import InvalidField
 
@@ -16,6 +17,7 @@ PREFIX = "haulout_"
 SECRET_BYTES = 32
 NAME_MAX = 128
 TOKENS_MAX = 10_000
+ACCOUNTS_LOCK = 0x6163636F756E7473  # "accounts", as the number of an advisory lock
 LIFE_MAX_S = 10 * 366 * 24 * 3600
 
 
@@ -69,6 +71,18 @@ def make_token(
     }
     number = connection.execute(insert(tokens).returning(tokens.c.number), row).scalar_one()
     return _token(connection.execute(select(tokens).where(tokens.c.number == number)).mappings().one())
+
+
+def keep_account(connection: Connection, digest: bytes, name: str, scopes: Iterable[str], now_ms: int) -> Token:
+    """Keep an account of somebody else's, or what it may do by now; one that was revoked stays so."""
+    take_turn(connection, ACCOUNTS_LOCK)
+    known = find_token(connection, digest)
+    if known is None:
+        return make_token(connection, digest, name[:NAME_MAX], scopes, now_ms, None)
+    wanted = tuple(sorted(scopes))
+    if known.scopes != wanted:
+        connection.execute(update(tokens).where(tokens.c.number == known.number).values(scopes=",".join(wanted)))
+    return replace(known, scopes=wanted)
 
 
 def find_token(connection: Connection, digest: bytes) -> Token | None:

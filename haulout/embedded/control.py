@@ -11,8 +11,8 @@ from haulout.embedded.layout import Layout, role_of
 from haulout.embedded.membership import Membership
 from haulout.embedded.scaling import Scaling
 from haulout.embedded.supervisor import ProcessReport, Supervisor
-from haulout.errors import HauloutError, NotFound
-from haulout.ports import ClusterReport, NodeHealth, ProcessInfo
+from haulout.errors import HauloutError, NotFound, Rejected
+from haulout.ports import ClusterReport, NodeHealth, ProcessInfo, ReviewedToken
 from haulout.primitives import ObjectId
 from haulout.wire.control import GrpcControl
 from haulout.wire.transport import GrpcNodeTransport
@@ -26,6 +26,15 @@ class NotRunning(NotFound):
     template = "the network in {path} is not running"
     hint = "start it with `haulout up`"
     path: str
+
+
+@dataclass(eq=False)
+class NoCluster(Rejected):
+    """Service accounts are Kubernetes's."""
+
+    code = "NO_CLUSTER"
+    template = "this network runs on one machine, which has no service accounts"
+    hint = "make a token with `haulout token create`"
 
 
 class SupervisorControl:
@@ -68,6 +77,10 @@ class SupervisorControl:
     async def scale_nodes(self, n_nodes: int) -> None:
         """Have this many storage nodes from now on."""
         self._scaling.ask(n_nodes)
+
+    async def review_token(self, token: str) -> ReviewedToken:
+        """Nobody's: one machine has no service accounts."""
+        raise NoCluster
 
     async def shutdown(self) -> None:
         """Begin to end everything."""

@@ -9,7 +9,7 @@ those of `haulout.errors`; foreign exceptions never pass a port.
 from __future__ import annotations
 
 from haulout.ports.clock import Clock
-from haulout.ports.cluster_control import ClusterControl, ClusterReport, Condition, ProcessInfo
+from haulout.ports.cluster_control import ClusterControl, ClusterReport, Condition, ProcessInfo, ReviewedToken
 from haulout.ports.disk import Disk
 from haulout.ports.ledger import Attestation, Finality, Ledger, LedgerStatus, StateEntry, StateRead
 from haulout.ports.rng import Rng
@@ -49,6 +49,7 @@ __all__ = [
     "PartialSliver",
     "ProcessInfo",
     "ProofUpload",
+    "ReviewedToken",
     "Rng",
     "SignedMessage",
     "SliverUpload",

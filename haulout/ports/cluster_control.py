@@ -42,6 +42,14 @@ class ClusterReport:
     conditions: tuple[Condition, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewedToken:
+    """Whose a token of a cluster is, as the cluster knows them, and the scopes that its rules give them."""
+
+    username: str
+    scopes: tuple[str, ...]
+
+
 class ClusterControl(Protocol):
     """Whoever runs the processes of one network: the supervisor of `haulout up`, or the operator in a cluster."""
 
@@ -92,6 +100,15 @@ class ClusterControl(Protocol):
         Raises:
             InvalidInput: more than there may be.
             Rejected: too few to hold all shards.
+        """
+
+    async def review_token(self, token: str) -> ReviewedToken:
+        """Whose a token of one of the cluster's service accounts is, and what they may do with this network.
+
+        Raises:
+            Forbidden: it is none, it is meant for something else, or its owner may do nothing here.
+            Rejected: there is no cluster.
+            Unavailable: the cluster cannot be asked.
         """
 
     async def shutdown(self) -> None:

@@ -17,7 +17,7 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from haulout.errors import InvalidField, Unreachable
-from haulout.ports import Clock, ClusterControl, ClusterReport, Condition, ProcessInfo, Rng
+from haulout.ports import Clock, ClusterControl, ClusterReport, Condition, ProcessInfo, ReviewedToken, Rng
 from haulout.primitives import ObjectId
 from haulout.wire.calls import CLIENT_OPTIONS, Peer, Timeouts
 from haulout.wire.convert import read_object_id
@@ -103,6 +103,12 @@ class GrpcControl:
         request = pb.ScaleNodesRequest(n_nodes=n_nodes)
         await self._peer.unary("ScaleNodes", self._stub().ScaleNodes, request, wait_ms=STOP_TIMEOUT_MS)
 
+    async def review_token(self, token: str) -> ReviewedToken:
+        """Whose a token of the cluster is, and what they may do with this network."""
+        request = pb.ReviewTokenRequest(token=token)
+        answer = await self._peer.unary("ReviewToken", self._stub().ReviewToken, request)
+        return ReviewedToken(answer.username, tuple(answer.scopes))
+
     async def shutdown(self) -> None:
         """Begin to end everything."""
         await self._peer.unary("Shutdown", self._stub().Shutdown, pb.ShutdownRequest())
@@ -158,6 +164,10 @@ class ControlServicer(ClusterControlServicer):
     async def ScaleNodes(self, request: pb.ScaleNodesRequest, context: Context) -> pb.ScaleNodesResponse:
         await (await self._of(context)).scale_nodes(request.n_nodes)
         return pb.ScaleNodesResponse()
+
+    async def ReviewToken(self, request: pb.ReviewTokenRequest, context: Context) -> pb.ReviewTokenResponse:
+        found = await (await self._of(context)).review_token(request.token)
+        return pb.ReviewTokenResponse(username=found.username, scopes=found.scopes)
 
     async def Shutdown(self, request: pb.ShutdownRequest, context: Context) -> pb.ShutdownResponse:
         await (await self._of(context)).shutdown()

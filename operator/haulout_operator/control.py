@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from haulout.errors import DeadlineExceeded, Forbidden, InvalidField, Rejected, TooFewNodes, Unavailable
-from haulout.ports import Clock, ClusterControl, ClusterReport, Condition, ProcessInfo
+from haulout.ports import Clock, ClusterControl, ClusterReport, Condition, ProcessInfo, ReviewedToken
 from haulout.primitives import ObjectId, frost_text, hex_id_text, max_faulty, smallest_committee
 from haulout_operator.genesis import stake_of
 from haulout_operator.identity import read_token
@@ -31,6 +31,7 @@ from haulout_operator.names import (
 from haulout_operator.observed import Observed, PodFacts, Resource
 from haulout_operator.planning.budget import is_up
 from haulout_operator.planning.leaving import LEAVE_FIRST, counts_toward_replicas
+from haulout_operator.token_review import TokenReviewer, TokenReviewOff
 
 ADD_PATIENCE_MS = 80_000
 LOOK_AGAIN_MS = 500
@@ -92,13 +93,23 @@ class NotEndedThisWay(Rejected):
 class NetworkControl:
     """Implements `ClusterControl` for one network of a namespace."""
 
-    def __init__(self, kube: Kube, look: Look, clock: Clock, *, network: str, namespace: str) -> None:
-        """`look` gives what the last round has seen."""
+    def __init__(
+        self,
+        kube: Kube,
+        look: Look,
+        clock: Clock,
+        *,
+        network: str,
+        namespace: str,
+        reviewer: TokenReviewer | None = None,
+    ) -> None:
+        """`look` gives what the last round has seen; without a reviewer no token of the cluster is accepted."""
         self._kube = kube
         self._look = look
         self._clock = clock
         self._network = network
         self._namespace = namespace
+        self._reviewer = reviewer
 
     async def list_processes(self) -> ClusterReport:
         """Every Pod and how it is, and the network's conditions."""
@@ -196,6 +207,17 @@ class NetworkControl:
         pool = self._pool()
         self._check_size(pool, n_nodes)
         await self._patch("StorageNodePool", pool.name, {"spec": {"replicas": n_nodes}})
+
+    async def review_token(self, token: str) -> ReviewedToken:
+        """Whose a token of the cluster is, and what they may do with this network.
+
+        Raises:
+            TokenReviewOff: the chart was not told to accept any.
+            TokenRefused, ApiServerUnavailable: as `TokenReviewer.review`.
+        """
+        if self._reviewer is None:
+            raise TokenReviewOff
+        return await self._reviewer.review(token)
 
     async def shutdown(self) -> None:
         """Nothing that a command ends."""

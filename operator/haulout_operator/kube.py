@@ -167,6 +167,15 @@ class Kube:
 
         return await self._call("create", what_is(body), body["apiVersion"], body["kind"], work)
 
+    async def review(self, body: Manifest) -> Manifest:
+        """Have the API server judge something, as a TokenReview does; nothing is kept of it."""
+
+        def work(resource: Any) -> Manifest:
+            judged: Manifest = resource.create(body=body, _request_timeout=TIMEOUT_S).to_dict()
+            return judged
+
+        return await self._call("review", body["kind"], body["apiVersion"], body["kind"], work)
+
     async def apply(self, body: Manifest, *, manager: str = FIELD_MANAGER) -> Manifest:
         """Server-side apply: what is no longer in the body, and was ours, goes."""
 

@@ -39,6 +39,9 @@ def run(
     control_address: str = typer.Option("", envvar="HAULOUT_CONTROL_ADDRESS", help="Where Pods reach that."),
     failpoint: str = typer.Option("", envvar="HAULOUT_FAILPOINT", help="For tests: POINT[,POINT…]@CHAIN_ID to end at."),
     epochs: bool = typer.Option(True, envvar="HAULOUT_EPOCHS", help="Drive epochs, too; else another process does."),
+    token_review: bool = typer.Option(
+        False, envvar="HAULOUT_TOKEN_REVIEW", help="Let GraphQL accept tokens of service accounts."
+    ),
     scratch: Path = SCRATCH,
     log_format: str = LOG_FORMAT,
     log_level: str = LOG_LEVEL,
@@ -59,6 +62,7 @@ def run(
         control_address,
         parse_armed(failpoint),
         epochs,
+        token_review,
     )
     with tracing("operator"):
         asyncio.run(run_operator(settings))

@@ -36,6 +36,7 @@ from haulout_operator.ledger import LedgerDesk
 from haulout_operator.names import FIELD_MANAGER
 from haulout_operator.observe import Observer
 from haulout_operator.reconcile import Reconciler
+from haulout_operator.token_review import TokenReviewer
 
 log = get_logger("operator")
 
@@ -53,6 +54,7 @@ class OperatorSettings:
     control_address: str = ""  # where others reach it
     armed: Armed | None = None  # where the process ends, for tests
     drives_epochs: bool = True  # or another process does
+    reviews_tokens: bool = False  # of service accounts, for GraphQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,9 @@ async def run_operator(settings: OperatorSettings) -> None:
 
             def control_of(network: str) -> NetworkControl:
                 look = functools.partial(reconciler.seen.get, network)
-                return NetworkControl(kube, look, clock, network=network, namespace=settings.namespace)
+                where = {"network": network, "namespace": settings.namespace}
+                reviewer = TokenReviewer(kube, **where) if settings.reviews_tokens else None
+                return NetworkControl(kube, look, clock, **where, reviewer=reviewer)
 
             gate = Gatekeeper(kube, lambda: list(reconciler.seen), control_of, namespace=settings.namespace)
             await stack.enter_async_context(

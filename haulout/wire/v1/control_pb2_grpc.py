@@ -70,6 +70,11 @@ class ClusterControlStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesResponse.FromString,
                 _registered_method=True)
+        self.ReviewToken = channel.unary_unary(
+                '/haulout.wire.v1.ClusterControl/ReviewToken',
+                request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ReviewTokenRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.ReviewTokenResponse.FromString,
+                _registered_method=True)
         self.Shutdown = channel.unary_unary(
                 '/haulout.wire.v1.ClusterControl/Shutdown',
                 request_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ShutdownRequest.SerializeToString,
@@ -130,6 +135,13 @@ class ClusterControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReviewToken(self, request, context):
+        """Whose a token of one of the cluster's service accounts is, and what its rules let them do with this network.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Shutdown(self, request, context):
         """End all processes in order, then the server itself.
         """
@@ -174,6 +186,11 @@ def add_ClusterControlServicer_to_server(servicer, server):
                     servicer.ScaleNodes,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesResponse.SerializeToString,
+            ),
+            'ReviewToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewToken,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_control__pb2.ReviewTokenRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_control__pb2.ReviewTokenResponse.SerializeToString,
             ),
             'Shutdown': grpc.unary_unary_rpc_method_handler(
                     servicer.Shutdown,
@@ -371,6 +388,33 @@ class ClusterControl:
             '/haulout.wire.v1.ClusterControl/ScaleNodes',
             haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_control__pb2.ScaleNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.ClusterControl/ReviewToken',
+            haulout_dot_wire_dot_v1_dot_control__pb2.ReviewTokenRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_control__pb2.ReviewTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

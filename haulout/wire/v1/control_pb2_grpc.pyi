@@ -51,6 +51,8 @@ class ClusterControlStub:
     """Stop a node for good. Refused while others still need what it has, unless it is dead."""
     ScaleNodes: _grpc.UnaryUnaryMultiCallable[_control_pb2.ScaleNodesRequest, _control_pb2.ScaleNodesResponse]
     """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is."""
+    ReviewToken: _grpc.UnaryUnaryMultiCallable[_control_pb2.ReviewTokenRequest, _control_pb2.ReviewTokenResponse]
+    """Whose a token of one of the cluster's service accounts is, and what its rules let them do with this network."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]
     """End all processes in order, then the server itself."""
 
@@ -73,6 +75,8 @@ class ClusterControlAsyncStub(ClusterControlStub):
     """Stop a node for good. Refused while others still need what it has, unless it is dead."""
     ScaleNodes: _aio.UnaryUnaryMultiCallable[_control_pb2.ScaleNodesRequest, _control_pb2.ScaleNodesResponse]  # type: ignore[assignment]
     """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is."""
+    ReviewToken: _aio.UnaryUnaryMultiCallable[_control_pb2.ReviewTokenRequest, _control_pb2.ReviewTokenResponse]  # type: ignore[assignment]
+    """Whose a token of one of the cluster's service accounts is, and what its rules let them do with this network."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_control_pb2.ShutdownRequest, _control_pb2.ShutdownResponse]  # type: ignore[assignment]
     """End all processes in order, then the server itself."""
 
@@ -134,6 +138,14 @@ class ClusterControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ScaleNodesResponse, _abc.Awaitable[_control_pb2.ScaleNodesResponse]]:
         """Have this many storage nodes from now on; the conditions Progressing and ScalingBlocked tell how far it is."""
+
+    @_abc_1.abstractmethod
+    def ReviewToken(
+        self,
+        request: _control_pb2.ReviewTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ReviewTokenResponse, _abc.Awaitable[_control_pb2.ReviewTokenResponse]]:
+        """Whose a token of one of the cluster's service accounts is, and what its rules let them do with this network."""
 
     @_abc_1.abstractmethod
     def Shutdown(

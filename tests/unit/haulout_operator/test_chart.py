@@ -88,13 +88,24 @@ def test_machines_are_looked_at_one_by_one_and_only_when_asked_for() -> None:
     assert (rule["apiGroups"], rule["resources"], rule["verbs"]) == ([""], ["nodes"], ["get"])
 
 
+def test_tokens_are_reviewed_only_when_asked_for() -> None:
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["tokenReview"]["enabled"] is False
+    text = (CHART / "templates" / "token-review.yaml").read_text()
+    assert text.startswith("{{- if and .Values.rbac.create .Values.tokenReview.enabled }}\n")
+    roles = re.findall(r"^roleRef:\n(?:  .*\n)*?  kind: (.*)\n  name: (.*)$", text, re.MULTILINE)
+    assert roles == [("ClusterRole", "system:auth-delegator")]
+    subjects = re.findall(r"^  - kind: (.*)\n    name: (.*)$", text, re.MULTILINE)
+    assert subjects == [("ServiceAccount", '{{ include "haulout.serviceAccount" . }}')]
+
+
 def test_cluster_roles_are_for_people_only() -> None:
     kinds = [(path.name, path.read_text()) for path in (CHART / "templates").glob("*.yaml")]
-    assert sorted(name for name, text in kinds if "kind: ClusterRole\n" in text) == [
+    assert sorted(name for name, text in kinds if re.search(r"^kind: ClusterRole$", text, re.MULTILINE)) == [
         "aggregate-roles.yaml",
         "machines-role.yaml",
     ]
-    assert [name for name, text in kinds if "kind: ClusterRoleBinding" in text] == ["machines-role.yaml"]
+    bindings = sorted(name for name, text in kinds if "kind: ClusterRoleBinding" in text)
+    assert bindings == ["machines-role.yaml", "token-review.yaml"]
     assert all(rule["apiGroups"] == ["haulout.dev"] for rule in rules_of("aggregate-roles.yaml"))
 
 

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from haulout.embedded.membership import NodeNeeded
 from haulout.errors import Forbidden, InvalidField, TooFewNodes, Unreachable
-from haulout.ports import ClusterControl, ClusterReport, Condition, ProcessInfo
+from haulout.ports import ClusterControl, ClusterReport, Condition, ProcessInfo, ReviewedToken
 from haulout.primitives import ObjectId
 from haulout.wire.control import SERVICE, GrpcControl, serve_control
 
@@ -64,6 +64,11 @@ class Recorder:
             raise TooFewNodes(n_nodes=n_nodes, cap=33, n_shards=100, smallest=4)
         self.told.append(f"scale {n_nodes}")
 
+    async def review_token(self, token: str) -> ReviewedToken:
+        if token != "a.b.c":
+            raise Forbidden
+        return ReviewedToken("system:serviceaccount:shop:ci", ("READ", "STAKE"))
+
     async def shutdown(self) -> None:
         self.told.append("shutdown")
 
@@ -109,6 +114,12 @@ async def test_the_number_of_nodes_is_set_or_refused(control: GrpcControl, clust
         await control.scale_nodes(3)
     assert refused.value.smallest == 4
     assert cluster.told == ["scale 7"]
+
+
+async def test_a_token_of_the_cluster_is_reviewed(control: GrpcControl) -> None:
+    assert await control.review_token("a.b.c") == ReviewedToken("system:serviceaccount:shop:ci", ("READ", "STAKE"))
+    with pytest.raises(Forbidden):
+        await control.review_token("x.y.z")
 
 
 async def test_a_token_opens_its_own_network_and_no_other() -> None:
