@@ -136,7 +136,7 @@ class Observer:
         genesis, genesis_problem = _read_genesis(children.get(("ConfigMap", genesis_name(name))))
         names = [control_name(name), *wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
         secrets = await self._find_secrets(memory, names, doubted=find_doubted(name, my_nodes, pods))
-        ledger, ledger_problem = await self._ask_ledger(name, memory, genesis)
+        ledger, ledger_problem = await self._ask_ledger(name, memory, genesis, genesis_problem)
         reports = await self._ask_nodes(my_nodes, pods, ledger)
         memory.note_answers([node.name for node in my_nodes], reports, self._clock.now_ms())
         samples = await self._read_samples(name, my_nodes, ledger, genesis)
@@ -203,9 +203,11 @@ class Observer:
                 memory.secrets_seen_ms[name] = now_ms
         return [name for name in names if name in memory.secrets_seen_ms]
 
-    async def _ask_ledger(self, name: str, memory: Memory, genesis: Genesis | None) -> tuple[LedgerFacts | None, str]:
+    async def _ask_ledger(
+        self, name: str, memory: Memory, genesis: Genesis | None, genesis_problem: str
+    ) -> tuple[LedgerFacts | None, str]:
         if genesis is None:
-            return None, "the network is not founded yet"
+            return None, genesis_problem or f"configmap/{genesis_name(name)} is not there"
         try:
             if memory.treasury is None:
                 secret = await self._kube.get("v1", "Secret", self._namespace, treasury_name(name))

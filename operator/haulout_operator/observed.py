@@ -11,7 +11,15 @@ from haulout_operator.manifests.common import Manifest
 from haulout_operator.models.base import Model
 from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import FINALIZER, NODE_LABEL, POOL_LABEL, ROLE_LABEL, SERIAL_LABEL
+from haulout_operator.names import (
+    FINALIZER,
+    NODE_LABEL,
+    POOL_LABEL,
+    ROLE_LABEL,
+    SERIAL_LABEL,
+    component_name,
+    volume_name,
+)
 
 S = TypeVar("S", bound=Model)
 
@@ -190,6 +198,17 @@ class Observed:
     def child(self, kind: str, name: str) -> Manifest | None:
         """A child as the API server has it."""
         return self.children.get((kind, name))
+
+    @property
+    def was_founded(self) -> bool:
+        """Whether the network was founded at some time, whatever is left of its genesis: volumes are only made after."""
+        return self.genesis is not None or bool(self.genesis_problem or self.volumes_of_founded())
+
+    def volumes_of_founded(self) -> list[str]:
+        """Names of the volume claims that no network has before it is founded: those of its nodes and of its ledger."""
+        names = {claim["metadata"]["name"] for claim in self.volumes()}
+        ledger = volume_name(component_name(self.network.name, "ledger"))
+        return sorted(names | ({ledger} if self.child("PersistentVolumeClaim", ledger) else set()))
 
     def volumes(self) -> list[Manifest]:
         """Volume claims of nodes."""

@@ -59,9 +59,9 @@ def plan_leaving(observed: Observed, node: Node) -> Leaving:
         return Leaving("NetworkGoes", "the network is being deleted", (release,))
     ledger = observed.ledger
     if ledger is None:
-        if observed.genesis is None and not observed.genesis_problem:
+        if not observed.was_founded:
             return Leaving("NeverFounded", "the network was never founded", (release,))
-        return Leaving("LedgerUnreachable", f"nothing is let go unseen: {observed.ledger_problem}")
+        return _unseen(observed)
     known = ledger.nodes.get(node.name)
     if known is None:
         return Leaving("Unknown", "the ledger does not know it", (release,))
@@ -84,9 +84,19 @@ def plan_leaving(observed: Observed, node: Node) -> Leaving:
 def is_free(observed: Observed, node: Node) -> bool:
     """Whether the ledger counts on a node in no way, so that it can go without having to leave first."""
     if observed.ledger is None:
-        return observed.genesis is None and not observed.genesis_problem
+        return not observed.was_founded
     known = observed.ledger.nodes.get(node.name)
     return known is None or not (known.stake_frost or known.shards or known.open_hand_overs or known.stakes)
+
+
+def _unseen(observed: Observed) -> Leaving:
+    network = observed.network.name
+    return Leaving(
+        "LedgerUnreachable",
+        f"nothing is let go unseen: {observed.ledger_problem}. Next: kubectl describe snet/{network} says what brings "
+        f"the ledger back; if it is gone for good, kubectl delete snet/{network} gives the network up, and keeps volumes "
+        "and keys unless deletion.policy is Destroy.",
+    )
 
 
 def _ask_to_leave(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving:

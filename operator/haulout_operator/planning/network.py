@@ -58,7 +58,7 @@ def plan_network(observed: Observed) -> list[Action]:
     if not network.holds_finalizer:
         actions.append(AddFinalizer(subject, network.uid))
     for role, name in wallet_names(network.name).items():
-        if name not in observed.secrets and observed.genesis is None and not observed.genesis_problem:
+        if name not in observed.secrets and not observed.was_founded:
             labels = tuple(sorted(labels_of(network.name, role).items()))
             actions.append(CreateWallet(subject, name, labels))
     token = control_name(network.name)
@@ -125,15 +125,11 @@ def why_no_genesis(observed: Observed) -> tuple[str, str] | None:
     if observed.genesis_problem:
         return "GenesisUnreadable", observed.genesis_problem
     network = observed.network.name
-    volumes = [claim["metadata"]["name"] for claim in observed.volumes()]
-    ledger = volume_name(component_name(network, "ledger"))
-    if observed.child("PersistentVolumeClaim", ledger) is not None:
-        volumes.append(ledger)
-    if volumes:
+    if volumes := observed.volumes_of_founded():
         return (
             "GenesisMissing",
             f"configmap/{network}-genesis is gone, and volumes of the network founded with it are there "
-            f"({', '.join(sorted(volumes)[:5])}). Next: restore the ConfigMap; founding anew would lose everything.",
+            f"({', '.join(volumes[:5])}). Next: restore the ConfigMap; founding anew would lose everything.",
         )
     if not observed.pools:
         return "NoPool", f"no StorageNodePool has networkRef.name {network}. Next: create one."

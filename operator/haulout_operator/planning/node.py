@@ -41,7 +41,7 @@ def plan_node(observed: Observed, place: Place, node: Node) -> list[Action]:
         actions.append(AddFinalizer(node.subject, node.uid))
     if keys_name(node.name) not in observed.secrets:
         # Keys of a node that the ledger knows are lost for ever if they are gone: new ones would be another node.
-        if observed.genesis is None or (observed.ledger is not None and observed.ledger_node(node.name) is None):
+        if not observed.was_founded or (observed.ledger is not None and observed.ledger_node(node.name) is None):
             unnamed = NodeShape(node.name, node.spec, None)
             labels = tuple(sorted(unnamed.labels(place.network).items()))
             actions.append(CreateNodeKeys(node.subject, node.name, labels))

@@ -65,7 +65,7 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
         actions += returning.actions
         missing -= returning.count
     if missing > 0:
-        if observed.genesis is not None and observed.ledger is None:
+        if observed.was_founded and observed.ledger is None:
             reason, why = "LedgerUnreachable", "new identities need the ledger"
             return PoolPlan(tuple(actions), ScalingBlocked(reason, f"{why}: {observed.ledger_problem}"))
         actions += _make_nodes(observed, pool, missing, taken={serial for _, serial in orphans})

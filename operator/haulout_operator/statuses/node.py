@@ -122,6 +122,9 @@ def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: Po
                 f"secret/{keys_name(node.name)} is gone; nobody else has these keys. Next: restore it from a backup, "
                 f"or delete sn/{node.name} to have another node take its place.",
             )
+        if observed.was_founded and observed.ledger is None:
+            text = f"secret/{keys_name(node.name)} is not there; whether it ever was, the ledger tells when it answers"
+            return Fact("Ready", False, "LedgerUnreachable", text)
         return Fact("Ready", False, "MakingKeys", "its keys are being made")
     if observed.genesis is None:
         return Fact(

@@ -442,6 +442,39 @@ async def test_lost_genesis_is_never_made_anew_while_volumes_are_there(town) -> 
     assert town.condition("StorageNetwork", "main", "Available")["status"] == "True"
 
 
+async def test_without_its_genesis_nothing_of_a_network_is_let_go_or_made_anew(town) -> None:
+    """A genesis that is gone is no sign that there never was one: that is one view alone, and volumes tell another."""
+    town.found(5)
+    await town.play()
+    names, claims = town.nodes(), town.kube.names("PersistentVolumeClaim")
+    secret = town.kube.objects.pop(("Secret", f"{names[1]}-keys"))
+    genesis = town.kube.objects.pop(("ConfigMap", "main-genesis"))
+    treasury = town.kube.objects.pop(("Secret", "main-treasury"))
+    await town.restart()
+    await town.kube.delete("", "StorageNode", NAMESPACE, names[0])
+    town.scale(1)
+    await town.play()
+    assert (town.nodes(), town.kube.names("PersistentVolumeClaim")) == (names, claims)
+    assert {f"{names[1]}-keys", "main-treasury"}.isdisjoint(town.kube.names("Secret"))
+    going = town.condition("StorageNode", names[0], "Ready")
+    assert going["reason"] == "LedgerUnreachable"
+    assert "configmap/main-genesis is not there. Next: kubectl describe snet/main" in going["message"]
+    assert town.condition("StorageNetwork", "main", "Ready")["reason"] == "GenesisMissing"
+    town.scale(7)
+    await town.play()
+    assert town.nodes() == names
+    assert town.condition("StorageNodePool", "main", "ScalingBlocked")["reason"] == "LedgerUnreachable"
+    town.kube.objects["ConfigMap", "main-genesis"] = genesis
+    town.kube.objects["Secret", "main-treasury"] = treasury
+    town.kube.objects["Secret", f"{names[1]}-keys"] = secret
+    await town.play()
+    await town.advance()
+    await town.sync()
+    await town.play()
+    assert names[0] not in town.nodes()
+    assert len(town.nodes()) == 7
+
+
 async def test_a_lost_ledger_is_restored_from_the_nodes_and_not_begun_anew(town) -> None:
     town.found()
     await town.play()
