@@ -38,6 +38,9 @@ REFUSED = [
     ("snet/main", {"epoch": {"maxEpochsAhead": 5}}, f"epoch.maxEpochsAhead {FOUNDED}"),
     ("snet/main", {"epoch": {"manual": True}}, f"epoch.manual {FOUNDED}"),
     ("snet/main", {"epoch": {"driverGrace": "5s"}}, f"epoch.driverGrace {FOUNDED}"),
+    ("snet/main", {"funds": {"treasury": "20000000WAL"}}, f"funds.treasury {FOUNDED}"),
+    ("snet/main", {"funds": {"gateway": "1"}}, f"funds.gateway {FOUNDED}"),
+    ("snet/main", {"funds": {"graphql": "0"}}, f"funds.graphql {FOUNDED}"),
     ("snet/main", {"deletion": {"policy": "Destroy"}}, "needs deletion.confirm: write the network's name there"),
     (
         "snet/main",
@@ -64,11 +67,22 @@ REFUSED = [
         "name one: secretKeyRef or configMapKeyRef",
     ),
     ("snp/main", {"template": {"storage": {"size": "1Gi"}}}, GROWS),
+    ("snp/main", {"template": {"storage": {"size": "10G"}}}, GROWS),
+    ("snp/main", {"template": {"storage": {"size": "10737418239"}}}, GROWS),
     ("sn/main-abcd", {"networkRef": {"name": "other"}}, BELONGS),
     ("sn/main-abcd", {"serial": 4}, "serial cannot be changed"),
     ("sn/main-abcd", {"poolRef": None}, "poolRef stays"),
     ("sn/main-abcd", {"desiredState": "Active"}, "a drained identity is not used again: scale the pool for a new one"),
+    ("sn/main-abcd", {"desiredState": "Maintenance"}, "a drained identity is not used again"),
     ("ept/main-2", {"toEpoch": 3}, "an EpochTransition cannot be changed"),
+]
+TAKEN = [
+    ("snp/main", {"template": {"storage": {"size": "10737418240"}}}),  # as many bytes in another unit
+    ("snp/main", {"template": {"storage": {"size": "11G"}}}),
+    ("snp/main", {"template": {"storage": {"size": "9999Ti"}}}),
+    ("snet/main", {"ledger": {"storage": {"size": "3Gi"}}}),
+    ("snet/main", {"safety": {"maxUnavailableShards": 33}}),
+    ("snet/main", {"deletion": {"policy": "Destroy", "confirm": "main"}}),
 ]
 NAMES = [
     ("StorageNetwork", "n" * 41, "at most 40 characters"),
@@ -98,6 +112,12 @@ def test_a_change_is_refused(definitions: Cluster, what: str, spec: dict[str, An
     command = ("kubectl", "-n", NAMESPACE, "patch", what, "--type=merge", "--dry-run=server", "-p", patch)
     answer = definitions.run(*command, check=False)
     assert words in answer, answer
+
+
+@pytest.mark.parametrize(("what", "spec"), TAKEN, ids=[f"{what}-{spec}" for what, spec in TAKEN])
+def test_a_change_that_can_be_meant_is_taken(definitions: Cluster, what: str, spec: dict[str, Any]) -> None:
+    patch = json.dumps({"spec": spec})
+    definitions.run("kubectl", "-n", NAMESPACE, "patch", what, "--type=merge", "--dry-run=server", "-p", patch)
 
 
 @pytest.mark.parametrize(("kind", "name", "words"), NAMES)

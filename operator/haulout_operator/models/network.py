@@ -100,11 +100,27 @@ class GraphqlSpec(Model):
 
 
 class FundsSpec(Model):
-    """FROST that accounts hold from genesis on, beside the stake of the first nodes."""
+    """FROST that accounts hold from genesis on, beside the stake of the first nodes; fixed at genesis."""
 
-    treasury: Amount = Field("10000000WAL", description="Stakes new nodes; a bare number is FROST.")
-    gateway: Amount = Field("1000000WAL", description="Pays for the blobs that the gateway stores.")
-    graphql: Amount = Field("1000WAL", description="Pays for what GraphQL's mutations ask of the ledger.")
+    treasury: Annotated[
+        Amount,
+        Field(
+            description="Stakes new nodes; a bare number is FROST.", json_schema_extra=immutable("funds.treasury")
+        ),
+    ] = "10000000WAL"
+    gateway: Annotated[
+        Amount,
+        Field(
+            description="Pays for the blobs that the gateway stores.", json_schema_extra=immutable("funds.gateway")
+        ),
+    ] = "1000000WAL"
+    graphql: Annotated[
+        Amount,
+        Field(
+            description="Pays for what GraphQL's mutations ask of the ledger.",
+            json_schema_extra=immutable("funds.graphql"),
+        ),
+    ] = "1000WAL"
 
 
 class SafetySpec(Model):

@@ -129,7 +129,7 @@ class StorageNodeSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "!(oldSelf.desiredState == 'Drained' && self.desiredState == 'Active')",
+                "oldSelf.desiredState != 'Drained' || self.desiredState == 'Drained'",
                 "a drained identity is not used again: scale the pool for a new one",
             ),
             rule("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef == oldSelf.poolRef)", "poolRef stays"),

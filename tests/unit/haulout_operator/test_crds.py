@@ -11,7 +11,7 @@ import pytest
 
 from haulout.primitives import parse_frost
 from haulout_operator.crds import KINDS, Kind, build_crd, crd_yaml
-from haulout_operator.models.base import AMOUNT_PATTERN, QUANTITY_PATTERN, STAKE_PATTERN
+from haulout_operator.models.base import AMOUNT_PATTERN, QUANTITY_PATTERN, STAKE_PATTERN, bytes_of
 from haulout_operator.names import node_name
 from haulout_operator.quantities import parse_bytes
 
@@ -77,6 +77,35 @@ def test_what_is_taken_fits_64_bits(pattern: str, taken: list[str], refused: lis
     assert all(parse(text) < 2**64 for text in taken)
 
 
+def test_rules_use_what_an_api_server_of_1_28_knows() -> None:
+    """It refuses a definition as a whole when a rule calls what came later, as `quantity()` with 1.29."""
+    rules = [rule["rule"] for kind in KINDS for rule in rules_below(schema_of(kind))]
+    called = {name for rule in rules for name in re.findall(r"(\w+)\(", re.sub(r"'[^']*'", "''", rule))}
+    assert called == {"endsWith", "find", "has", "int", "matches", "size"}
+
+
+def rules_below(node: Any) -> Iterator[dict[str, str]]:
+    """CEL rules anywhere in a schema."""
+    if isinstance(node, dict):
+        yield from node.get("x-kubernetes-validations", ())
+        for child in node.values():
+            yield from rules_below(child)
+
+
+@pytest.mark.parametrize(
+    ("size", "size_bytes"),
+    [("1", 1), ("10737418240", 10 << 30), ("7k", 7_000), ("7Ki", 7 << 10), ("10G", 10**10), ("10Gi", 10 << 30)]
+    + [("3M", 3_000_000), ("3Mi", 3 << 20), ("9999T", 9999 * 10**12), ("9999Ti", 9999 << 40)],
+)
+def test_sizes_are_compared_as_the_bytes_that_they_are(size: str, size_bytes: int) -> None:
+    number, _, unit = bytes_of("self").partition(" * ")
+    assert number == "int(self.find('^[0-9]+'))"
+    *cases, otherwise = unit.strip("()").split(" : ")
+    asked = [re.fullmatch(r"self\.endsWith\('(\w+)'\) \? (\d+)", case) for case in cases]
+    factors = [int(one.group(2)) for one in asked if one is not None and size.endswith(one.group(1))]
+    assert int(re.findall("^[0-9]+", size)[0]) * (factors or [int(otherwise)])[0] == size_bytes == parse_bytes(size)
+
+
 def test_only_the_pool_is_scaled() -> None:
     scaled = {kind.kind: "scale" in build_crd(kind)["spec"]["versions"][0]["subresources"] for kind in KINDS}
     assert scaled == {
@@ -112,7 +141,9 @@ def test_the_longest_pool_can_have_nodes_and_the_longest_network_epochs() -> Non
 
 def test_what_genesis_fixes_cannot_be_changed() -> None:
     spec = schema_of(KINDS[0])["properties"]["spec"]["properties"]
-    fixed = [spec["shards"], *(spec["epoch"]["properties"][name] for name in ("duration", "maxEpochsAhead", "manual"))]
+    epoch, funds = (spec[name]["properties"] for name in ("epoch", "funds"))
+    fixed = [spec["shards"], *(epoch[name] for name in ("duration", "maxEpochsAhead", "manual", "driverGrace"))]
+    fixed += [funds[name] for name in ("treasury", "gateway", "graphql")]
     for field in fixed:
         rules = field["x-kubernetes-validations"]
         assert [rule["rule"] for rule in rules] == ["self == oldSelf"]
