@@ -201,7 +201,7 @@ class Observed:
 
     @property
     def was_founded(self) -> bool:
-        """Whether the network was founded at some time, whatever is left of its genesis: volumes are only made after."""
+        """Whether the network was founded at some time, whatever is left of its genesis: volumes come later."""
         return self.genesis is not None or bool(self.genesis_problem or self.volumes_of_founded())
 
     def volumes_of_founded(self) -> list[str]:

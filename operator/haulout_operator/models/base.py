@@ -72,7 +72,7 @@ def immutable(field: str) -> dict[str, Any]:
 
 
 def bytes_of(size: str) -> str:
-    """CEL for the bytes of a field with a `Quantity`, out of what every API server knows: `quantity()` came with 1.29."""
+    """CEL for the bytes of a field with a `Quantity`, of what each API server knows: `quantity()` came with 1.29."""
     unit = "".join(f"{size}.endsWith('{name}') ? {factor} : " for name, factor in UNITS.items() if name)
     return f"int({size}.find('^[0-9]+')) * ({unit}1)"
 

@@ -104,15 +104,11 @@ class FundsSpec(Model):
 
     treasury: Annotated[
         Amount,
-        Field(
-            description="Stakes new nodes; a bare number is FROST.", json_schema_extra=immutable("funds.treasury")
-        ),
+        Field(description="Stakes new nodes; a bare number is FROST.", json_schema_extra=immutable("funds.treasury")),
     ] = "10000000WAL"
     gateway: Annotated[
         Amount,
-        Field(
-            description="Pays for the blobs that the gateway stores.", json_schema_extra=immutable("funds.gateway")
-        ),
+        Field(description="Pays for the blobs that the gateway stores.", json_schema_extra=immutable("funds.gateway")),
     ] = "1000000WAL"
     graphql: Annotated[
         Amount,

@@ -94,8 +94,8 @@ def _unseen(observed: Observed) -> Leaving:
     return Leaving(
         "LedgerUnreachable",
         f"nothing is let go unseen: {observed.ledger_problem}. Next: kubectl describe snet/{network} says what brings "
-        f"the ledger back; if it is gone for good, kubectl delete snet/{network} gives the network up, and keeps volumes "
-        "and keys unless deletion.policy is Destroy.",
+        f"the ledger back; if it is gone for good, kubectl delete snet/{network} gives the network up, and keeps "
+        "volumes and keys unless deletion.policy is Destroy.",
     )
 
 
