@@ -149,6 +149,18 @@ class WrongEpoch(Rejected):
 
 
 @dataclass(eq=False)
+class ProtocolVersionUnknown(Rejected):
+    """A vote for rules that this build does not know: its process would stop as soon as they are in force."""
+
+    code = "PROTOCOL_VERSION_UNKNOWN"
+    template = "{process} knows protocol versions up to {newest}, not {protocol_version}"
+    hint = "install a release that knows it there first"
+    process: str
+    protocol_version: int
+    newest: int
+
+
+@dataclass(eq=False)
 class TooFewNodes(Rejected):
     """So few nodes could not hold all shards: none may hold more than can be lost."""
 

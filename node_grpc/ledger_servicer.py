@@ -55,6 +55,7 @@ class LedgerServicer(Servicer):
             metrics=status.metrics,
             finality=_write_finality(status.finality),
             oldest_height=status.oldest_height,
+            protocol_version=status.protocol_version,
         )
 
     async def Read(self, request: pb.ReadRequest, context: Context) -> pb.ReadResponse:

@@ -27,6 +27,8 @@ UPLOAD_BUDGET_BYTES = 256 << 20
 # Two hashes per shard and a few numbers: 64 KiB at n = 1000.
 MAX_METADATA_BYTES = 1 << 20
 MAX_PAGE = 10_000
+ACCOUNT_KEY_BYTES = 32
+MAX_CONSENT_BYTES = 256
 PER_METHOD = {
     "StoreSlivers": 64,
     "ReadSlivers": 128,
@@ -218,6 +220,25 @@ class StorageServicer(StorageNodeServicer):
             proof = ProofUpload(start.size_bytes, chunks)
             signed = await self._node.attest_inconsistency(epoch=start.epoch, blob_id=blob_id, axis=axis, proof=proof)
         return convert.write_attestation(signed)
+
+    async def AgreeToProtocol(self, request: pb.AgreeToProtocolRequest, context: Context) -> pb.AgreeToProtocolResponse:
+        """Keep what the node's owner lets it vote for."""
+        if len(request.public_key) != ACCOUNT_KEY_BYTES:
+            problem = f"{len(request.public_key)} bytes, must be {ACCOUNT_KEY_BYTES}"
+            raise InvalidField(field="public_key", problem=problem)
+        if len(request.message) > MAX_CONSENT_BYTES:
+            raise InvalidField(field="message", problem=f"{len(request.message)} bytes, at most {MAX_CONSENT_BYTES}")
+        await self._node.agree_to_protocol(consent=convert.read_signed(request), public_key=request.public_key)
+        return pb.AgreeToProtocolResponse()
+
+    async def SignProtocolVote(
+        self, request: pb.SignProtocolVoteRequest, context: Context
+    ) -> pb.SignProtocolVoteResponse:
+        """Have the node vote for new rules."""
+        signed = await self._node.sign_protocol_vote(
+            epoch=request.epoch, version=request.protocol_version, start_epoch=request.start_epoch
+        )
+        return convert.write_vote(signed)
 
     async def BlobStatus(self, request: pb.BlobStatusRequest, context: Context) -> pb.BlobStatusResponse:
         """The node's own record of a blob."""

@@ -93,6 +93,38 @@ class ForgedConfirmation(Corrupt):
 
 
 @dataclass(eq=False)
+class ForgedVote(Corrupt):
+    """What a node calls its vote for new rules is none."""
+
+    code = "FORGED_VOTE"
+    template = "the vote of {node} for new rules does not verify"
+    node: str
+
+
+@dataclass(eq=False)
+class ProtocolVotesMissing(Rejected):
+    """Too few of the committee stand behind new rules; names of nodes, `none` where there are none."""
+
+    code = "PROTOCOL_VOTES_MISSING"
+    template = (
+        "{weight} of the {needed} shards that are needed stand behind protocol version {protocol_version} from epoch "
+        "{start_epoch}; not agreed to by their owners: {not_agreed}; of a build that does not know it: {too_old}; "
+        "without an answer that counts: {others}"
+    )
+    hint = (
+        "what was agreed to is kept: upgrade the nodes that are too old, have the other owners run "
+        "`haulout protocol activate --from-epoch {start_epoch}`; whoever is last puts it in force"
+    )
+    protocol_version: int
+    start_epoch: int
+    weight: int
+    needed: int
+    not_agreed: str
+    too_old: str
+    others: str
+
+
+@dataclass(eq=False)
 class EpochsOutOfRange(InvalidInput):
     """More epochs than can be bought, or none."""
 

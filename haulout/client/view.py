@@ -251,6 +251,10 @@ class LedgerView:
         found = {ObjectId(node_id): queries.node(rows, node_id) for node_id in node_ids}
         return {node_id: node for node_id, node in found.items() if node is not None}
 
+    async def all_nodes(self) -> dict[ObjectId, Node]:
+        """Every node that is registered, member or not."""
+        return await self.nodes([key[1:] for key in await self._scan_all(*keys.table_range(keys.NODE))])
+
     async def blob_record(self, blob_id: BlobId) -> BlobRecord | None:
         return queries.blob_record(await self._rows(keys.blob_record(blob_id)), blob_id)
 
@@ -304,14 +308,17 @@ class LedgerView:
         return sorted(mine, key=lambda item: item[1].end_epoch, reverse=True)
 
     async def _owned_ids(self, owner: bytes, kind: ObjectKind) -> list[ObjectId]:
-        start, end = keys.owned_range(owner, kind)
-        ids: list[ObjectId] = []
+        return [ObjectId(key[-32:]) for key in await self._scan_all(*keys.owned_range(owner, kind))]
+
+    async def _scan_all(self, start: bytes, end: bytes) -> list[bytes]:
+        """All keys of a range, page by page."""
+        found: list[bytes] = []
         while True:
-            found = await self._source.scan(start, end, limit=SCAN_LIMIT)
-            ids += [ObjectId(key[-32:]) for key in found]
-            if len(found) < SCAN_LIMIT:
-                return ids
-            start = found[-1] + b"\x00"
+            page = await self._source.scan(start, end, limit=SCAN_LIMIT)
+            found += page
+            if len(page) < SCAN_LIMIT:
+                return found
+            start = page[-1] + b"\x00"
 
     async def _rows_of_epoch(self, wanted: Callable[[int], tuple[bytes, ...]]) -> FetchedRows:
         """The system and rows whose keys name the epoch it is in: looked up again when another one began meanwhile."""

@@ -1,4 +1,4 @@
-"""The messages that storage nodes sign: three bytes of intent, the epoch, a body.
+"""The messages that storage nodes sign, and one that their owners do: three bytes of intent, the epoch, a body.
 
 Walrus's own have intent types 0 to 6 and exactly its bytes, so its tools verify them. Ours have types from 128 on
 and bind the chain id. Whoever verifies parses first, requires type, epoch and body, and checks the signature last.
@@ -38,6 +38,7 @@ class Intent(enum.IntEnum):
     PROTOCOL_VERSION = 6
     CHECKPOINT = 128
     SYNC_SHARDS = 129
+    PROTOCOL_CONSENT = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,20 @@ class Checkpoint:
     checkpoint_digest: Bytes32
 
 
+@dataclass(frozen=True, slots=True)
+class ProtocolConsent:
+    """A node's owner lets the node vote for exactly this; signed by the account that governs the node (Ed25519).
+
+    `signed_ms`, the owner's clock, says which of two given in one epoch is the later one.
+    """
+
+    chain_id: Bytes32
+    node_id: Bytes32
+    protocol_version: U32
+    start_epoch: U32
+    signed_ms: U64
+
+
 Body = (
     ProofOfPossession
     | StorageConfirmation
@@ -153,6 +168,7 @@ Body = (
     | DenyListedBlobDeleted
     | ProtocolVersion
     | Checkpoint
+    | ProtocolConsent
 )
 
 BODIES: dict[Intent, type[Body]] = {
@@ -165,6 +181,7 @@ BODIES: dict[Intent, type[Body]] = {
     Intent.PROTOCOL_VERSION: ProtocolVersion,
     Intent.CHECKPOINT: Checkpoint,
     Intent.SYNC_SHARDS: SyncShardsRequest,
+    Intent.PROTOCOL_CONSENT: ProtocolConsent,
 }
 _INTENTS: dict[type[Body], Intent] = {body: intent for intent, body in BODIES.items()}
 
@@ -254,3 +271,10 @@ def protocol_version(epoch: int, *, start_epoch: int, version: int) -> bytes:
 def checkpoint(epoch: int, *, chain_id: bytes, checkpoint_digest: bytes) -> bytes:
     """Bytes that attest a checkpoint of one chain; no other chain can use the signature."""
     return build_message(epoch, Checkpoint(chain_id, checkpoint_digest))
+
+
+def protocol_consent(
+    epoch: int, *, chain_id: bytes, node_id: bytes, version: int, start_epoch: int, signed_ms: int
+) -> bytes:
+    """Bytes with which its owner lets a node of one chain vote for a protocol version from an epoch on."""
+    return build_message(epoch, ProtocolConsent(chain_id, node_id, version, start_epoch, signed_ms))

@@ -20,6 +20,7 @@ from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.peers import Peers
 from haulout.node.pieces import PieceKeeper
+from haulout.node.protocol_voter import ProtocolVoter
 from haulout.node.scrubber import Scrubber
 from haulout.node.shard_serving import ShardServer
 from haulout.node.shard_sync import ShardSync
@@ -133,6 +134,7 @@ async def build_storage_node(
         follower=LedgerFollower(vault, clock, settings),
         blob_sync=blob_sync,
         prover=prover,
+        voter=ProtocolVoter(identity, vault, store, scheme, workers),
         shard_sync=shard_sync,
         shard_server=ShardServer(vault, scheme, workers, metrics, settings),
         epoch_driver=_driver_of(wallet, replica, clock, rng),

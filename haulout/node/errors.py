@@ -143,6 +143,28 @@ class SymbolNotPresent(Rejected):
     target_index: int
 
 
+@dataclass(eq=False)
+class NotAgreed(Rejected):
+    """The node votes for new rules only as its owner has agreed to them."""
+
+    code = "PROTOCOL_NOT_AGREED"
+    template = "the owner of {name} has not agreed to protocol version {protocol_version} from epoch {start_epoch}"
+    hint = "whoever holds the account that governs it runs `haulout protocol activate --from-epoch {start_epoch}`"
+    name: str
+    protocol_version: int
+    start_epoch: int
+
+
+@dataclass(eq=False)
+class NotAVoter(Rejected):
+    """The node is no member of the committee that votes."""
+
+    code = "NOT_A_VOTER"
+    template = "{name} signs no vote in epoch {epoch}: it is no member of the committee with its present key"
+    name: str
+    epoch: int
+
+
 # --- it is not there ----------------------------------------------------------------------------------------
 
 
@@ -231,4 +253,15 @@ class ShardSyncForbidden(Forbidden):
     template = "shard {shard_index} is not handed over to the sender of this request: {problem}"
     hint = "ask again once both nodes see the same epoch"
     shard_index: int
+    problem: str
+
+
+@dataclass(eq=False)
+class ConsentForbidden(Forbidden):
+    """Only the account that governs a node lets it vote for new rules, and an older consent replaces no newer one."""
+
+    code = "PROTOCOL_CONSENT_FORBIDDEN"
+    template = "this lets {name} vote for nothing: {problem}"
+    hint = "sign it with the account that governs the node"
+    name: str
     problem: str

@@ -13,6 +13,7 @@
     41                      SweepRow: where a sweep over all blobs stands
     50 epoch                SignedRow: the last checkpoint signed in that epoch
     51                      BarredRow: no checkpoint is signed, and until when
+    52                      ConsentRow: what the owner lets the node vote for
 
 Slivers are ordered by shard, so that a shard can be dropped or handed over in one pass. A sealed record is its
 canonical bytes, then BLAKE2b-128 of key and bytes: damage and misplacement are both noticed when it is read.
@@ -41,6 +42,7 @@ INCOMPLETE_VERSION = 2
 SEAL_BYTES = 16
 Bytes8 = Annotated[bytes, fixed(8)]
 Bytes16 = Annotated[bytes, fixed(16)]
+Bytes64 = Annotated[bytes, fixed(64)]
 
 FORMAT_KEY = b"\x01"
 TOTALS_KEY = b"\x02"
@@ -55,6 +57,7 @@ CURSOR_KEY = b"\x40"
 SWEEP_KEY = b"\x41"
 SIGNED = b"\x50"
 BARRED_KEY = b"\x51"
+CONSENT_KEY = b"\x52"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,16 @@ class BarredRow:
     version: U8
     epoch: U32
     in_sync: bool  # the epoch's own Done was still to come
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRow:
+    """The owner's latest consent to a protocol version, as it was signed (`crypto.messages.ProtocolConsent`)."""
+
+    version: U8
+    message: bytes
+    public_key: Bytes32  # of the account that governed the node
+    signature: Bytes64
 
 
 def signed_key(epoch: int) -> bytes:

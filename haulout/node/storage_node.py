@@ -28,6 +28,7 @@ from haulout.node.inconsistency import InconsistencyProver
 from haulout.node.ledger_follower import LedgerFollower
 from haulout.node.metrics import NodeMetrics
 from haulout.node.pieces import PieceKeeper, is_in_stripes
+from haulout.node.protocol_voter import ProtocolVoter
 from haulout.node.records import SliverName
 from haulout.node.scrubber import Scrubber
 from haulout.node.shard_serving import ShardServer
@@ -66,6 +67,7 @@ class StorageNode:
         follower: LedgerFollower,
         blob_sync: BlobSync,
         prover: InconsistencyProver,
+        voter: ProtocolVoter,
         shard_sync: ShardSync,
         shard_server: ShardServer,
         epoch_driver: EpochDriver | None,
@@ -85,6 +87,7 @@ class StorageNode:
         self.follower = follower
         self.blob_sync = blob_sync
         self._prover = prover
+        self._voter = voter
         self.shard_sync = shard_sync
         self._shard_server = shard_server
         self._epoch_driver = epoch_driver
@@ -236,6 +239,16 @@ class StorageNode:
         metadata = await self.blob_sync.require_metadata(blob_id)
         return await self._prover.attest(blob_id, metadata, axis, proof)
 
+    async def agree_to_protocol(self, *, consent: SignedMessage, public_key: bytes) -> None:
+        """Keep what the owner lets the node vote for; errors as `check_may_write` and `ProtocolVoter.agree`."""
+        self._intake.check_may_write()
+        await self._voter.agree(consent, public_key)
+
+    async def sign_protocol_vote(self, *, epoch: int, version: int, start_epoch: int) -> SignedMessage:
+        """Vote for new rules; errors as `check_may_write` and `ProtocolVoter.sign`."""
+        self._intake.check_may_write()
+        return await self._voter.sign(epoch=epoch, version=version, start_epoch=start_epoch)
+
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""
         return self.vault.view.get(keys.blob_record(blob_id))
@@ -268,6 +281,7 @@ class StorageNode:
         duty = self.vault.duty()
         head = self.vault.replica.head
         is_full = await self.vault.is_full()
+        agreed_version, agreed_epoch = self._voter.agreed or (0, 0)
         return NodeHealth(
             node_id=self.identity.node_id,
             name=self.identity.name,
@@ -289,6 +303,8 @@ class StorageNode:
             moved_bytes=self.vault.progress.moved_bytes if duty.gaining else 0,
             release=__version__,
             protocol_version=PROTOCOL_VERSION,
+            agreed_version=agreed_version,
+            agreed_epoch=agreed_epoch,
         )
 
     def status(self, duty: rules.Duty | None = None) -> str:

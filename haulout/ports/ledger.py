@@ -40,6 +40,7 @@ class LedgerStatus:
     metrics: Mapping[str, int] = field(default_factory=dict)
     finality: Finality | None = None
     oldest_height: int = 0  # of the blocks that are kept; state and history are there whatever it is
+    protocol_version: int = 0  # newest one whose rules its release knows; 0 of one that does not tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,8 @@ class NodeHealth:
     moved_bytes: int = 0  # of these, what has arrived
     release: str = ""  # that it runs, as 0.1.0; empty of one that does not tell
     protocol_version: int = 0  # newest one whose rules that release knows; 0 of one that does not tell
+    agreed_version: int = 0  # of the rules that its owner lets it vote for; 0 for none
+    agreed_epoch: int = 0  # from which on; 0 for none
 
     @property
     def word(self) -> str:
@@ -211,6 +213,17 @@ class StorageNodeApi(Protocol):
     ) -> SignedMessage:
         """Sign that a blob is encoded wrongly, if the proof about a sliver of `axis` shows it: an `InconsistencyProof`
         (BCS), or that of `codec.striped_inconsistency` for a blob in stripes."""
+
+    async def agree_to_protocol(self, *, consent: SignedMessage, public_key: bytes) -> None:
+        """Let the node vote for a protocol version.
+
+        Args:
+            consent: a `crypto.messages.ProtocolConsent`, signed by the account that governs the node (Ed25519).
+            public_key: of that account.
+        """
+
+    async def sign_protocol_vote(self, *, epoch: int, version: int, start_epoch: int) -> SignedMessage:
+        """Sign a vote for a protocol version (message of type 6), if the node's owner has agreed to exactly this."""
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS of `ledger.state.BlobRecord`), or None."""

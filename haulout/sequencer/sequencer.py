@@ -25,13 +25,15 @@ from dataclasses import dataclass
 
 from haulout.chain.block import Block, BlockHeader, TransactionResult
 from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
+from haulout.crypto import messages
 from haulout.crypto.schemes import SignatureScheme
-from haulout.errors import DiskFull, HauloutError
+from haulout.errors import DiskFull, HauloutError, ProtocolVersionUnknown, UndecodableBytes
 from haulout.ledger.admission import DuplicateTransaction, check_envelope
-from haulout.ledger.apply import BlockOut, apply_block
+from haulout.ledger.apply import PROTOCOL_VERSION, BlockOut, apply_block
+from haulout.ledger.commands import UpdateProtocolVersion
 from haulout.ledger.events import Event
 from haulout.ledger.genesis import Genesis
-from haulout.ledger.transactions import digest_of_bytes
+from haulout.ledger.transactions import SignedTransaction, digest_of_bytes
 from haulout.observability import tracing
 from haulout.ports import Attestation, Clock, Finality, LedgerStatus, StateRead, Store, Workers
 from haulout.primitives import Digest, ObjectId
@@ -114,7 +116,7 @@ class Sequencer:
 
         Raises:
             InvalidInput: inadmissible, with the reason's code; it is in no block.
-            LedgerStopping, LedgerBusy: it was not taken.
+            LedgerStopping, LedgerBusy, ProtocolVersionUnknown: it was not taken.
             DiskFull: it waited for a block that could not be written; it is in none.
         """
         if self._is_stopping:
@@ -128,6 +130,7 @@ class Sequencer:
         if recorded is not None:
             self._counts["replays"] += 1
             return recorded
+        check_can_follow(signed)
         pending = self._waiting.get(raw) or self._enqueue(digest, raw, len(signed.transaction.commands))
         return await _wait(pending.done, wait_ms)
 
@@ -283,6 +286,7 @@ class Sequencer:
             metrics,
             finality,
             self.store.oldest_height,
+            PROTOCOL_VERSION,
         )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:
@@ -336,6 +340,25 @@ class Sequencer:
     async def epoch_committee(self, epoch: int) -> bytes | None:
         """The committee of an epoch, also of past ones."""
         return self.store.committee(epoch)
+
+
+def check_can_follow(signed: SignedTransaction) -> None:
+    """Refuse a vote for rules that this build does not know: the block after them would be the first that nobody makes.
+
+    Raises:
+        ProtocolVersionUnknown: for such a version.
+    """
+    for command in signed.transaction.commands:
+        if not isinstance(command, UpdateProtocolVersion):
+            continue
+        try:
+            body = messages.parse(command.message).body
+        except UndecodableBytes:
+            continue  # the rules refuse it
+        if isinstance(body, messages.ProtocolVersion) and body.protocol_version > PROTOCOL_VERSION:
+            raise ProtocolVersionUnknown(
+                process="the ledger", protocol_version=body.protocol_version, newest=PROTOCOL_VERSION
+            )
 
 
 async def _wait(done: asyncio.Future[TransactionResult], wait_ms: int) -> TransactionResult | None:

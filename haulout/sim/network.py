@@ -152,6 +152,20 @@ class SimNodeApi:
             ),
         )
 
+    async def agree_to_protocol(self, *, consent: SignedMessage, public_key: bytes) -> None:
+        await self._port.call(
+            self._address,
+            "agree_to_protocol",
+            lambda node: node.agree_to_protocol(consent=consent, public_key=public_key),
+        )
+
+    async def sign_protocol_vote(self, *, epoch: int, version: int, start_epoch: int) -> SignedMessage:
+        return await self._port.call(
+            self._address,
+            "sign_protocol_vote",
+            lambda node: node.sign_protocol_vote(epoch=epoch, version=version, start_epoch=start_epoch),
+        )
+
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         return await self._port.call(self._address, "blob_status", lambda node: node.blob_status(blob_id=blob_id))
 

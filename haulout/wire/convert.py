@@ -176,12 +176,20 @@ def write_signed(signed: SignedMessage) -> pb.ConfirmBlobResponse:
     return pb.ConfirmBlobResponse(message=signed.message, signature=signed.signature)
 
 
+def write_vote(signed: SignedMessage) -> pb.SignProtocolVoteResponse:
+    return pb.SignProtocolVoteResponse(message=signed.message, signature=signed.signature)
+
+
 def write_attestation(signed: SignedMessage) -> pb.AttestInconsistencyResponse:
     return pb.AttestInconsistencyResponse(message=signed.message, signature=signed.signature)
 
 
 def read_signed(
-    message: pb.ConfirmBlobResponse | pb.StoreAndConfirmResponse | pb.AttestInconsistencyResponse,
+    message: pb.ConfirmBlobResponse
+    | pb.StoreAndConfirmResponse
+    | pb.AttestInconsistencyResponse
+    | pb.SignProtocolVoteResponse
+    | pb.AgreeToProtocolRequest,
 ) -> SignedMessage:
     """A signed message; neither its content nor its signature has been checked."""
     if not message.message:
@@ -245,6 +253,8 @@ def write_health(health: NodeHealth) -> pb.HealthResponse:
         giving=health.giving,
         release=health.release,
         protocol_version=health.protocol_version,
+        agreed_version=health.agreed_version,
+        agreed_epoch=health.agreed_epoch,
     )
 
 
@@ -271,6 +281,8 @@ def read_health(message: pb.HealthResponse) -> NodeHealth:
         giving=tuple(read_index(shard, "giving") for shard in message.giving),
         release=message.release,
         protocol_version=message.protocol_version,
+        agreed_version=message.agreed_version,
+        agreed_epoch=message.agreed_epoch,
     )
 
 

@@ -81,6 +81,7 @@ class GrpcLedger:
                 metrics=MappingProxyType(dict(answer.metrics)),
                 finality=_read_finality(answer),
                 oldest_height=answer.oldest_height,
+                protocol_version=answer.protocol_version,
             )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:

@@ -354,6 +354,18 @@ class GrpcStorageNode:
         with self._peer.reading(operation):
             return convert.read_signed(answer)
 
+    async def agree_to_protocol(self, *, consent: SignedMessage, public_key: bytes) -> None:
+        """Let the node vote for a protocol version."""
+        request = pb.AgreeToProtocolRequest(message=consent.message, signature=consent.signature, public_key=public_key)
+        await self._peer.unary("AgreeToProtocol", self._stub().AgreeToProtocol, request)
+
+    async def sign_protocol_vote(self, *, epoch: int, version: int, start_epoch: int) -> SignedMessage:
+        """The node's vote for a protocol version; not verified here."""
+        request = pb.SignProtocolVoteRequest(epoch=epoch, protocol_version=version, start_epoch=start_epoch)
+        answer = await self._peer.unary("SignProtocolVote", self._stub().SignProtocolVote, request)
+        with self._peer.reading("SignProtocolVote"):
+            return convert.read_signed(answer)
+
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         """The node's own record of a blob (BCS), or None."""
         answer = await self._peer.unary("BlobStatus", self._stub().BlobStatus, pb.BlobStatusRequest(blob_id=blob_id))

@@ -50,6 +50,8 @@ HEALTH = NodeHealth(
     moved_bytes=1 << 33,
     release="1.2.3",
     protocol_version=7,
+    agreed_version=8,
+    agreed_epoch=1 << 31,
 )
 
 
@@ -219,6 +221,15 @@ class MemoryNode:
         assert len(raw) == proof.size_bytes
         self.asked.append((axis, raw))
         return SignedMessage(message=b"it is wrong" + blob_id, signature=b"s" * 96)
+
+    async def agree_to_protocol(self, *, consent: SignedMessage, public_key: bytes) -> None:
+        self._check()
+        self.asked.append((consent, public_key))
+
+    async def sign_protocol_vote(self, *, epoch: int, version: int, start_epoch: int) -> SignedMessage:
+        self._check(epoch)
+        self.asked.append((version, start_epoch))
+        return SignedMessage(message=b"it may begin", signature=b"s" * 96)
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         self._check()

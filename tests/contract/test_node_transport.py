@@ -293,6 +293,17 @@ def test_a_proof_of_a_wrong_encoding_is_attested(scene: Scene, node: MemoryNode,
     scene.play(story)
 
 
+def test_an_owner_agrees_and_a_node_votes(scene: Scene, node: MemoryNode) -> None:
+    async def story(api: StorageNodeApi, _: object) -> None:
+        consent = SignedMessage(message=b"consent", signature=b"e" * 64)
+        await api.agree_to_protocol(consent=consent, public_key=b"k" * 32)
+        signed = await api.sign_protocol_vote(epoch=EPOCH, version=8, start_epoch=1 << 31)
+        assert signed == SignedMessage(message=b"it may begin", signature=b"s" * 96)
+        assert node.asked == [(consent, b"k" * 32), (8, 1 << 31)]
+
+    scene.play(story)
+
+
 def test_many_calls_at_once_do_not_mix_up(scene: Scene, node: MemoryNode) -> None:
     async def story(api: StorageNodeApi, _: object) -> None:
         blobs = [BlobId(bytes([i]) * 32) for i in range(20)]
@@ -385,6 +396,7 @@ def test_every_request_carries_its_epoch(scene: Scene) -> None:
                 epoch=6, blob_id=BLOB, target=SliverIndex(0), target_axis=Axis.PRIMARY, with_proofs=False
             ),
             api.attest_inconsistency(epoch=6, blob_id=BLOB, axis=Axis.PRIMARY, proof=ProofUpload(1, chunks(b"p"))),
+            api.sign_protocol_vote(epoch=6, version=8, start_epoch=9),
         ):
             with pytest.raises(errors.WrongEpoch) as caught:
                 await call

@@ -159,6 +159,7 @@ class StatusResponse(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     FINALITY_FIELD_NUMBER: _builtins.int
     OLDEST_HEIGHT_FIELD_NUMBER: _builtins.int
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     chain_id: _builtins.bytes
     """Chain id, 32 bytes."""
     head: _builtins.bytes
@@ -169,6 +170,8 @@ class StatusResponse(_message.Message):
     """Admitted and in no block yet."""
     oldest_height: _builtins.int
     """Oldest block that is kept; those before it have been pruned."""
+    protocol_version: _builtins.int
+    """Newest protocol version whose rules the ledger's release knows; 0 of one that does not tell."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Numbers for people; no names are promised."""
@@ -187,10 +190,11 @@ class StatusResponse(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         finality: Global___Finality | None = ...,
         oldest_height: _builtins.int = ...,
+        protocol_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "finality", b"finality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "chain_id", b"chain_id", "engine", b"engine", "finality", b"finality", "head", b"head", "metrics", b"metrics", "oldest_height", b"oldest_height", "pending_transactions", b"pending_transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finality", b"_finality", "chain_id", b"chain_id", "engine", b"engine", "finality", b"finality", "head", b"head", "metrics", b"metrics", "oldest_height", b"oldest_height", "pending_transactions", b"pending_transactions", "protocol_version", b"protocol_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__finality: _TypeAlias = _typing.Literal["finality"]  # noqa: Y015
     _WhichOneofArgType__finality: _TypeAlias = _typing.Literal["_finality", b"_finality"]  # noqa: Y015

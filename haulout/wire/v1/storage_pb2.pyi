@@ -928,6 +928,101 @@ class AttestInconsistencyResponse(_message.Message):
 Global___AttestInconsistencyResponse: _TypeAlias = AttestInconsistencyResponse  # noqa: Y015
 
 @_typing.final
+class AgreeToProtocolRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    message: _builtins.bytes
+    """Exactly the bytes that were signed (BCS of the consent to a protocol version, type 130)."""
+    signature: _builtins.bytes
+    """Ed25519 signature of the account that governs the node, 64 bytes."""
+    public_key: _builtins.bytes
+    """Key of that account, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "public_key", b"public_key", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreeToProtocolRequest: _TypeAlias = AgreeToProtocolRequest  # noqa: Y015
+
+@_typing.final
+class AgreeToProtocolResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreeToProtocolResponse: _TypeAlias = AgreeToProtocolResponse  # noqa: Y015
+
+@_typing.final
+class SignProtocolVoteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    START_EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Epoch the request is made for."""
+    protocol_version: _builtins.int
+    """Version of the rules to vote for."""
+    start_epoch: _builtins.int
+    """First epoch in which they would be in force."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        protocol_version: _builtins.int = ...,
+        start_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "protocol_version", b"protocol_version", "start_epoch", b"start_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignProtocolVoteRequest: _TypeAlias = SignProtocolVoteRequest  # noqa: Y015
+
+@_typing.final
+class SignProtocolVoteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    message: _builtins.bytes
+    """Exactly the bytes that were signed (BCS of the vote for a protocol version, type 6)."""
+    signature: _builtins.bytes
+    """BLS12-381 signature, 96 bytes."""
+    def __init__(
+        self,
+        *,
+        message: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignProtocolVoteResponse: _TypeAlias = SignProtocolVoteResponse  # noqa: Y015
+
+@_typing.final
 class BlobStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1096,6 +1191,8 @@ class HealthResponse(_message.Message):
     MOVED_BYTES_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    AGREED_VERSION_FIELD_NUMBER: _builtins.int
+    AGREED_EPOCH_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     """Node id on the ledger, 32 bytes."""
     name: _builtins.str
@@ -1130,6 +1227,10 @@ class HealthResponse(_message.Message):
     """Release that the node runs, as 0.1.0; empty of nodes that do not tell."""
     protocol_version: _builtins.int
     """Newest protocol version whose rules that release knows; 0 of nodes that do not tell."""
+    agreed_version: _builtins.int
+    """Version of the rules that the node's owner lets it vote for; 0 for none."""
+    agreed_epoch: _builtins.int
+    """Epoch from which on; 0 for none."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Shards the node owns."""
@@ -1165,10 +1266,12 @@ class HealthResponse(_message.Message):
         moved_bytes: _builtins.int = ...,
         release: _builtins.str = ...,
         protocol_version: _builtins.int = ...,
+        agreed_version: _builtins.int = ...,
+        agreed_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "moved_bytes", b"moved_bytes", "moving_bytes", b"moving_bytes", "name", b"name", "node_id", b"node_id", "protocol_version", b"protocol_version", "release", b"release", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed_epoch", b"agreed_epoch", "agreed_version", b"agreed_version", "attested_height", b"attested_height", "block_digest", b"block_digest", "corrupt_slivers", b"corrupt_slivers", "epoch", b"epoch", "gaining", b"gaining", "giving", b"giving", "head_height", b"head_height", "height", b"height", "incomplete_blobs", b"incomplete_blobs", "moved_bytes", b"moved_bytes", "moving_bytes", b"moving_bytes", "name", b"name", "node_id", b"node_id", "protocol_version", b"protocol_version", "release", b"release", "shards", b"shards", "status", b"status", "stored_bytes", b"stored_bytes", "stored_slivers", b"stored_slivers", "uptime_ms", b"uptime_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

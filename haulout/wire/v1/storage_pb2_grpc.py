@@ -85,6 +85,16 @@ class StorageNodeStub:
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyRequest.SerializeToString,
                 response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyResponse.FromString,
                 _registered_method=True)
+        self.AgreeToProtocol = channel.unary_unary(
+                '/haulout.wire.v1.StorageNode/AgreeToProtocol',
+                request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AgreeToProtocolRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AgreeToProtocolResponse.FromString,
+                _registered_method=True)
+        self.SignProtocolVote = channel.unary_unary(
+                '/haulout.wire.v1.StorageNode/SignProtocolVote',
+                request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SignProtocolVoteRequest.SerializeToString,
+                response_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SignProtocolVoteResponse.FromString,
+                _registered_method=True)
         self.BlobStatus = channel.unary_unary(
                 '/haulout.wire.v1.StorageNode/BlobStatus',
                 request_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.BlobStatusRequest.SerializeToString,
@@ -178,6 +188,20 @@ class StorageNodeServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AgreeToProtocol(self, request, context):
+        """Let the node vote for a protocol version, as the account that governs it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignProtocolVote(self, request, context):
+        """Sign a vote for a protocol version that the node's owner has agreed to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BlobStatus(self, request, context):
         """The node's own record of a blob.
         """
@@ -251,6 +275,16 @@ def add_StorageNodeServicer_to_server(servicer, server):
                     servicer.AttestInconsistency,
                     request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyRequest.FromString,
                     response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyResponse.SerializeToString,
+            ),
+            'AgreeToProtocol': grpc.unary_unary_rpc_method_handler(
+                    servicer.AgreeToProtocol,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AgreeToProtocolRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.AgreeToProtocolResponse.SerializeToString,
+            ),
+            'SignProtocolVote': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignProtocolVote,
+                    request_deserializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SignProtocolVoteRequest.FromString,
+                    response_serializer=haulout_dot_wire_dot_v1_dot_storage__pb2.SignProtocolVoteResponse.SerializeToString,
             ),
             'BlobStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.BlobStatus,
@@ -539,6 +573,60 @@ class StorageNode:
             '/haulout.wire.v1.StorageNode/AttestInconsistency',
             haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyRequest.SerializeToString,
             haulout_dot_wire_dot_v1_dot_storage__pb2.AttestInconsistencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AgreeToProtocol(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.StorageNode/AgreeToProtocol',
+            haulout_dot_wire_dot_v1_dot_storage__pb2.AgreeToProtocolRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_storage__pb2.AgreeToProtocolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignProtocolVote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/haulout.wire.v1.StorageNode/SignProtocolVote',
+            haulout_dot_wire_dot_v1_dot_storage__pb2.SignProtocolVoteRequest.SerializeToString,
+            haulout_dot_wire_dot_v1_dot_storage__pb2.SignProtocolVoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

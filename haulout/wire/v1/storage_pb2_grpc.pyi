@@ -65,6 +65,10 @@ class StorageNodeStub:
     """All symbols of one sliver that the node can make from the slivers it holds."""
     AttestInconsistency: _grpc.StreamUnaryMultiCallable[_storage_pb2.AttestInconsistencyRequest, _storage_pb2.AttestInconsistencyResponse]
     """Check a proof that a blob is encoded wrongly, and sign that it is."""
+    AgreeToProtocol: _grpc.UnaryUnaryMultiCallable[_storage_pb2.AgreeToProtocolRequest, _storage_pb2.AgreeToProtocolResponse]
+    """Let the node vote for a protocol version, as the account that governs it."""
+    SignProtocolVote: _grpc.UnaryUnaryMultiCallable[_storage_pb2.SignProtocolVoteRequest, _storage_pb2.SignProtocolVoteResponse]
+    """Sign a vote for a protocol version that the node's owner has agreed to."""
     BlobStatus: _grpc.UnaryUnaryMultiCallable[_storage_pb2.BlobStatusRequest, _storage_pb2.BlobStatusResponse]
     """The node's own record of a blob."""
     ListIncomplete: _grpc.UnaryUnaryMultiCallable[_storage_pb2.ListIncompleteRequest, _storage_pb2.ListIncompleteResponse]
@@ -101,6 +105,10 @@ class StorageNodeAsyncStub(StorageNodeStub):
     """All symbols of one sliver that the node can make from the slivers it holds."""
     AttestInconsistency: _aio.StreamUnaryMultiCallable[_storage_pb2.AttestInconsistencyRequest, _storage_pb2.AttestInconsistencyResponse]  # type: ignore[assignment]
     """Check a proof that a blob is encoded wrongly, and sign that it is."""
+    AgreeToProtocol: _aio.UnaryUnaryMultiCallable[_storage_pb2.AgreeToProtocolRequest, _storage_pb2.AgreeToProtocolResponse]  # type: ignore[assignment]
+    """Let the node vote for a protocol version, as the account that governs it."""
+    SignProtocolVote: _aio.UnaryUnaryMultiCallable[_storage_pb2.SignProtocolVoteRequest, _storage_pb2.SignProtocolVoteResponse]  # type: ignore[assignment]
+    """Sign a vote for a protocol version that the node's owner has agreed to."""
     BlobStatus: _aio.UnaryUnaryMultiCallable[_storage_pb2.BlobStatusRequest, _storage_pb2.BlobStatusResponse]  # type: ignore[assignment]
     """The node's own record of a blob."""
     ListIncomplete: _aio.UnaryUnaryMultiCallable[_storage_pb2.ListIncompleteRequest, _storage_pb2.ListIncompleteResponse]  # type: ignore[assignment]
@@ -194,6 +202,22 @@ class StorageNodeServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storage_pb2.AttestInconsistencyResponse, _abc.Awaitable[_storage_pb2.AttestInconsistencyResponse]]:
         """Check a proof that a blob is encoded wrongly, and sign that it is."""
+
+    @_abc_1.abstractmethod
+    def AgreeToProtocol(
+        self,
+        request: _storage_pb2.AgreeToProtocolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.AgreeToProtocolResponse, _abc.Awaitable[_storage_pb2.AgreeToProtocolResponse]]:
+        """Let the node vote for a protocol version, as the account that governs it."""
+
+    @_abc_1.abstractmethod
+    def SignProtocolVote(
+        self,
+        request: _storage_pb2.SignProtocolVoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storage_pb2.SignProtocolVoteResponse, _abc.Awaitable[_storage_pb2.SignProtocolVoteResponse]]:
+        """Sign a vote for a protocol version that the node's owner has agreed to."""
 
     @_abc_1.abstractmethod
     def BlobStatus(

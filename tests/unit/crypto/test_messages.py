@@ -22,6 +22,9 @@ ALL = {
     Intent.SYNC_SHARDS: messages.sync_shards_request(
         21, chain_id=BLOB, shards=(3, 5), starting_blob_id=b"\x08" * 32, blob_count=1000
     ),
+    Intent.PROTOCOL_CONSENT: messages.protocol_consent(
+        21, chain_id=BLOB, node_id=b"\x08" * 32, version=7, start_epoch=22, signed_ms=1_700_000_000_000
+    ),
 }
 
 
