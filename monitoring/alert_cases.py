@@ -24,6 +24,7 @@ SYNCING = (
 HTTP = "haulout_http_requests_total"
 READ = f'{HTTP}{{{N},route="blob",method="GET",code='
 STORE = f'{HTTP}{{{N},route="store",method="PUT",code='
+RENEWALS = "haulout_graphql_retention_renewals_total"
 SYNC_BUCKET = f"haulout_node_sync_duration_seconds_bucket{{{P},le="
 PRESENT = (
     f'haulout_ledger_height{{{N}}} 1x60',
@@ -186,6 +187,14 @@ CASES = {
     ),
     "HauloutReadModelLag": Case(
         (f"haulout_read_model_lag_seconds{{{P}}} 61x60",), (f"haulout_read_model_lag_seconds{{{P}}} 60x60",)
+    ),
+    "HauloutRetentionFailed": Case(
+        (f'{RENEWALS}{{{N},outcome="extended"}} 0+1x60', f'{RENEWALS}{{{N},outcome="ended"}} 0x45 1x15'),
+        (
+            f'{RENEWALS}{{{N},outcome="extended"}} 0+1x60',
+            f'{RENEWALS}{{{N},outcome="unanswered"}} 0+1x60',  # is looked at again within minutes
+            f'{RENEWALS}{{{N},outcome="refused"}} 1x60',  # long ago
+        ),
     ),
     "HauloutObjectsStuck": Case(
         ('haulout_operator_stuck_objects{namespace="a",kind="StorageNode"} 1x60',),

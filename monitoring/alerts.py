@@ -386,6 +386,23 @@ SERVICES = (
         do=("Free the database.", "Rebuild the read model as a last resort; nothing of it is lost."),
     ),
     Alert(
+        name="HauloutRetentionFailed",
+        expr='sum by (network) (increase(haulout_graphql_retention_renewals_total{outcome=~"refused|ended"}[1h])) > 0',
+        wait="0m",
+        severity="ticket",
+        summary="A blob of {{ $labels.network }} that is to be kept was not extended",
+        means="What the ledger refused is tried again in the next epoch, while the blob lasts. A blob that has ended, "
+        "that is somebody else's by now or that was encoded wrongly is not tried again.",
+        look="The log of GraphQL names the objects; `retention { error { code message } }` of each says what was in "
+        "the way, and `renewBlob` in `auditEvents` when.",
+        do=(
+            "`INSUFFICIENT_FUNDS`: transfer tokens to the account of GraphQL; `INSUFFICIENT_SHARED_FUNDS`: "
+            "`fundSharedBlob`. Then set the policy again: it is tried at once.",
+            "`RETENTION_TOO_LATE`: store the blob again, and leave more time with `extendWhenBelow`.",
+            "Otherwise act on the code, or end the policy with `keepEpochs: 0`.",
+        ),
+    ),
+    Alert(
         name="HauloutOperatorStuck",
         # Also for hours after an operator that is gone altogether, whose metrics are gone with it.
         expr="time() - max by (namespace) (last_over_time(haulout_operator_last_success_timestamp_seconds[6h])) > 600",
