@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 N = 'network="local"'
 P = f'{N},process="node-0"'
+P1 = f'{N},process="node-1"'
 COMMITTEE = (
     f'haulout_committee_total_shards{{{N}}} 100x60',
     f'haulout_committee_max_faulty_shards{{{N}}} 33x60',
@@ -35,16 +36,29 @@ PRESENT = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An alert's two histories, looked at `at` after their first sample."""
+    """An alert's histories, looked at `at` after their first sample; some have a second reason to fire."""
 
     fires: tuple[str, ...]
     silent: tuple[str, ...]
     at: str = "50m"
     step: str = "1m"
+    fires_too: tuple[str, ...] = ()
 
 
 def reachable(shards: int) -> tuple[str, ...]:
     return (*COMMITTEE, f"haulout_committee_reachable_shards{{{N}}} {shards}x60")
+
+
+def lacking(blobs: str, process: str = P) -> tuple[str, ...]:
+    return (f"haulout_node_incomplete_blobs{{{process}}} {blobs}",)
+
+
+def taking(shards: int, slivers: str, process: str = P) -> tuple[str, ...]:
+    """A node to which so many shards are on their way, and what has arrived of shards ever."""
+    return (
+        f"haulout_node_gaining_shards{{{process}}} {shards}x60",
+        f"haulout_node_shard_sync_slivers_total{{{process}}} {slivers}",
+    )
 
 
 def syncs(limit: str, within: int) -> tuple[str, ...]:
@@ -75,8 +89,14 @@ CASES = {
         (f"haulout_blobs_min_margin_shards{{{N}}} 0x60",), (f"haulout_blobs_min_margin_shards{{{N}}} 1x60",)
     ),
     "HauloutRedundancyLag": Case(
-        (f"haulout_node_incomplete_blobs{{{P}}} 3x60",),
-        (f"haulout_node_incomplete_blobs{{{P}}} 3x40 0 3x18",),  # repaired in between
+        (*lacking("3x60"), *taking(0, "0+9x60")),  # what it took is whole
+        (
+            *lacking("3x60"),
+            *taking(25, "0+9x60"),  # shards arrive
+            *lacking("3x40 0 3x18", P1),  # repaired in between
+            *taking(0, "0x60", P1),
+        ),
+        fires_too=(*lacking("3x60"), *taking(25, "0+9x10 90x50")),  # shards have stopped arriving
     ),
     "HauloutReadQuorumAtRisk": Case(reachable(58), reachable(59)),
     "HauloutWriteQuorumAtRisk": Case(reachable(91), reachable(92)),

@@ -14,6 +14,10 @@ PHASE_S = "(time() - max by (network) (haulout_epoch_phase_start_timestamp_secon
 IN_SYNC = 'on (network) max by (network) (haulout_epoch_phase{phase="sync"}) == 1'
 EPOCH_S = "max by (network) (haulout_epoch_duration_seconds)"
 SYNC_S = "histogram_quantile(0.99, sum by (network, process, le) (rate(haulout_node_sync_duration_seconds_bucket[5m])))"
+ARRIVING = (  # shards on their way to a node, and not stuck there
+    "(haulout_node_gaining_shards > 0"
+    " and on (network, process) increase(haulout_node_shard_sync_slivers_total[10m]) > 0)"
+)
 NODES = "`haulout status`, or `kubectl get sn`, shows which nodes are away; their logs say why"
 
 DURABILITY = (
@@ -29,16 +33,17 @@ DURABILITY = (
     ),
     Alert(
         name="HauloutRedundancyLag",
-        expr="sum by (network) (haulout_node_incomplete_blobs) > 0",
+        expr=f"sum by (network) (haulout_node_incomplete_blobs unless on (network, process) {ARRIVING}) > 0",
         wait="20m",
         severity="page",
         summary="Nodes of {{ $labels.network }} have lacked parts of blobs for 20 minutes ({{ $value }} blobs)",
-        means="Repair takes minutes. What lasts longer is stuck, and the blobs stand further losses less well.",
+        means="Repair takes minutes. What lasts longer is stuck, and the blobs stand further losses less well. A node "
+        "to which shards move is not counted while something of them arrives every ten minutes: whoever hands them "
+        "over keeps them until it has everything.",
         look="`haulout_node_failed_repairs_total` and `haulout_node_peer_failures_total` by node, and that node's log.",
         do=(
-            "Bring back nodes that are down: repair reads from them.",
+            "Bring back nodes that are down: repair reads from them, and so does who takes their shards.",
             "Make room where `haulout_node_read_only` is 1.",
-            "During a change of epoch, wait for it first.",
         ),
     ),
     Alert(
