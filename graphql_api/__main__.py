@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from graphql_api.access import parse_scopes
+from graphql_api.limits import DEFAULT_BOUNDS, Bounds
 from graphql_api.rates import POINTS_PER_HOUR
 from graphql_api.read_model.database import Database
 from graphql_api.records.database import Records
@@ -40,6 +42,17 @@ from haulout.world.workers import ThreadWorkers
 
 READ_THREADS = 4
 WRITE_THREADS = 2
+
+# Of each option the limit that it sets, and what it says of itself.
+BOUND_OPTIONS: Mapping[str, tuple[str, str]] = {
+    "max-cost": ("cost", "what one document may cost"),
+    "max-cost-with-token": ("cost_with_token", "what one document may cost with a token; never less than without"),
+    "max-depth": ("depth", "how many levels one document may have"),
+    "max-aliases": ("aliases", "how many aliases and repeated fields one document may have"),
+    "max-subscriptions": ("subscriptions", "how many subscriptions one connection may have at a time"),
+    "query-timeout-ms": ("timeout_ms", "how long a query may take"),
+    "mutation-timeout-ms": ("mutation_timeout_ms", "how long a mutation may take"),
+}
 
 log = get_logger("graphql")
 
@@ -68,6 +81,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     option("--control-token-file", "file with the token that it asks for; none if empty", default="")
     option("--cors-origins", "origins that browsers may ask from, separated by commas", default="*")
     option("--points-per-hour", "what one client may ask for, in cost; 0: everything", default=str(POINTS_PER_HOUR))
+    for name, (bound, text) in BOUND_OPTIONS.items():
+        option(f"--{name}", text, default=str(getattr(DEFAULT_BOUNDS, bound)))
     option("--log-format", "for people or for machines", default="auto", choices=("auto", "human", "json"))
     option("--log-level", "least important level that is logged", default="info", choices=LEVELS)
     known = os.environ.get("HAULOUT_ALLOW_PLAINTEXT", "").lower() in ("1", "true", "yes")
@@ -121,7 +136,8 @@ async def serve(options: argparse.Namespace) -> None:
                 if options.anonymous == "none"
                 else parse_scopes(options.anonymous.split(","), field="anonymous"),
                 origins=[origin.strip() for origin in options.cors_origins.split(",") if origin.strip()],
-                points_per_hour=parse_points(options.points_per_hour),
+                points_per_hour=parse_count(options.points_per_hour, field="points_per_hour", least=0),
+                bounds=read_bounds(options),
                 rebuild=options.rebuild,
             )
         )
@@ -152,15 +168,26 @@ def open_control(options: argparse.Namespace) -> GrpcControl | None:
     return GrpcControl(options.control, token=token, allow_plaintext=options.allow_plaintext)
 
 
-def parse_points(text: str) -> int:
-    """A number of points.
+def parse_count(text: str, *, field: str, least: int) -> int:
+    """A whole number.
 
     Raises:
-        InvalidField: none.
+        InvalidField: none, or less than `least`.
     """
-    if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise InvalidField(field="points_per_hour", problem=f"{text[:40]!r} is no whole number")
+    if not text.isascii() or not text.isdigit() or len(text) > 15 or int(text) < least:
+        raise InvalidField(field=field, problem=f"{text[:40]!r} is no whole number of at least {least}")
     return int(text)
+
+
+def read_bounds(options: argparse.Namespace) -> Bounds:
+    """What one document may ask for.
+
+    Raises:
+        InvalidField: an option that is no number above 0.
+    """
+    fields = {bound: name.replace("-", "_") for name, (bound, _) in BOUND_OPTIONS.items()}
+    given = {bound: parse_count(getattr(options, field), field=field, least=1) for bound, field in fields.items()}
+    return replace(DEFAULT_BOUNDS, **given)
 
 
 def records_url(options: argparse.Namespace) -> str:

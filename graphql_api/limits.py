@@ -35,7 +35,7 @@ COST_SHOWN_MAX = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of one document."""
+    """Limits of one document, and of subscriptions on one connection."""
 
     query_bytes: int = 10_000
     tokens: int = 2_000
@@ -48,10 +48,11 @@ class Bounds:
     cost_with_token: int = 50_000
     timeout_ms: int = 10_000
     mutation_timeout_ms: int = 30_000
+    subscriptions: int = 20
 
     def cost_of(self, *, has_token: bool) -> int:
-        """What one document of a caller may cost."""
-        return self.cost_with_token if has_token else self.cost
+        """What one document of a caller may cost; with a token never less than without."""
+        return max(self.cost, self.cost_with_token) if has_token else self.cost
 
 
 DEFAULT_BOUNDS = Bounds()

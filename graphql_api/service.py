@@ -20,7 +20,7 @@ from graphql_api.health import HealthBoard
 from graphql_api.holdings import HoldingsBoard
 from graphql_api.inspection import Inspector
 from graphql_api.ledger_watch import LedgerWatch
-from graphql_api.limits import DEFAULT_BOUNDS
+from graphql_api.limits import DEFAULT_BOUNDS, Bounds
 from graphql_api.network_metrics import NetworkCollector
 from graphql_api.operation_keeper import OperationKeeper
 from graphql_api.rates import POINTS_PER_HOUR, Rates
@@ -85,6 +85,7 @@ async def run_service(
     control: ClusterControl | None = None,
     origins: Sequence[str] = ("*",),
     points_per_hour: int = POINTS_PER_HOUR,
+    bounds: Bounds = DEFAULT_BOUNDS,
     rebuild: bool = False,
 ) -> AsyncIterator[Service]:
     """Follow the ledger and keep the read model until the block ends.
@@ -100,6 +101,7 @@ async def run_service(
         control: who runs the network's processes; None: nodes are neither drained nor added through this API.
         readers, writers: where SQL runs; a slow reader must not keep the writer waiting.
         points_per_hour: what one client may ask for; 0 for everything.
+        bounds: what one document may ask for, and how long it may take.
         rebuild: empty the read model first.
 
     Raises:
@@ -156,7 +158,7 @@ async def run_service(
             holdings=holdings,
             inspector=Inspector(network, params.n_shards),
             view=lambda: replica.view,
-            bounds=DEFAULT_BOUNDS,
+            bounds=bounds,
             version=haulout.__version__,
             records=records,
             access=Access(

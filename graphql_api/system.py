@@ -13,7 +13,6 @@ from graphql_api.fields import resolved
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
 from graphql_api.scalars import Base64, BigInt, at
-from graphql_api.websocket import SUBSCRIPTIONS_MAX
 from haulout.primitives import BlobId
 
 
@@ -143,7 +142,7 @@ async def load_service_config(info: Info) -> ServiceConfig:
         default_page_size=DEFAULT_PAGE,
         max_page_size=PAGE_MAX,
         max_multi_get=PAGE_MAX,
-        max_subscriptions=SUBSCRIPTIONS_MAX,
+        max_subscriptions=bounds.subscriptions,
         available_epochs=EpochSpan(first=1, last=await info.context.epoch()),
         timeout_ms=bounds.timeout_ms,
         mutation_timeout_ms=bounds.mutation_timeout_ms,

@@ -219,6 +219,7 @@ class View(GraphQL[Context, None]):
             ),
             self._services.rates,
             lambda: self._rng.random_bytes(16).hex(),
+            subscriptions_max=self._services.bounds.subscriptions,
         ).serve()
 
     async def _stream_events(self, request: Request, caller: Caller) -> Response:

@@ -23,7 +23,6 @@ from graphql_api.streams import Request, Streams, TooManyStreams
 from haulout.errors import HauloutError
 
 PROTOCOL = "graphql-transport-ws"
-SUBSCRIPTIONS_MAX = 20
 INIT_TIMEOUT_S = 10
 PING_S = 15
 SEND_TIMEOUT_S = 30
@@ -62,6 +61,8 @@ class Connection:
         authenticate: Authenticate,
         rates: Rates,
         new_trace_id: Callable[[], str],
+        *,
+        subscriptions_max: int,
     ) -> None:
         """`authenticate` makes the caller behind an authorization, and raises what keeps it out."""
         self._websocket = websocket
@@ -69,6 +70,7 @@ class Connection:
         self._authenticate = authenticate
         self._rates = rates
         self._new_trace_id = new_trace_id
+        self._subscriptions_max = subscriptions_max
         self._authorization = websocket.headers.get("authorization", "")
         self._caller: Caller | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -193,7 +195,7 @@ class Connection:
         if not is_well_formed or not isinstance(operation_name, str | None) or self._caller is None:
             raise Closing(BAD_MESSAGE, "The payload has a query, and may have variables and an operationName")
         request = Request(str(query), variables, operation_name, self._caller, self._new_trace_id())
-        has_place = len(self._running) < SUBSCRIPTIONS_MAX
+        has_place = len(self._running) < self._subscriptions_max
         task = asyncio.create_task(self._stream(name, request) if has_place else self._refuse(name))
         task.add_done_callback(self._note_failure)
         self._running[name] = task
@@ -221,7 +223,8 @@ class Connection:
         await self._end(name, errors)
 
     async def _refuse(self, name: str) -> None:
-        await self._end(name, _errors(TooManyStreams(what="subscriptions of this connection", count=SUBSCRIPTIONS_MAX)))
+        refused = TooManyStreams(what="subscriptions of this connection", count=self._subscriptions_max)
+        await self._end(name, _errors(refused))
 
     async def _end(self, name: str, errors: str | None) -> None:
         """The last message of an id, which is free again before it is sent."""

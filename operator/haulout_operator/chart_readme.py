@@ -1,4 +1,4 @@
-"""The chart's README: its table of values from the comments in `values.yaml`.
+"""The chart's README: its table of values from the comments in `values.yaml`, that of limits from their model.
 
 `python -m haulout_operator.chart_readme FOLDER` writes it; a test compares what is
 committed with what would be written.
@@ -9,12 +9,23 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.alias_generators import to_camel
 
+from haulout_operator.models.network import GraphqlLimits
+
+LIMITS = """
+## Limits of GraphQL
+
+In `network.spec.graphql.limits`; callers read them in `serviceConfig` and `rateLimit`.
+
+| Value | Default | |
+|---|---|---|
+"""
 COMMENT = re.compile(r"^(?P<indent> *)# -- (?P<text>.+)$")
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9]+):")
 
@@ -40,12 +51,14 @@ def describe_values(text: str) -> Iterator[tuple[str, Any, str]]:
 
 
 def build_readme(folder: Path) -> str:
-    """The template with the table behind it."""
-    rows = [
-        f"| `{path}` | `{json.dumps(default)}` | {description} |"
-        for path, default, description in describe_values((folder / "values.yaml").read_text())
-    ]
-    return (folder / "README.md.tmpl").read_text() + "\n".join(rows) + "\n"
+    """The template with the tables behind it."""
+    values = describe_values((folder / "values.yaml").read_text())
+    limits = [(to_camel(name), field.default, field.description) for name, field in GraphqlLimits.model_fields.items()]
+    return (folder / "README.md.tmpl").read_text() + _rows_of(values) + LIMITS + _rows_of(limits)
+
+
+def _rows_of(described: Iterable[tuple[str, Any, str | None]]) -> str:
+    return "".join(f"| `{path}` | `{json.dumps(default)}` | {text} |\n" for path, default, text in described)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from haulout_operator.manifests.common import (
     claim_volume,
     secret_volume,
 )
+from haulout_operator.models.network import GraphqlLimits
 from haulout_operator.names import (
     HTTP_PORT,
     METRICS_PORT,
@@ -29,6 +30,7 @@ from haulout_operator.names import (
     ledger_address,
     volume_name,
 )
+from haulout_operator.quantities import parse_duration_ms
 
 WALLET_FOLDER = "/etc/haulout/wallet"
 CONTROL_FOLDER = "/etc/haulout/control"
@@ -85,6 +87,7 @@ def build_graphql(place: Place, owner: Owner) -> list[Manifest]:
             "HAULOUT_PUBLIC_GATEWAY_URL": place.spec.gateway.public_url,
             **(records if is_kept_here else {}),
             "HAULOUT_WALLET": f"{WALLET_FOLDER}/wallet.json",
+            **_limits(spec.limits),
             **(control if has_control else {}),
         },
         secrets={} if spec.records_secret is None else {RECORDS_VARIABLE: (spec.records_secret, URL_FILE)},
@@ -117,6 +120,19 @@ def _environment(place: Place, name: str) -> Mapping[str, str]:
         "HAULOUT_LISTEN": f"0.0.0.0:{HTTP_PORT}",
         "HAULOUT_LEDGER": ledger_address(place.network, place.namespace),
         "HAULOUT_PROCESS": name,
+    }
+
+
+def _limits(limits: GraphqlLimits) -> Mapping[str, str]:
+    return {
+        "HAULOUT_MAX_COST": str(limits.max_cost),
+        "HAULOUT_MAX_COST_WITH_TOKEN": str(limits.max_cost_with_token),
+        "HAULOUT_MAX_DEPTH": str(limits.max_depth),
+        "HAULOUT_MAX_ALIASES": str(limits.max_aliases),
+        "HAULOUT_MAX_SUBSCRIPTIONS": str(limits.max_subscriptions),
+        "HAULOUT_QUERY_TIMEOUT_MS": str(parse_duration_ms(limits.query_timeout)),
+        "HAULOUT_MUTATION_TIMEOUT_MS": str(parse_duration_ms(limits.mutation_timeout)),
+        "HAULOUT_POINTS_PER_HOUR": str(limits.points_per_hour),
     }
 
 

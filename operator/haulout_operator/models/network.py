@@ -78,6 +78,35 @@ class GatewaySpec(Model):
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "2Gi"})
 
 
+class GraphqlLimits(Model):
+    """What callers of GraphQL may ask for; all but the points is checked of each document before it runs."""
+
+    max_cost: int = Field(
+        10_000, ge=100, le=1_000_000_000, description="What one document may cost: fields that it resolves at worst."
+    )
+    max_cost_with_token: int = Field(
+        50_000,
+        ge=100,
+        le=1_000_000_000,
+        description="What one document may cost with a token; never less than without.",
+    )
+    max_depth: int = Field(12, ge=4, le=50, description="How many levels one document may have.")
+    max_aliases: int = Field(
+        20, ge=1, le=200, description="How many aliases and repeated fields one document may have."
+    )
+    max_subscriptions: int = Field(
+        20, ge=1, le=1_000, description="How many subscriptions one connection may have at a time."
+    )
+    query_timeout: Duration = Field("10s", description="How long a query may take.")
+    mutation_timeout: Duration = Field("30s", description="How long a mutation may take.")
+    points_per_hour: int = Field(
+        5_000_000,
+        ge=0,
+        le=999_999_999_999_999,
+        description="What one client may ask of each Pod in an hour, in cost; 0 for everything.",
+    )
+
+
 class GraphqlSpec(Model):
     """The GraphQL service. What the ledger tells is filled in anew at each start; tokens and the audit are kept."""
 
@@ -96,6 +125,7 @@ class GraphqlSpec(Model):
     records_secret: Name | None = Field(
         None, description="Secret whose key `url` is a postgresql:// URL; tokens and audit go there, not to a volume."
     )
+    limits: GraphqlLimits = GraphqlLimits()
     resources: Resources = Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "1Gi"})
 
 

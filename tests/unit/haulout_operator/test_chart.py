@@ -181,6 +181,9 @@ def values_are_refused(values: dict[str, Any]) -> bool:
         {"network": {"spec": {"epoch": {"duraton": "1h"}}}},
         {"network": {"spec": {"ledger": {"storage": {"siez": "1Gi"}}}}},
         {"network": {"spec": {"graphql": {"replicas": -1}}}},
+        {"network": {"spec": {"graphql": {"limits": {"maxCots": 20_000}}}}},
+        {"network": {"spec": {"graphql": {"limits": {"maxDepth": 3}}}}},
+        {"network": {"spec": {"graphql": {"limits": {"queryTimeout": "10 s"}}}}},
         {"network": {"spec": {"deletion": {"policy": "Keep"}}}},
         {"network": {"name": "1st"}},
         {"pool": {"name": "p" * 36}},
@@ -205,6 +208,8 @@ def test_what_is_meant_is_not_refused() -> None:
         assert not values_are_refused(yaml.safe_load(path.read_text())), path.name
     amounts = {"requests": {"cpu": 1, "memory": "512Mi"}, "limits": {"memory": "1.5Gi"}}
     assert not values_are_refused({"pool": {"spec": {"template": {"resources": amounts, "affinity": {"any": []}}}}})
+    limits = {"maxCost": 20_000, "queryTimeout": "1m", "pointsPerHour": 0}
+    assert not values_are_refused({"network": {"spec": {"graphql": {"limits": limits}}}})
 
 
 @pytest.mark.parametrize("path", CI_VALUES, ids=lambda path: path.stem)
@@ -256,6 +261,10 @@ def test_the_readme_has_every_value() -> None:
         return {path}
 
     assert leaves(yaml.safe_load((CHART / "values.yaml").read_text()), "") == described
+    limits = (CHART / "README.md").read_text().partition("## Limits of GraphQL\n")[2]
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["network"]["properties"]["spec"]
+    known = schema["properties"]["graphql"]["properties"]["limits"]["properties"]
+    assert re.findall(r"^\| `(\w+)` \| `.+` \| .+\. \|$", limits, re.MULTILINE) == list(known)
 
 
 def test_every_way_of_scraping_gives_targets_the_labels_that_rules_and_dashboards_ask_for() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from graphql_api.__main__ import parse_arguments, read_bounds
+from graphql_api.limits import DEFAULT_BOUNDS, Bounds
+from graphql_api.rates import POINTS_PER_HOUR
 from haulout.errors import InvalidField
 from haulout_operator.bootstrap import merge_with_live, read_documents
 from haulout_operator.manifests.common import Place, digest_of
@@ -98,6 +101,47 @@ def test_variables_that_are_the_operators_alone_are_those_that_it_sets() -> None
         [process] = build_node_pod(place, NodeShape("main-abcd", spec, node_id))["containers"]
         names |= {one["name"] for one in process["env"]}
     assert {name for name in names if not name.startswith("OTEL_")} - {"HAULOUT_LOG_FORMAT"} == set(FIXED_VARIABLES)
+
+
+def graphql_options(limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the process makes of the environment that its Pod has under a network's limits."""
+    documents = read_documents(GOLDEN / "default.in.yaml")
+    [network] = [one for one in documents if one["kind"] == "StorageNetwork"]
+    network["spec"] = {**network.get("spec", {}), "graphql": {"limits": limits}}
+    [process] = [
+        container
+        for body in render(documents, namespace="demo", image="haulout:1")
+        if body["kind"] == "Deployment" and body["metadata"]["name"].endswith("-graphql")
+        for container in body["spec"]["template"]["spec"]["containers"]
+    ]
+    for one in process["env"]:
+        if "value" in one:
+            monkeypatch.setenv(one["name"], one["value"])
+    return parse_arguments([])
+
+
+def test_limits_of_graphql_reach_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"maxCost": 701, "maxCostWithToken": 702, "maxDepth": 7, "maxAliases": 8, "maxSubscriptions": 9}
+    said |= {"queryTimeout": "11s", "mutationTimeout": "2m", "pointsPerHour": 0}
+    options = graphql_options(said, monkeypatch)
+    assert options.points_per_hour == "0"
+    assert read_bounds(options) == Bounds(
+        cost=701, cost_with_token=702, depth=7, aliases=8, subscriptions=9, timeout_ms=11_000,
+        mutation_timeout_ms=120_000,
+    )  # fmt: skip
+
+
+def test_limits_of_graphql_are_those_of_its_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = graphql_options({}, monkeypatch)
+    assert (read_bounds(options), options.points_per_hour) == (DEFAULT_BOUNDS, str(POINTS_PER_HOUR))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "²", "", "9" * 16])
+def test_a_limit_that_is_no_number_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = graphql_options({}, monkeypatch)
+    options.max_depth = text
+    with pytest.raises(InvalidField, match="max_depth"):
+        read_bounds(options)
 
 
 def test_keys_and_volumes_belong_to_nobody_so_that_nothing_takes_them_along() -> None:
