@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from haulout import bcs, codec
 from haulout.client.holders import require_existence
 from haulout.client.network import MemberLink, Network
 from haulout.client.read import read_blob, read_metadata
-from haulout.codec import ConsistencyCheck, Sliver
+from haulout.codec import ConsistencyCheck, Sliver, SliverStripes
 from haulout.codec.metadata import BlobMetadata
-from haulout.errors import Corrupt, HauloutError, InvalidInput, NotFound
-from haulout.ports import BlobHoldings
+from haulout.errors import Corrupt, HauloutError, NotFound
+from haulout.ports import BlobHoldings, SliverUpload
 from haulout.primitives import (
     Axis,
     BlobId,
@@ -24,12 +26,15 @@ from haulout.primitives import (
     blob_id_text,
     pair_of_shard,
     shard_of_pair,
+    sliver_index_of_pair,
 )
 
 METADATA_KEPT = 256
 AT_ONCE = 16
 TIMEOUT_MS = 2_000
 STRICT_BYTES_MAX = 4 << 20  # of a blob that is read and encoded again
+
+Part = TypeVar("Part", Sliver, SliverStripes)
 
 
 @dataclass(eq=False)
@@ -42,16 +47,6 @@ class SliverUnavailable(NotFound):
     blob_id: str
     pair: int
     problem: str
-
-
-@dataclass(eq=False)
-class NotInOneMatrix(InvalidInput):
-    """What was asked for is defined for RS2 alone."""
-
-    code = "ENCODING_UNSUPPORTED"
-    template = "slivers of an RS8 blob are cut in stripes, and {what} is given for RS2 blobs only"
-    hint = "read the blob through the gateway, which verifies every stripe"
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +110,77 @@ class Inspector:
         return sorted(found, key=lambda holding: holding.pair)
 
     async def sliver(self, blob_id: BlobId, pair: int, axis: Axis) -> Sliver:
-        """A sliver from its holder, verified.
+        """A whole sliver from its holder, verified.
 
         Raises:
-            NotInOneMatrix: the blob is encoded with RS8.
             SliverUnavailable: its holder does not hand out the right one.
             BlobNotFound, BlobUnavailable: as `metadata`.
         """
         metadata = await self.metadata(blob_id)
         if metadata.encoding_type is EncodingType.RS8:
-            raise NotInOneMatrix(what="a whole sliver")
+            striping = codec.rs8.striping_of_blob(metadata)
+            pieces = await self.stripes(blob_id, pair, axis, range(striping.n_stripes))
+            return Sliver(b"".join(piece.data for piece in pieces), striping.symbol_size_bytes, pieces[0].index)
+
+        def read(upload: SliverUpload) -> Sliver:
+            sliver: Sliver = bcs.decode(Sliver, upload.bcs)
+            codec.verify_sliver(metadata, axis, sliver)
+            return sliver
+
+        (sliver,) = await self._fetch(blob_id, pair, axis, None, read, bool)
+        return sliver
+
+    async def stripes(self, blob_id: BlobId, pair: int, axis: Axis, wanted: range) -> list[SliverStripes]:
+        """Consecutive stripes of a sliver of an RS8 blob from its holder, in order, in pieces that are verified.
+
+        Raises:
+            SliverUnavailable: its holder does not hand out the right ones.
+            BlobNotFound, BlobUnavailable: as `metadata`.
+        """
+        metadata = await self.metadata(blob_id)
+        striping = codec.rs8.striping_of_blob(metadata)
+
+        def read(upload: SliverUpload) -> SliverStripes:
+            piece: SliverStripes = bcs.decode(SliverStripes, upload.bcs)
+            codec.stripes.verify_stripes(metadata, axis, piece)
+            return piece
+
+        def is_complete(pieces: Sequence[SliverStripes]) -> bool:
+            found = [stripe for piece in pieces for stripe in codec.stripes.stripes_of(striping, axis, piece)]
+            if len(found) > len(wanted):
+                raise Corrupt("more stripes came than were asked for")
+            return sorted(found) == list(wanted)
+
+        pieces = await self._fetch(blob_id, pair, axis, wanted, read, is_complete)
+        return sorted(pieces, key=lambda piece: piece.first_stripe)
+
+    async def _fetch(
+        self,
+        blob_id: BlobId,
+        pair: int,
+        axis: Axis,
+        stripes: range | None,
+        read: Callable[[SliverUpload], Part],
+        is_complete: Callable[[Sequence[Part]], bool],
+    ) -> list[Part]:
+        """What the holder of a sliver hands out of it, until it is complete; `read` verifies each part."""
         existence = await require_existence(self._network, blob_id)
         epoch, links, _ = await self._network.holder_links(existence.certified_epoch)
         shard = shard_of_pair(pair, blob_id, self._n_shards)
         link = next(link for link in links if shard in link.shards)
+        index = sliver_index_of_pair(pair, axis, self._n_shards)
+        found: list[Part] = []
         try:
             async with self._places, asyncio.timeout(TIMEOUT_MS / 1000):
                 targets = [(SliverPairIndex(pair), axis)]
-                async for upload in link.api.read_slivers(epoch=epoch, blob_id=blob_id, targets=targets):
-                    sliver: Sliver = bcs.decode(Sliver, upload.bcs)
-                    await self._network.workers.run(codec.verify_sliver, metadata, axis, sliver)
-                    if (upload.pair_index, upload.axis) != (pair, axis):
+                uploads = link.api.read_slivers(epoch=epoch, blob_id=blob_id, targets=targets, stripes=stripes)
+                async for upload in uploads:
+                    part = await self._network.workers.run(read, upload)
+                    if (upload.pair_index, upload.axis, part.index) != (pair, axis, index):
                         raise Corrupt(f"{link.name} handed out another sliver than it was asked for")
-                    return sliver
+                    found.append(part)
+                    if is_complete(found):
+                        return found
         except (HauloutError, TimeoutError) as e:
             problem = str(e) or "it did not answer in time"
             raise SliverUnavailable(blob_id=blob_id_text(blob_id), pair=pair, problem=problem) from e

@@ -74,6 +74,7 @@ LIST_SIZES: Mapping[str, int] = {
     "search": 5,
     "shardMap": 50,
     "steps": 8,
+    "stripes": 2,
     "tokens": 50,
 }
 ID_LISTS = frozenset({"blobIds", "ids"})  # arguments that name each row
@@ -90,6 +91,7 @@ WEIGHTS: Mapping[str, int] = {
     "simulateAssignment": 500,
     "sliver": 200,
     "slivers": 100,
+    "stripes": 200,
     "storeInline": 1_000,
     "totalCount": 10,
     "verifyBlob": 2_000,

@@ -95,6 +95,16 @@ class MetadataMismatch(InvalidInput):
 
 
 @dataclass(eq=False)
+class PairProofMismatch(InvalidInput):
+    """Hashes of a sliver pair that do not lead to the blob id."""
+
+    code = "INVALID_PAIR_PROOF"
+    template = "hashes and path of sliver pair {pair_index} do not lead to blob {blob_id}"
+    pair_index: int
+    blob_id: str
+
+
+@dataclass(eq=False)
 class WrongTarget(InvalidInput):
     """A recovery symbol that does not lie on the sliver to rebuild."""
 

@@ -133,16 +133,21 @@ def verify_proof(root: bytes, n_leaves: int, leaf: Buffer, index: int, proof: Me
 
 
 def verify_path(root: bytes, n_leaves: int, leaf_hash: bytes, index: int, proof: MerkleProof) -> bool:
-    """Whether a leaf with this hash stands at `index` of a tree with this root and number of leaves.
+    """Whether a leaf with this hash stands at `index` of such a tree (`root_of_path`)."""
+    return root_of_path(n_leaves, leaf_hash, index, proof) == root
+
+
+def root_of_path(n_leaves: int, leaf_hash: bytes, index: int, proof: MerkleProof) -> Digest | None:
+    """The root that a leaf at `index` of a tree of so many leaves leads to; None for a path that no such leaf has.
 
     A path that is too long for the tree is refused, and so is one too short for the index. A shorter path than that of
     the tree would have to end in its root, which a leaf's hash cannot be: leaves and pairs have different prefixes.
     """
     if index < 0 or len(proof.siblings) > proof_length(n_leaves) or index >> len(proof.siblings):
-        return False
+        return None
     running = leaf_hash
     for sibling in proof.siblings:
         other = EMPTY if sibling is None else sibling
         running = hash_pair(other, running) if index & 1 else hash_pair(running, other)
         index >>= 1
-    return running == root
+    return Digest(running)

@@ -12,9 +12,14 @@ import pytest
 from graphql_api.holdings import PERIOD_MS
 from graphql_api.ids import global_id
 from haulout import codec
+from haulout.client.registration import StoreRequest
+from haulout.codec.metadata import SliverPairHashes, SliverStripes
+from haulout.codec.pair_proof import PairProof, verify_pair_proof
+from haulout.codec.stripes import verify_stripes
+from haulout.crypto.merkle import MerkleProof
 from haulout.ledger import queries
 from haulout.ledger.plan import plan_next_committee
-from haulout.primitives import Axis, blob_id_text
+from haulout.primitives import Axis, EncodingType, SliverPairIndex, blob_id_text, sliver_index_of_pair
 from haulout.sim.clock import VirtualClock
 from haulout.sim.world import World
 
@@ -41,6 +46,20 @@ PROOF = """query ($b: BlobID!, $p: Int!, $axis: Axis!) { blob(blobId: $b) { proo
   pair sliverHash primaryHash secondaryHash merklePath metadataRoot encodingCode unencodedSize nShards sliver } } }"""
 RANGE = """query ($b: BlobID!) { blob(blobId: $b) { rangeProof(start: "700", length: "1000") {
   rowBytes slivers { pair sliver sliverHash primaryHash merklePath metadataRoot } } } }"""
+PAIR = """ fragment Pair on SliverProof {
+  pair primaryHash secondaryHash merklePath encodingCode unencodedSize symbolSize nStripes }"""
+STRIPES = (
+    PAIR
+    + """query ($b: BlobID!, $p: Int!, $axis: Axis!, $first: Int, $count: Int) { blob(blobId: $b) {
+  proof(pair: $p, axis: $axis) { ...Pair
+    stripes(firstStripe: $first, count: $count) { firstStripe count data siblings } } } }"""
+)
+STRIPED_RANGE = (
+    PAIR
+    + """query ($b: BlobID!, $start: BigInt!, $length: BigInt!) { blob(blobId: $b) {
+  rangeProof(start: $start, length: $length) { rowBytes stripeBytes slivers { ...Pair
+    stripes { firstStripe count data siblings } } } } }"""
+)
 VERIFY = """query ($b: BlobID!) { verifyBlob(blobId: $b, strict: true) { valid checks { name passed } }
   certificate(blobId: $b) { message signature signers epoch } }"""
 CERTIFICATE = """query ($m: Base64!, $s: Base64!, $n: [Int!]!, $e: Int!) {
@@ -134,6 +153,65 @@ async def proofs_hold_alone(world: World, ask: Ask) -> None:
     assert content[first : first + 1000] == DATA[700:1700]
 
 
+def pair_proof_of(answer: Any) -> PairProof:
+    """A proof as the API sends it, in the words of who checks it."""
+    return PairProof(
+        encoding_type=EncodingType(answer["encodingCode"]),
+        unencoded_length=int(answer["unencodedSize"]),
+        n_shards=N_SHARDS,
+        pair_index=answer["pair"],
+        hashes=SliverPairHashes(raw(answer["primaryHash"]), raw(answer["secondaryHash"])),
+        path=MerkleProof(tuple(None if raw(s) == bytes(32) else raw(s) for s in answer["merklePath"])),
+    )
+
+
+async def proofs_of_stripes_hold_alone(world: World, ask: Ask) -> None:
+    """Two stripes of four rows; nothing but the blob id and what the API answers goes into the checks."""
+    data = bytes(range(251)) * 1_900
+    request = StoreRequest(n_epochs=5, encoding=EncodingType.RS8)
+    blob_id = (await world.client("alice").store(data, request)).blob_id
+    for name in world.node_names:
+        await world.until(lambda name=name: world.is_complete(name), f"{name} is complete")  # type: ignore[misc]
+    for pair, axis in ((0, "PRIMARY"), (9, "SECONDARY")):
+        arguments = {"b": blob_id_text(blob_id), "p": pair, "axis": axis}
+        proof = (await ask(STRIPES, first=1, count=1, **arguments))["blob"]["proof"]
+        verify_pair_proof(pair_proof_of(proof), blob_id)
+        (piece,) = proof["stripes"]
+        assert (piece["firstStripe"], piece["count"], proof["nStripes"]) == (1, 1, 2)
+        index = sliver_index_of_pair(SliverPairIndex(pair), Axis[axis], N_SHARDS)
+        verify_stripes(pair_proof_of(proof).metadata(), Axis[axis], stripes_of(proof, piece, index))
+        # The whole sliver is of the same hash, and holds the stripe.
+        whole = raw((await ask(PROOF, **arguments))["blob"]["proof"]["sliver"])
+        codec.verify_sliver(
+            pair_proof_of(proof).metadata(), Axis[axis], codec.Sliver(whole, proof["symbolSize"], index)
+        )
+        assert whole[len(whole) // 2 :] == raw(piece["data"])
+
+    striping = codec.rs8.striping_of(len(data), N_SHARDS)
+    start, length = striping.stripe_bytes - 50, 100  # the end of one stripe and the beginning of the next
+    found = (await ask(STRIPED_RANGE, b=blob_id_text(blob_id), start=str(start), length=str(length)))["blob"][
+        "rangeProof"
+    ]
+    row_bytes, stripe_bytes = int(found["rowBytes"]), int(found["stripeBytes"])
+    parts: dict[tuple[int, int], bytes] = {}  # by stripe and row
+    for proof in found["slivers"]:
+        verify_pair_proof(pair_proof_of(proof), blob_id)
+        for piece in proof["stripes"]:
+            verify_stripes(pair_proof_of(proof).metadata(), Axis.PRIMARY, stripes_of(proof, piece, proof["pair"]))
+            for i in range(piece["count"]):
+                part = raw(piece["data"])[i * row_bytes : (i + 1) * row_bytes]
+                parts[piece["firstStripe"] + i, proof["pair"]] = part
+    assert sorted(parts) == [(0, 3), (1, 0)]
+    places = [(i // stripe_bytes, i % stripe_bytes) for i in range(start, start + length)]
+    assert bytes(parts[t, j // row_bytes][j % row_bytes] for t, j in places) == data[start : start + length]
+
+
+def stripes_of(proof: Any, piece: Any, index: int) -> SliverStripes:
+    """Stripes as the API sends them, in the words of who checks them."""
+    siblings = tuple(raw(sibling) for sibling in piece["siblings"])
+    return SliverStripes(raw(piece["data"]), proof["symbolSize"], index, piece["firstStripe"], siblings)
+
+
 async def verification_tells_good_from_bad(world: World, ask: Ask) -> None:
     blob_id = (await world.client("alice").store(DATA)).blob_id
     answer = await ask(VERIFY, b=blob_id_text(blob_id))
@@ -191,6 +269,7 @@ async def plans_are_those_of_the_ledger(world: World, ask: Ask) -> None:
         margins_follow_what_nodes_have,
         slivers_have_holders,
         proofs_hold_alone,
+        proofs_of_stripes_hold_alone,
         verification_tells_good_from_bad,
         plans_are_those_of_the_ledger,
     ],
