@@ -41,7 +41,11 @@ class Mutation:
     ) -> ExecuteTransactionPayload:
         return await execute_transaction(info, input)
 
-    @mutation(Scope.WRITE_BLOB, "Get a URL to put a blob to, and an operation that tells how far it is.")
+    @mutation(
+        Scope.WRITE_BLOB,
+        "Get a URL to put a blob to, and an operation that tells how far it is; the gateway's account pays, and the "
+        "object becomes the server's account's.",
+    )
     async def create_upload(self, info: Info, input: Annotated[CreateUploadInput, INPUT]) -> CreateUploadPayload:
         return await create_upload(info, input)
 

@@ -26,6 +26,7 @@ from graphql_api.records import operations as kept
 from graphql_api.records.operations import Name
 from graphql_api.scalars import BigInt, at
 from haulout.errors import InvalidField, from_wire
+from haulout.primitives import hex_id_text
 
 LOOK_S = 0.5
 KEY_MAX = 128
@@ -167,7 +168,7 @@ class CreateUploadInput:
     attributes: list[AttributeInput] = strawberry.field(
         default_factory=list,
         description="Attributes that its object has when the operation is done; a blob that is stored already as "
-        "somebody else's has no object of the account, and gets none.",
+        "somebody else's permanent one gets no object, and none of them.",
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
@@ -200,6 +201,8 @@ async def create_upload(info: Info, input: CreateUploadInput) -> CreateUploadPay
     options = {"epochs": str(input.epochs), input.persistence.name.lower(): "true"}
     if input.encoding is not None:
         options["encoding_type"] = input.encoding.name
+    if services.wallet is not None:  # else nobody here could extend, share or delete it
+        options["send_object_to"] = hex_id_text(services.wallet.address)
     attributes = {attribute.key: attribute.value for attribute in input.attributes}
     if len(attributes) < len(input.attributes):
         raise InvalidField(field="attributes", problem="a key is given twice")

@@ -9,8 +9,10 @@ from typing import Any
 import strawberry
 
 from graphql_api.access import Scope
+from graphql_api.accounts import Account, load_account
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
+from graphql_api.fields import resolved
 from graphql_api.ids import global_id, int_key, read_global_id
 from graphql_api.payloads import CLIENT_ID, Payload
 from graphql_api.records import audit
@@ -53,6 +55,11 @@ class AccessToken:
 class Viewer:
     scopes: list[Scope] = strawberry.field(description="What the caller may do.")
     token: AccessToken | None = strawberry.field(description="The caller's token; null without one.")
+
+    @resolved("The account that signs and pays for callers with the scope for it; null while the server holds no key.")
+    async def account(self, info: Info) -> Account | None:
+        wallet = info.context.services.wallet
+        return None if wallet is None else await load_account(info, wallet.address)
 
     @classmethod
     def of(cls, info: Info) -> Viewer:

@@ -35,6 +35,7 @@ class StoreRequest:
     reuse_resources: bool = False  # extend objects and use storage that the account owns
     encoding: EncodingType | None = None
     send_object_to: Address | None = None
+    attributes: tuple[tuple[str, str], ...] = ()  # what a new object has from its certification on
     share: bool = False  # give the object up to everybody, once it is certified
 
 

@@ -31,7 +31,15 @@ from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
 from haulout.errors import HauloutError, Rejected
-from haulout.ledger.commands import CertifyBlob, Command, Existing, ExtendBlob, ShareBlob, TransferObject
+from haulout.ledger.commands import (
+    CertifyBlob,
+    Command,
+    Existing,
+    ExtendBlob,
+    SetBlobAttribute,
+    ShareBlob,
+    TransferObject,
+)
 from haulout.ledger.state import Blob, Params
 from haulout.primitives import Address, Axis, BlobId, Buffer, EncodingType, ObjectId, blob_id_text
 
@@ -82,7 +90,7 @@ class AlreadyCertified:
     """The blob is kept for long enough already; nothing was paid."""
 
     blob_id: BlobId
-    object_id: ObjectId | None  # the account's own, or None when the blob is somebody's permanent one
+    object_id: ObjectId | None  # its receiver's, or None when the blob is somebody's permanent one
     certified_height: int
     certified_sequence: int
     end_epoch: int
@@ -218,7 +226,10 @@ async def _store_encoded(
 async def find_certified(
     network: Network, owner: Address, encoded: EncodedBlob | StripedBlob, request: StoreRequest
 ) -> AlreadyCertified | None:
-    """What makes a store needless: the account's own object of this kind, or anybody's permanent blob."""
+    """What makes a store needless: an object of this kind that is its receiver's already, or anybody's permanent blob.
+
+    Attributes are their owner's to set: an object of another account counts when it has what is asked for.
+    """
     existence = await network.view.blob_existence(encoded.blob_id)
     if existence is None:
         return None
@@ -227,10 +238,13 @@ async def find_certified(
     where = (record.certified_height or 0, record.certified_sequence or 0)
     if record.permanent_certified and (record.permanent_end_epoch or 0) >= wanted_end:
         return AlreadyCertified(encoded.blob_id, None, *where, record.permanent_end_epoch or 0)
-    if request.send_object_to is not None or request.share:
+    if request.share:
         return None
-    for object_id, blob in await network.view.registrations(encoded.blob_id, owner):
-        if blob.certified_epoch is not None and blob.deletable == request.deletable and blob.end_epoch >= wanted_end:
+    receiver = request.send_object_to or owner
+    wanted = {} if receiver == owner else dict(request.attributes)
+    for object_id, blob in await network.view.registrations(encoded.blob_id, receiver):
+        is_kept = blob.certified_epoch is not None and blob.deletable == request.deletable
+        if is_kept and blob.end_epoch >= wanted_end and wanted.items() <= blob.attributes.items():
             return AlreadyCertified(encoded.blob_id, object_id, *where, blob.end_epoch)
     return None
 
@@ -291,6 +305,7 @@ async def _certify(
     on_progress(Progress("certifying", 0, 0))
     if plan.extends:
         commands.append(ExtendBlob(Existing(object_id), plan.n_epochs))
+    commands += [SetBlobAttribute(Existing(object_id), *pair) for pair in request.attributes]
     if request.send_object_to is not None:
         commands.append(TransferObject(Existing(object_id), request.send_object_to))
     if request.share:

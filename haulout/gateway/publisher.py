@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,7 +16,15 @@ from haulout.client.blob_file import BlobFile
 from haulout.client.confirmations import OnNode
 from haulout.client.documents import store_result
 from haulout.client.network import SPILL_THRESHOLD_BYTES, Network, disk_full_is_ours
-from haulout.client.store import OnProgress, Progress, StoreRequest, StoreResult, check_request, store_blob
+from haulout.client.store import (
+    AlreadyCertified,
+    OnProgress,
+    Progress,
+    StoreRequest,
+    StoreResult,
+    check_request,
+    store_blob,
+)
 from haulout.codec.sizes import check_blob_size
 from haulout.errors import HauloutError
 from haulout.gateway.errors import BodySizeDiffers, BodyTimeout, InvalidPersistence, MalformedRequest, error_response
@@ -110,14 +118,11 @@ class Publisher:
         on_progress: OnProgress,
         on_node: OnNode = lambda _: None,
         announced_bytes: int | None = None,
-        attributes: Mapping[str, str] | None = None,
     ) -> StoreResult:
         """Take the body in and store it.
 
         Args:
             announced_bytes: how many bytes are to come; None: as many as the network stores.
-            attributes: what the object is to have once it is certified; a blob that is stored already as somebody
-                else's has no object of this account, and gets none.
 
         Raises:
             as `store_blob`; MalformedRequest, BodyTimeout, BodySizeDiffers: the body did not come as announced.
@@ -136,10 +141,15 @@ class Publisher:
             result = await store_blob(
                 self._network, self._wallet, data, store_request, on_progress=on_progress, on_node=on_node
             )
-        if attributes and result.object_id is not None:
-            target = Existing(result.object_id)
-            await self._wallet.execute([SetBlobAttribute(target, *pair) for pair in attributes.items()])
+        if isinstance(result, AlreadyCertified):
+            await self._set_attributes(result, store_request)
         return result
+
+    async def _set_attributes(self, stored: AlreadyCertified, request: StoreRequest) -> None:
+        """Have what was stored already get what is asked for; what is not this account's own is left as it is."""
+        if request.attributes and stored.object_id is not None and request.send_object_to is None:
+            target = Existing(stored.object_id)
+            await self._wallet.execute([SetBlobAttribute(target, *pair) for pair in request.attributes])
 
     @contextlib.asynccontextmanager
     async def _body(self, request: Request, check: Callable[[int], None]) -> AsyncIterator[Buffer | BlobFile]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -86,7 +86,7 @@ class Upload:
     upload_id: str
     request: StoreRequest
     expires_ms: int
-    announcement: Announcement
+    announced_bytes: int | None
     phase: str = WAITING
     done_bytes: int = 0
     total_bytes: int = 0
@@ -144,15 +144,14 @@ class Uploads:
         announcement = await read_announcement(request)
         if announcement.size_bytes is not None:
             check_blob_size(announcement.size_bytes, params.n_shards, params.max_blob_bytes, store_request.encoding)
-        if announcement.attributes and (store_request.share or store_request.send_object_to is not None):
-            raise MalformedRequest(problem="attributes are set by the owner: not with share or send_object_to")
         now_ms = self._network.clock.now_ms()
         for upload_id in [u.upload_id for u in self._known.values() if u.expires_ms < now_ms]:
             del self._known[upload_id]
         while len(self._known) >= UPLOADS_MAX:
             self._known.popitem(last=False)
         upload_id = self._network.rng.random_bytes(ID_BYTES).hex()
-        upload = Upload(upload_id, store_request, now_ms + LIFE_MS, announcement)
+        wanted = replace(store_request, attributes=tuple(announcement.attributes.items()))
+        upload = Upload(upload_id, wanted, now_ms + LIFE_MS, announcement.size_bytes)
         self._known[upload.upload_id] = upload
         headers = {"location": f"/v1/uploads/{upload.upload_id}", "cache-control": "no-store"}
         return JSONResponse(upload.document(), 201, headers)
@@ -169,8 +168,7 @@ class Uploads:
                 upload.request,
                 on_progress=upload.on_progress,
                 on_node=upload.on_node,
-                announced_bytes=upload.announcement.size_bytes,
-                attributes=upload.announcement.attributes,
+                announced_bytes=upload.announced_bytes,
             )
         except HauloutError as e:
             upload.fail(e)

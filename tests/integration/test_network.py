@@ -68,6 +68,8 @@ CREATE_UPLOAD = """mutation { createUpload(input: {epochs: 3}) {
   uploadUrl operation { id phase } userErrors { code message } } }"""
 OPERATION = """query ($id: ID!) { operation(id: $id) { phase error { code }
   perNode { weight hasConfirmed node { name } } blob { blobId state } } }"""
+KEEP = """mutation ($id: ObjectID!) { setRetention(input: {objectId: $id, keepEpochs: 7}) {
+  object { retention { keepEpochs } } userErrors { code message } } }"""
 
 
 def test_a_link_from_graphql_is_uploaded_to_and_followed(network: LiveNetwork) -> None:
@@ -96,6 +98,9 @@ def test_a_link_from_graphql_is_uploaded_to_and_followed(network: LiveNetwork) -
     assert operation["blob"] == {"blobId": blob_id, "state": "CERTIFIED"}
     assert sum(node["weight"] for node in operation["perNode"] if node["hasConfirmed"]) >= 67
     assert {node["node"]["name"] for node in operation["perNode"]} == {f"node-{i}" for i in range(5)}
+    # The gateway has paid, and the object is there to be kept: it belongs to the account that GraphQL signs with.
+    kept = ask(KEEP, id=stored["newlyCreated"]["blobObject"]["id"])["setRetention"]
+    assert kept == {"object": {"retention": {"keepEpochs": 7}}, "userErrors": []}
 
 
 CLUSTER = "{ cluster { ready processes { name role } conditions { type status } } }"

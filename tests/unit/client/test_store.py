@@ -103,6 +103,15 @@ async def test_the_object_goes_to_the_receiver(world, make_data) -> None:
     assert result.blob.certified_epoch == 1
 
 
+async def test_what_its_receiver_has_already_is_not_paid_again(world, make_data) -> None:
+    other = world.town.address("other")
+    first, before = await world.store(make_data(1_000), send_object_to=other), world.balance()
+    again = await world.store(make_data(1_000), send_object_to=other)
+    assert isinstance(again, AlreadyCertified)
+    assert (again.object_id, world.balance()) == (first.object_id, before)
+    assert isinstance(await world.store(make_data(1_000)), NewlyCreated)  # this account has none of its own
+
+
 async def test_a_longer_store_extends_with_leave_to_reuse(world, make_data) -> None:
     first = await world.store(make_data(1_000), n_epochs=2)
     before, sent = world.balance(), [node.sent for node in world.nodes]

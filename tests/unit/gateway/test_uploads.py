@@ -8,7 +8,7 @@ import pytest
 
 from haulout import codec
 from haulout.ledger import queries
-from haulout.primitives import blob_id_text, parse_object_id
+from haulout.primitives import blob_id_text, hex_id_text, parse_object_id
 
 
 async def test_an_announced_upload_is_stored_once_and_tells_what_every_node_said(gateway, world, make_data) -> None:
@@ -113,9 +113,37 @@ async def test_an_announcement_that_cannot_be_kept_is_refused(gateway, said) -> 
     assert refused.status_code == 400, refused.text
 
 
-async def test_attributes_are_the_owners_to_set(gateway) -> None:
+async def test_what_is_handed_over_has_its_attributes_then(gateway, world, make_data) -> None:
+    receiver = world.town.address("other")
+
+    async def store(year: str) -> str:
+        said = announcement(attributes={"year": year})
+        announced = await gateway.ask(
+            "POST", f"/v1/uploads?epochs=3&send_object_to={hex_id_text(receiver)}", content=said
+        )
+        stored = (await gateway.ask("PUT", announced.headers["location"], content=make_data(700))).json()
+        if "alreadyCertified" in stored:
+            return stored["alreadyCertified"]["object"]
+        return stored["newlyCreated"]["blobObject"]["id"]
+
+    first = await store("1999")
+    assert await store("1999") == first  # not paid twice: what its new owner has does
+    second = await store("2001")  # attributes are the owner's to set, so this takes another object
+    blobs = {hex_id_text(object_id): blob for object_id, blob in await gateway.network.view.owned_blobs(receiver)}
+    assert {name: blob.attributes for name, blob in blobs.items()} == {
+        first: {"year": "1999"},
+        second: {"year": "2001"},
+    }
+
+
+async def test_a_shared_object_has_its_attributes(gateway, world, make_data) -> None:
     said = announcement(attributes={"type": "film"})
-    for other in ("share=true&permanent=true", "send_object_to=0x" + "ab" * 32):
-        assert (await gateway.ask("POST", f"/v1/uploads?epochs=3&{other}", content=said)).status_code == 400
+    announced = await gateway.ask("POST", "/v1/uploads?epochs=3&permanent=true&share=true", content=said)
+    stored = (await gateway.ask("PUT", announced.headers["location"], content=make_data(700))).json()["newlyCreated"]
+    blob = queries.blob(world.sequencer.store.view, parse_object_id(stored["sharedBlobObject"]))
+    assert blob.attributes == {"type": "film"}
+
+
+async def test_more_than_can_be_stored_is_not_announced(gateway) -> None:
     too_large = await gateway.ask("POST", "/v1/uploads?epochs=3", content=announcement(sizeBytes=1 << 60))
     assert too_large.status_code == 413

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from haulout.primitives import hex_id_text
 
 UPLOAD = "ab" * 16
 PIECE = b"walrus" * 1_000
@@ -44,6 +47,13 @@ async def test_an_upload_is_announced_with_what_was_asked_for(net: Any) -> None:
         {"epochs": "2", "deletable": "true"},
         {"epochs": "3", "permanent": "true", "encoding_type": "RS8"},
     ]
+    address = hex_id_text(bytes([7] * 32))
+    object.__setattr__(net.services, "wallet", SimpleNamespace(address=bytes([7] * 32)))
+    await net.http.post("/graphql", json={"query": query, "variables": {"input": {"epochs": 2}}}, headers=headers)
+    assert asked[-1] == {"epochs": "2", "deletable": "true", "send_object_to": address}
+    viewer = {"query": "{ viewer { account { address walBalance } } }"}
+    account = (await net.http.post("/graphql", json=viewer, headers=headers)).json()["data"]["viewer"]["account"]
+    assert account == {"address": address, "walBalance": "0"}
 
 
 async def test_a_body_goes_on_piece_by_piece_and_the_answer_comes_back(net: Any) -> None:
