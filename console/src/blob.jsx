@@ -1,6 +1,7 @@
 import { useEffect, useState } from "react";
 import { ask } from "./ask.js";
 import { useLive } from "./live.js";
+import { Kept, KEEPER_FIELDS, KEPT_FIELDS } from "./kept.jsx";
 import { byName, bytes, count, Margin, Problem, Screen, Tile } from "./parts.jsx";
 
 const QUERY = `query Blob($blobId: BlobID!) {
@@ -9,7 +10,9 @@ const QUERY = `query Blob($blobId: BlobID!) {
     durability { liveShards requiredShards marginShards toleratedNodeLosses }
     certificate { epoch weight quorumThreshold verified }
     slivers(first: 100, axis: PRIMARY) { totalCount nodes { pair shard stored node { name } } }
+    ${KEPT_FIELDS}
   }
+  ${KEEPER_FIELDS}
 }`;
 
 const WAKES = [
@@ -31,12 +34,12 @@ export function BlobPage({ blobId }) {
   );
   return (
     <Screen title={title} answer={answer}>
-      {({ blob }) => (blob ? <Known blob={blob} /> : <p className="problem">Nobody has registered a blob with this id here.</p>)}
+      {({ blob, viewer, epoch }) => (blob ? <Known blob={blob} account={viewer.account} epoch={epoch} onChange={answer.renew} /> : <p className="problem">Nobody has registered a blob with this id here.</p>)}
     </Screen>
   );
 }
 
-function Known({ blob }) {
+function Known({ blob, account, epoch, onChange }) {
   const { durability, certificate, slivers } = blob;
   const isSmall = Number(blob.unencodedSize) <= STRICT_MAX_BYTES;
   return (
@@ -61,6 +64,7 @@ function Known({ blob }) {
       </p>
       {durability && <Changes margin={durability.marginShards} />}
       {slivers.nodes.length > 0 && <Shards slivers={slivers} />}
+      <Kept objects={blob.objects} account={account} epoch={epoch} onChange={onChange} />
       {certificate && isSmall && <Verification blobId={blob.blobId} />}
     </>
   );

@@ -1,5 +1,4 @@
-import { useState } from "react";
-import { change } from "./ask.js";
+import { useChange } from "./changing.js";
 import { useLive, useNow } from "./live.js";
 import { Bar, byName, bytes, count, Problem, Screen, Table, Tile, until } from "./parts.jsx";
 
@@ -162,26 +161,17 @@ function Arrivals({ moves, planned, members }) {
 
 /** On a network whose epochs end by hand. */
 function Advance({ number }) {
-  const [state, setState] = useState(null);
-  const advance = async () => {
-    setState("asked");
-    try {
-      await change(ADVANCE, "advanceEpoch", { expectedEpoch: number });
-      setState(null);
-    } catch (error) {
-      setState(error);
-    }
-  };
+  const { run, isAsked, error } = useChange(ADVANCE, "advanceEpoch");
   return (
     <>
       <h2>Go on</h2>
       <p className="note">
         Epochs of this network end by hand: here, or by <code>haulout epoch advance</code>.
       </p>
-      <button type="button" onClick={advance} disabled={state === "asked"}>
+      <button type="button" onClick={() => run({ expectedEpoch: number })} disabled={isAsked}>
         Begin epoch {number + 1}
       </button>
-      {state instanceof Error && <Problem error={state} scope="OPERATE" />}
+      {error && <Problem error={error} scope="OPERATE" />}
     </>
   );
 }

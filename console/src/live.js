@@ -1,7 +1,7 @@
 // Answers that stay true: a subscription says that something has changed, and the whole of it is asked for anew, so that
 // everything on a page is as of one block.
 
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { ask } from "./ask.js";
 import { connected, listen, onConnection } from "./socket.js";
 import { useToken } from "./token.js";
@@ -12,10 +12,15 @@ const UNTOLD_MS = 10_000; // bytes, blocks and clocks change without anybody bei
 const ALONE_MS = 2_000; // while nobody can be told anything
 const NOTHING = { data: null, error: null, watermark: null, answeredAt: null };
 
-/** What a page asks for, asked again when one of `wakes` (documents of subscriptions) tells something. */
+/**
+ * What a page asks for, asked again when one of `wakes` (documents of subscriptions) tells something, and at once by `renew`,
+ * for what the page has changed itself.
+ */
 export function useLive(query, variables = {}, wakes = []) {
   const [answer, setAnswer] = useState(NOTHING);
   const token = useToken();
+  const lookNow = useRef(() => {});
+  const renew = useCallback(() => lookNow.current(), []);
   const key = JSON.stringify([variables, wakes]);
   useEffect(() => {
     const [asked, subscriptions] = JSON.parse(key);
@@ -54,6 +59,7 @@ export function useLive(query, variables = {}, wakes = []) {
     stops.push(onConnection(soon));
     document.addEventListener("visibilitychange", soon);
     stops.push(() => document.removeEventListener("visibilitychange", soon));
+    lookNow.current = look;
     look();
     return () => {
       isShown = false;
@@ -61,7 +67,7 @@ export function useLive(query, variables = {}, wakes = []) {
       stops.forEach((stop) => stop());
     };
   }, [query, key, token]);
-  return answer;
+  return { ...answer, renew };
 }
 
 /** The time, as it goes by. */

@@ -71,13 +71,21 @@ function Age({ answer: { answeredAt, error, watermark } }) {
   );
 }
 
-/** What went wrong, in words; and a place for the token, when one would help. */
+const RETRY = {
+  NEVER: "The same request will be refused again.",
+  SAME_REQUEST: "Nothing has happened; it can be tried again at once.",
+  AFTER_DELAY: "Try again in a moment, if it has not happened after all.",
+  AFTER_EPOCH_CHANGE: "Try again when the next epoch has begun.",
+};
+
+/** What went wrong, in words, whether to try again, and a place for the token, when one would help. */
 export function Problem({ error, scope, children }) {
   return (
     <div className="problem" role="alert">
       <p>
         {error.message} <code>{error.code}</code>
       </p>
+      {RETRY[error.retry] && <p>{RETRY[error.retry]}</p>}
       {NEEDS_TOKEN.includes(error.code) && <TokenForm scope={scope} />}
       {children}
     </div>

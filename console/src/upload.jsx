@@ -20,13 +20,6 @@ const COST = `query Cost($size: BigInt!, $epochs: Int!) {
   estimateCost(sizes: [$size], epochs: $epochs) { encodedSize encodingTypes total }
 }`;
 
-const RETRY = {
-  NEVER: "The same request will be refused again.",
-  SAME_REQUEST: "Nothing has happened; it can be tried again at once.",
-  AFTER_DELAY: "Try again in a moment; what the nodes have already is not sent twice.",
-  AFTER_EPOCH_CHANGE: "Try again when the next epoch has begun.",
-};
-
 const PHASES = ["RECEIVING", "ENCODING", "REGISTERING", "UPLOADING", "CERTIFYING"];
 
 export function Upload() {
@@ -160,7 +153,7 @@ function Run({ run, rules: { committee } }) {
       {state === "cancelled" && <p role="status">Cancelled before the gateway had it all: nothing was paid, nothing is stored.</p>}
       {state === "failed" && (
         <Problem error={reason} scope="WRITE_BLOB">
-          {RETRY[reason.retry] && <p>{RETRY[reason.retry]}</p>}
+          {reason.retry === "AFTER_DELAY" && <p>What the nodes have already is not sent twice.</p>}
         </Problem>
       )}
       <Steps run={run} state={state} confirmed={confirmed} committee={committee} />
