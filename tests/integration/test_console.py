@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests import fresh_http
 
 pytestmark = pytest.mark.timeout(300)
 LiveNetwork = Any  # of conftest.py, which cannot be imported
@@ -217,6 +220,7 @@ def test_a_file_is_uploaded_and_its_phases_are_watched(watch: Callable[..., Watc
     desk.picture("upload-done")
     page.get_by_role("link", name="See where it is").click()
     expect(page.locator(".cell.good[title]")).to_have_count(20)
+    expect(page.get_by_text("of this server's account")).to_be_visible()  # who uploads may have it kept
 
 
 def test_an_upload_is_cancelled_and_the_next_one_is_refused_in_words(
@@ -250,6 +254,38 @@ def test_the_blob_page_verifies_what_it_shows(watch: Callable[..., Watched], net
     page.get_by_role("button", name="Read it and encode it again").click()
     expect(page.locator(".checks .good-text")).not_to_have_count(0)
     expect(page.locator(".checks .bad-text")).to_have_count(0)
+
+
+STORE = """mutation { storeInline(input: {data: "%s", epochs: 5, persistence: PERMANENT}) {
+  object { blob { blobId } } userErrors { code } } }"""
+
+
+def test_a_blob_is_kept_and_given_to_everybody(watch: Callable[..., Watched], network: LiveNetwork) -> None:
+    query = STORE % base64.b64encode(b"a walrus that stays").decode()
+    stored = fresh_http.post(network.graphql, json={"query": query}, timeout=60).json()["data"]["storeInline"]
+    desk = watch(viewport=DESK)
+    page = desk.turn_to("blob", stored["object"]["blob"]["blobId"])
+    expect(page.get_by_text("Nobody extends it")).to_be_visible()
+    page.get_by_label("Epochs to keep paid for").fill("7")
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_text("so that 7 epochs are paid for")).to_be_visible()
+    desk.picture("blob-kept")
+    page.get_by_role("button", name="Let it end").click()
+    expect(page.get_by_text("Nobody extends it")).to_be_visible()
+    page.get_by_text("Give it to everybody").click()
+    page.get_by_label("What it holds at first, in WAL").fill("1")
+    page.get_by_role("button", name="Share it for good").click()
+    expect(page.get_by_text("of nobody, 1 WAL left")).to_be_visible()
+    page.get_by_label("More for extensions, in WAL").fill("2")
+    page.get_by_role("button", name="Put it in").click()
+    expect(page.get_by_text("of nobody, 3 WAL left")).to_be_visible()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_text("It is kept")).to_be_visible()
+    page.set_viewport_size(PHONE)
+    check_width(page, PHONE)
+    page.goto(f"{desk.origin}/console/#/blobs/{network.blob_id}")  # the gateway's own: it was stored without GraphQL
+    expect(page.get_by_text("Only its owner can keep it longer")).to_be_visible()
+    check_width(page, PHONE)
 
 
 def test_proofs_are_checked_in_the_browser(watch: Callable[..., Watched], network: LiveNetwork) -> None:
