@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ from haulout_operator.models.pool import StorageNodePoolSpec
 
 SPECS: dict[str, type[Model]] = {"network": StorageNetworkSpec, "pool": StorageNodePoolSpec}
 SAID_ELSEWHERE = ("networkRef", "replicas")  # by network.name and pool.replicas
+# What Kubernetes has where our kinds take what it takes: the names at least, so that a typo does not vanish.
+AFFINITY = ("nodeAffinity", "podAffinity", "podAntiAffinity")
+SPREAD = (
+    "labelSelector",
+    "matchLabelKeys",
+    "maxSkew",
+    "minDomains",
+    "nodeAffinityPolicy",
+    "nodeTaintsPolicy",
+    "topologyKey",
+    "whenUnsatisfiable",
+)
+VARIABLE = ("name", "value", "valueFrom")
+MOUNT = ("mountPath", "mountPropagation", "name", "readOnly", "recursiveReadOnly", "subPath", "subPathExpr")
 KEPT: tuple[str, ...] = ("type", "description", "enum", "pattern", "required")
 KEPT += tuple(f"{limit}{what}" for limit in ("min", "max") for what in ("imum", "Length", "Items", "Properties"))
 
@@ -30,7 +45,22 @@ def build_schema(folder: Path) -> str:
         spec["properties"] = {name: one for name, one in spec["properties"].items() if name not in SAID_ELSEWHERE}
         spec.pop("required", None)
         schema["properties"][part]["properties"]["spec"] = spec
+    template = schema["properties"]["pool"]["properties"]["spec"]["properties"]["template"]["properties"]
+    allow(template["affinity"], AFFINITY)
+    allow(template["topologySpreadConstraints"]["items"], SPREAD)
+    operator = schema["properties"]["operator"]["properties"]
+    operator["tolerations"]["items"] = template["tolerations"]["items"]
+    allow(operator["affinity"], AFFINITY)
+    allow(operator["extraEnv"]["items"], VARIABLE)
+    allow(operator["extraVolumeMounts"]["items"], MOUNT)
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def allow(node: dict[str, Any], names: Sequence[str]) -> None:
+    """Close an object: what it may have, and what is known of that already."""
+    known = node.get("properties", {})
+    node["properties"] = {name: known.get(name, {}) for name in names}
+    node["additionalProperties"] = False
 
 
 def closed(node: dict[str, Any]) -> dict[str, Any]:

@@ -283,7 +283,7 @@ def read_error(what: str, error: Any) -> HauloutError:
         return ObjectConflict(what=what, problem=problem)
     if status in (401, 403):
         return AccessRefused(what=what, status=status, problem=problem)
-    if status in (400, 405, 413, 415, 422):
+    if status in (400, 405, 413, 415, 422) or "failed to create typed patch object" in problem:  # the latter with 500
         return ManifestRefused(what=what, status=status, problem=problem)
     return ApiServerUnavailable(problem=f"{status} at {what}: {problem}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,12 @@ def values_are_refused(values: dict[str, Any]) -> bool:
         {"image": {"tag": "latest"}},
         {"global": {"imageRegistry": "registry.example/"}},
         {"operator": {"extraEnv": [{"value": "nameless"}]}},
+        {"operator": {"extraEnv": [{"name": "A", "vaule": "b"}]}},
+        {"operator": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a", "readonly": True}]}},
+        {"operator": {"tolerations": [{"efect": "NoSchedule"}]}},
+        {"operator": {"affinity": {"nodeAffinty": {}}}},
+        {"pool": {"spec": {"template": {"affinity": {"podAntiAfinity": {}}}}}},
+        {"pool": {"spec": {"template": {"topologySpreadConstraints": [{"maxskew": 1}]}}}},
     ],
     ids=str,
 )
@@ -207,7 +214,8 @@ def test_what_is_meant_is_not_refused() -> None:
     for path in CI_VALUES:
         assert not values_are_refused(yaml.safe_load(path.read_text())), path.name
     amounts = {"requests": {"cpu": 1, "memory": "512Mi"}, "limits": {"memory": "1.5Gi"}}
-    assert not values_are_refused({"pool": {"spec": {"template": {"resources": amounts, "affinity": {"any": []}}}}})
+    template = {"resources": amounts, "affinity": {"podAffinity": {"anything": []}}}
+    assert not values_are_refused({"pool": {"spec": {"template": template}}})
     limits = {"maxCost": 20_000, "queryTimeout": "1m", "pointsPerHour": 0}
     assert not values_are_refused({"network": {"spec": {"graphql": {"limits": limits}}}})
 
@@ -242,6 +250,38 @@ def test_every_image_may_come_from_a_registry_that_the_values_name() -> None:
     images = [image for text in templates for image in re.findall(r"^ +image: (.+)$", text, re.MULTILINE)]
     assert len(images) == 6
     assert all('include "haulout.image"' in one or 'include "haulout.fromRegistry"' in one for one in images)
+
+
+def test_every_pod_may_pull_its_image_and_those_with_our_image_run_where_the_operator_may() -> None:
+    """A hook that cannot pull, or is put nowhere, keeps `helm uninstall` from ending."""
+    files = [path for path in (CHART / "templates").rglob("*.yaml") if path.parent.name != "crds"]
+    found = {path.name: path.read_text() for path in files}
+    pods = {name: text for name, text in found.items() if re.search(r"^ +image: ", text, re.MULTILINE)}
+    assert len(pods) == 6
+    assert [name for name, text in pods.items() if 'include "haulout.pullSecrets"' not in text] == []
+    ours = {name for name, text in pods.items() if 'include "haulout.image"' in text}
+    assert ours == {"deployment.yaml", "epoch-controller.yaml", "first-blob.yaml", "uninstall.yaml"}
+    assert [name for name in ours if 'include "haulout.scheduling"' not in found[name]] == []
+
+
+def test_what_make_image_makes_is_what_the_chart_asks_for() -> None:
+    """So that README's two lines go together."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["image"]
+    image = f"{values['repository']}:{values['tag'] or chart['appVersion']}"
+    script = (ROOT / ".ci" / "image").read_text()
+    [line] = re.findall(r"^image=\S.*$", script, re.MULTILINE)
+    told = subprocess.run(
+        ["bash", "-c", f"{line}; echo $image"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin"},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert told.stdout.strip() == image
+    for page in ("README.md", "docs/operations.md"):
+        assert f"kind load docker-image {image} " in (ROOT / page).read_text()
 
 
 def test_operator_and_epoch_controller_take_the_same_extras() -> None:

@@ -44,6 +44,7 @@ ANSWERS = [
     (refusal(409, "the object has been modified"), ObjectConflict, "has been modified"),
     (refusal(404, "not found"), ObjectMissing, "Pod/a is not there"),
     (refusal(422, "spec.x: Invalid value"), ManifestRefused, "Invalid value"),
+    (refusal(500, "failed to create typed patch object: .spec.a: field not declared"), ManifestRefused, "not declared"),
     (refusal(403, "exceeded quota: small"), AccessRefused, "exceeded quota"),
     (refusal(401, "Unauthorized"), AccessRefused, "Unauthorized"),
     (refusal(429, "too many requests"), ApiServerUnavailable, "429"),
@@ -52,7 +53,7 @@ ANSWERS = [
     (b"<html>log in first</html>", ApiServerUnavailable, "no answer of an API server"),
     (hang_up, ApiServerUnavailable, "create of Pod/a"),
 ]
-NAMED = ["409", "404", "422", "403", "401", "429", "500", "gateway", "login", "drop"]
+NAMED = ["409", "404", "422", "typed", "403", "401", "429", "500", "gateway", "login", "drop"]
 
 
 @pytest.mark.parametrize(("answer", "error", "words"), ANSWERS, ids=NAMED)
