@@ -19,6 +19,7 @@ from haulout.cli import (
     network,
     nodes,
     offline,
+    protocol,
     read,
     services,
     shared,
@@ -52,7 +53,22 @@ def _root(
     """Exit codes: 0 done, 1 bug, 2 wrong usage, 3 refused or not found, 4 unavailable, 5 corrupt, 130 cancelled."""
 
 
-for room in (network, nodes, epoch, stake, store, read, blobs, shared, info, offline, services, token, cluster):
+for room in (
+    network,
+    nodes,
+    epoch,
+    protocol,
+    stake,
+    store,
+    read,
+    blobs,
+    shared,
+    info,
+    offline,
+    services,
+    token,
+    cluster,
+):
     room.register(app)
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from haulout.errors import Corrupt, DiskFull, InvalidInput, NotFound, Rejected
+from haulout.primitives import ObjectId, parse_object_id
 
 FOLDER_FORMAT = 1
 LOCK_PATIENCE_S = 0.25
@@ -172,6 +173,34 @@ class NetworkFolder:
                 problem = f"{field.name} is {value!r}, not {'a text' if wanted is str else 'a whole number'}"
                 raise FolderDamaged(path=str(self.network_file), problem=problem)
         return shape
+
+    def identity_of(self, node: str) -> tuple[ObjectId, bytes]:
+        """Id of a node of this machine, and the secret of the account that governs it.
+
+        Raises:
+            FolderDamaged: its keys cannot be read.
+        """
+        path = self.keys_file_of(node)
+        document = read_json(path) or {}
+        try:
+            return parse_object_id(document["nodeId"]), bytes.fromhex(document["governanceSecret"])
+        except (KeyError, ValueError) as e:
+            raise FolderDamaged(path=str(path), problem=f"{type(e).__name__}: {e}") from e
+
+    def keys_file_of(self, node: str) -> Path:
+        """Where a node's keys are."""
+        return self.data_of(node) / "keys.json"
+
+    def governance_secrets(self) -> list[bytes]:
+        """Secrets of the accounts that govern the registered nodes of this machine; none where it has no network.
+
+        Raises:
+            FolderDamaged: as `identity_of`.
+        """
+        shape = self.load_shape()
+        names = [] if shape is None else [f"node-{i}" for i in range(shape.n_nodes)]
+        registered = [name for name in names if "nodeId" in (read_json(self.keys_file_of(name)) or {})]
+        return [self.identity_of(name)[1] for name in registered]
 
     def save_shape(self, shape: NetworkShape) -> None:
         write_json(self.network_file, asdict(shape))

@@ -117,7 +117,7 @@ def write_keys(folder: NetworkFolder, network: DevelopmentNetwork) -> None:
             "capabilitySecret": node.capability_secret.hex(),
             "governanceSecret": node.governance_secret.hex(),
         }
-        write_json(folder.data_of(node.name) / "keys.json", document, mode=0o600)
+        write_json(folder.keys_file_of(node.name), document, mode=0o600)
     for name, secret in network.account_secrets.items():
         path = folder.wallet_file if name == "client" else folder.data_of(name) / "wallet.json"
         write_json(path, {"scheme": "ed25519", "secret": secret.hex()}, mode=0o600)

@@ -14,14 +14,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 from haulout.client.view import NodeStanding
 from haulout.crypto import ed25519
 from haulout.crypto.bls import Bls12381
 from haulout.crypto.messages import proof_of_possession
 from haulout.embedded.desk import LedgerDesk
-from haulout.embedded.folder import FolderDamaged, NetworkFolder, read_json, write_json
+from haulout.embedded.folder import NetworkFolder, write_json
 from haulout.embedded.layout import MAX_NODES, NoFreePorts, is_free
 from haulout.embedded.supervisor import Supervisor
 from haulout.errors import DeadlineExceeded, HauloutError, InvalidField, Rejected
@@ -30,7 +29,7 @@ from haulout.ledger.commands import RegisterNode, RequestLeave, Stake
 from haulout.ledger.genesis import DEFAULT_COMMISSION_BPS, DEFAULT_NODE_CAPACITY_BYTES
 from haulout.ledger.refusals import InsufficientFunds, StakeBelowThreshold
 from haulout.ledger.staking import MIN_STAKE_FROST
-from haulout.primitives import ObjectId, hex_id_text, parse_object_id
+from haulout.primitives import ObjectId, hex_id_text
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.genesis_file import read_genesis
 
@@ -86,7 +85,7 @@ class Membership:
             name = self._take_number()
             secrets = self._make_keys(name)
             node_id = await self._register(name, secrets)
-            write_json(self._keys_file(name), {**secrets, "nodeId": hex_id_text(node_id)}, mode=0o600)
+            write_json(self._folder.keys_file_of(name), {**secrets, "nodeId": hex_id_text(node_id)}, mode=0o600)
             await self._supervisor.add_child(name)
             await self._wait_for_head(name)
             if stake_frost:
@@ -103,7 +102,7 @@ class Membership:
         Raises:
             FolderDamaged: its keys cannot be read.
         """
-        node_id, _ = self._identity(name)
+        node_id, _ = self._folder.identity_of(name)
         return await self._desk.view.standing(node_id)
 
     async def request_leave(self, name: str) -> ObjectId:
@@ -114,7 +113,7 @@ class Membership:
             Rejected: the ledger refuses: `COMMITTEE_TOO_SMALL`, or the vote has ended.
         """
         self._require(name)
-        node_id, governance = self._identity(name)
+        node_id, governance = self._folder.identity_of(name)
         epoch = (await self._desk.view.system()).epoch
         try:
             await self._desk.wallet(governance).execute([RequestLeave(node_id, epoch)])
@@ -210,7 +209,7 @@ class Membership:
             "capabilitySecret": rng.random_bytes(32).hex(),
             "governanceSecret": rng.random_bytes(32).hex(),
         }
-        write_json(self._keys_file(name), secrets, mode=0o600)
+        write_json(self._folder.keys_file_of(name), secrets, mode=0o600)
         return secrets
 
     async def _register(self, name: str, secrets: dict[str, str]) -> ObjectId:
@@ -264,14 +263,3 @@ class Membership:
         if name not in self._supervisor.layout.node_names:
             names = ", ".join(self._supervisor.layout.node_names)
             raise InvalidField(field="name", problem=f"{name!r} is not one of {names}")
-
-    def _identity(self, name: str) -> tuple[ObjectId, bytes]:
-        """Id of a node, and the secret of the account that governs it."""
-        document = read_json(self._keys_file(name)) or {}
-        try:
-            return parse_object_id(document["nodeId"]), bytes.fromhex(document["governanceSecret"])
-        except (KeyError, ValueError) as e:
-            raise FolderDamaged(path=str(self._keys_file(name)), problem=f"{type(e).__name__}: {e}") from e
-
-    def _keys_file(self, name: str) -> Path:
-        return self._folder.data_of(name) / "keys.json"

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from haulout.crypto.certificate import bitmap_of
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import DiskFull, Unreachable
 from haulout.ledger import queries
+from haulout.ledger.apply import PROTOCOL_VERSION
 from haulout.ledger.commands import CertifyBlob, Created, DeleteBlob, Existing, RegisterBlob, ReserveSpace
 from haulout.ledger.genesis import build_development_network
 from haulout.ledger.transactions import encode_transaction, sign_transaction
@@ -248,7 +250,7 @@ class World:
 
     scheme = SCHEME
 
-    def __init__(self, settings: NodeSettings = SETTINGS) -> None:
+    def __init__(self, settings: NodeSettings = SETTINGS, *, protocol_version: int = PROTOCOL_VERSION) -> None:
         self.settings = settings
         self.clock = FakeClock()
         self.workers = InlineWorkers()
@@ -264,6 +266,9 @@ class World:
             scheme=SCHEME,
             manual_epochs=True,
         )
+        genesis = replace(self.network.genesis, protocol_version=protocol_version)
+        founders = tuple(replace(node, node_id=genesis.node_id(i)) for i, node in enumerate(self.network.nodes))
+        self.network = replace(self.network, genesis=genesis, nodes=founders)
         self.nodes: list[TestNode] = []
 
     async def start(self) -> World:

@@ -44,10 +44,7 @@ class OldWorld(node_world.World):
     """A network that was founded under the rules before the present ones."""
 
     def __init__(self) -> None:
-        super().__init__()
-        genesis = replace(self.network.genesis, protocol_version=BEFORE)
-        nodes = tuple(replace(node, node_id=genesis.node_id(i)) for i, node in enumerate(self.network.nodes))
-        self.network = replace(self.network, genesis=genesis, nodes=nodes)
+        super().__init__(protocol_version=BEFORE)
 
     def client(self) -> Network:
         return Network(
