@@ -42,7 +42,7 @@ from haulout_operator.observed import (
     labels_of,
 )
 from haulout_operator.planning.leaving import counts_toward_replicas
-from haulout_operator.planning.network import wallet_names
+from haulout_operator.planning.network import is_destroyed, wallet_names
 from haulout_operator.pods import read_pod
 
 CHILDREN = (
@@ -137,6 +137,8 @@ class Observer:
         names = [control_name(name), *wallet_names(name).values(), *(keys_name(node.name) for node in my_nodes)]
         secrets = await self._find_secrets(memory, names, doubted=find_doubted(name, my_nodes, pods))
         ledger, ledger_problem = await self._ask_ledger(name, memory, genesis, genesis_problem)
+        if is_destroyed(network):
+            secrets += await self._find_keys_of_former(name, memory, my_nodes, ledger)
         reports = await self._ask_nodes(my_nodes, pods, ledger)
         memory.note_answers([node.name for node in my_nodes], reports, self._clock.now_ms())
         samples = await self._read_samples(name, my_nodes, ledger, genesis)
@@ -202,6 +204,27 @@ class Observer:
             if await self._kube.get("v1", "Secret", self._namespace, name) is not None:
                 memory.secrets_seen_ms[name] = now_ms
         return [name for name in names if name in memory.secrets_seen_ms]
+
+    async def _find_keys_of_former(
+        self,
+        network: str,
+        memory: Memory,
+        nodes: Iterable[Resource[StorageNodeSpec]],
+        ledger: LedgerFacts | None,
+    ) -> list[str]:
+        """Secrets of nodes that left long ago, by the ledger's word: those that the treasury has registered, since
+        anybody may register a node under any name, and that say themselves that they are this network's."""
+        if ledger is None:
+            return []
+        present = {node.name for node in nodes}
+        found = []
+        for name, node in ledger.nodes.items():
+            if name in present or node.governance != memory.treasury:
+                continue
+            body = await self._kube.get("v1", "Secret", self._namespace, keys_name(name))
+            if body is not None and labels_of(body).get(NETWORK_LABEL) == network:
+                found.append(keys_name(name))
+        return found
 
     async def _ask_ledger(
         self, name: str, memory: Memory, genesis: Genesis | None, genesis_problem: str

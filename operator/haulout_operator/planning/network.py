@@ -21,6 +21,7 @@ from haulout_operator.manifests.ledger import build_ledger, build_restore_map
 from haulout_operator.manifests.policies import build_disruption_budget, build_network_policies
 from haulout_operator.manifests.services import build_gateway, build_graphql
 from haulout_operator.models.base import API_VERSION
+from haulout_operator.models.network import StorageNetworkSpec
 from haulout_operator.names import (
     ADVANCE_ANNOTATION,
     NETWORK_LABEL,
@@ -34,7 +35,7 @@ from haulout_operator.names import (
     treasury_name,
     volume_name,
 )
-from haulout_operator.observed import Observed
+from haulout_operator.observed import Observed, Resource
 from haulout_operator.observed import labels_of as live_labels
 from haulout_operator.planning.budget import min_available_pods
 from haulout_operator.planning.drift import needs_apply
@@ -173,12 +174,18 @@ def plan_epoch(observed: Observed) -> list[Action]:
     return [AdvanceEpoch(observed.network.subject, ledger.epoch)]
 
 
+def is_destroyed(network: Resource[StorageNetworkSpec]) -> bool:
+    """Whether it is being deleted, and everything that holds data is to go with it."""
+    deletion = network.spec.deletion
+    return network.is_deleting and deletion.policy == "Destroy" and deletion.confirm == network.name
+
+
 def plan_network_removal(observed: Observed) -> list[Action]:
     """Let go of a network: with Retain everything that holds data stays, with Destroy it goes. Its StorageNodes go with
     it, and their Pods with them: without a ledger there is nothing that they could serve."""
     network = observed.network
     actions: list[Action] = []
-    if network.spec.deletion.policy == "Destroy" and network.spec.deletion.confirm == network.name:
+    if is_destroyed(network):
         for (kind, name), body in observed.children.items():
             if kind in ("PersistentVolumeClaim", "ConfigMap") and not body["metadata"].get("deletionTimestamp"):
                 actions.append(Delete(network.subject, body["apiVersion"], kind, name, body["metadata"]["uid"]))

@@ -31,6 +31,7 @@ from haulout.world.workers import InlineWorkers
 from haulout_operator.epochs import EpochController, EpochWatch
 from haulout_operator.execute import Executor
 from haulout_operator.failpoints import Armed, Failpoint, Failpoints
+from haulout_operator.identity import make_node_keys
 from haulout_operator.ledger import LedgerDesk, Rows, read_facts
 from haulout_operator.names import NODE_LABEL
 from haulout_operator.observe import Observer
@@ -221,6 +222,14 @@ class Town:
         metadata = self.kube.objects["StorageNetwork", "main"]["metadata"]
         metadata.setdefault("annotations", {})["haulout.dev/advance-epoch"] = str(facts.epoch)
         await self.round()
+
+    async def register_stranger(self, name: str) -> None:
+        """Somebody who is not the operator registers a node of their own on the ledger."""
+        genesis = Genesis.from_json(self.kube.objects["ConfigMap", "main-genesis"]["data"]["genesis.json"])
+        keys, wallet = make_node_keys(name, self._rng, self.scheme), self.secret("main-gateway", "wallet.json")
+        desk = self.operator._executor._desk
+        where = f"{name}.example:9000"
+        await desk.register(self, genesis, bytes.fromhex(wallet["secret"]), keys, address=where, capacity_bytes=1 << 30)
 
     async def sync(self, *, but: Collection[str] = ()) -> None:
         """Every member but some has what it gained and reports it."""

@@ -9,7 +9,7 @@ from haulout.ledger.commands import ReserveSpace
 from haulout.ledger.genesis import Genesis
 from haulout.sim.rng import SeededRng
 from haulout_operator.ledger import read_facts
-from haulout_operator.names import FINALIZER
+from haulout_operator.names import FINALIZER, NETWORK_LABEL
 from haulout_operator.reconcile import RESYNC_MS, SOON_MS
 from haulout_operator.uninstall import uninstall
 
@@ -544,6 +544,24 @@ async def test_only_a_confirmed_destruction_destroys(town, confirm: str | None) 
     left = town.kube.names("PersistentVolumeClaim") + town.kube.names("Secret") + town.kube.names("ConfigMap")
     assert bool(left) is (confirm is None)
     assert town.nodes() == town.kube.names("StatefulSet") == town.kube.names("Pod") == []
+
+
+async def test_destruction_takes_the_keys_of_nodes_that_had_left_and_nobody_elses(town) -> None:
+    town.found(deletion={"policy": "Destroy", "confirm": "main"})
+    await town.play()
+    left, moved, *_ = town.nodes()
+    for name in (left, moved):  # their StorageNodes and volumes went before
+        for kind, child in (("StorageNode", name), ("StatefulSet", name), ("PersistentVolumeClaim", f"{name}-data")):
+            del town.kube.objects[kind, child]
+    town.kube.objects["Secret", f"{moved}-keys"]["metadata"]["labels"][NETWORK_LABEL] = "other"
+    await town.register_stranger("vault")
+    labels = dict(town.kube.objects["Secret", f"{left}-keys"]["metadata"]["labels"])
+    town.kube.add("Secret", "vault-keys", {})["metadata"]["labels"] = labels
+    await town.kube.delete("", "StorageNetwork", NAMESPACE, "main")
+    for _ in range(4):
+        await town.round()
+    assert "main" not in town.kube.names("StorageNetwork")
+    assert sorted(town.kube.names("Secret")) == sorted([f"{moved}-keys", "vault-keys"])
 
 
 async def test_a_pool_whose_network_is_gone_says_so_and_takes_its_nodes_up_when_it_is_back(town) -> None:
