@@ -440,11 +440,16 @@ def blob_ids_from(prefix: str) -> tuple[bytes, bytes]:
     Raises:
         InvalidField: no blob id's text does.
     """
-    if not 1 <= len(prefix) <= ID_CHARACTERS or not set(prefix) <= set(ID_ALPHABET):
+    if not is_beginning(prefix):
         problem = f"has 1 to {ID_CHARACTERS} letters, digits, - and _, as blob ids do"
         raise InvalidField(field="filter.idPrefix", problem=problem)
     first, last = (prefix.ljust(ID_CHARACTERS, character) for character in (ID_ALPHABET[0], ID_ALPHABET[-1]))
     return base64.urlsafe_b64decode(first + "="), base64.urlsafe_b64decode(last + "=")
+
+
+def is_beginning(text: str) -> bool:
+    """Whether the text of a blob id may begin so."""
+    return 1 <= len(text) <= ID_CHARACTERS and set(text) <= set(ID_ALPHABET)
 
 
 def object_query(filter: BlobObjectFilter | None) -> ObjectQuery:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
+from sqlalchemy import Select
 
 from graphql_api.blobs import OrderDirection
 from graphql_api.connections import Connection, Paging
@@ -18,7 +20,7 @@ from graphql_api.health import Checkup
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
-from graphql_api.read_model.paging import Order
+from graphql_api.read_model.paging import Order, Window, fetch_page
 from graphql_api.read_model.queries import NodeQuery, Row
 from graphql_api.scalars import Base64, BigInt, ObjectID, at
 from haulout.errors import InvalidField
@@ -56,6 +58,14 @@ class NodeOrder:
 class NodeFilter:
     in_committee: bool | None = strawberry.field(
         default=None, description="Whether it owns shards in the current epoch."
+    )
+    name_contains: str | None = strawberry.field(
+        default=None, description="Its name holds these 1 to 128 characters; capitals are not small letters."
+    )
+    phase: list[NodePhase] | None = strawberry.field(
+        default=None,
+        description="Phases it may be in, by the ledger and by its own answer of the last two seconds. Of the nodes "
+        "that all else leaves, the 500 with most stake are asked.",
     )
 
 
@@ -109,9 +119,7 @@ class StorageNode(Node):
 
     @resolved("What it is doing, by the ledger and by its own answer.")
     async def phase(self, info: Info) -> NodePhase:
-        checkup = await self.check(info)
-        progress = await info.context.reading.snapshot()
-        return node_phase(checkup, activation_epoch=self.row["activation_epoch"], epoch=progress.epoch)
+        return await phase_of(info, self)
 
     @resolved("What it says about itself; null when it did not answer in time.")
     async def health(self, info: Info) -> NodeHealth | None:
@@ -189,6 +197,8 @@ class StorageNode(Node):
 
 
 CATCHING_UP_BLOCKS = 50
+NAME_MAX = 128
+ASKED_MAX = 500  # nodes that are asked for their phases by one filter
 
 
 def node_phase(checkup: Checkup, *, activation_epoch: int, epoch: int) -> NodePhase:
@@ -205,6 +215,12 @@ def node_phase(checkup: Checkup, *, activation_epoch: int, epoch: int) -> NodePh
     if health.incomplete_blobs:
         return NodePhase.RECOVERING
     return NodePhase.ACTIVE if health.shards else NodePhase.STANDBY
+
+
+async def phase_of(info: Info, node: StorageNode) -> NodePhase:
+    """A node's phase, by asking it."""
+    checkup = await node.check(info)
+    return node_phase(checkup, activation_epoch=node.row["activation_epoch"], epoch=await info.context.epoch())
 
 
 async def load_node(info: Info, node_id: bytes) -> StorageNode | None:
@@ -241,7 +257,6 @@ async def nodes_connection(
     """All registered nodes."""
     chosen = order_by or NodeOrder()
     order = Order(queries.NODE_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
-    query = node_query(filter)
     paging = Paging(
         info,
         "storageNodes",
@@ -251,11 +266,41 @@ async def nodes_connection(
         after=after,
         last=last,
         before=before,
-        query=query,
+        query=node_query(filter),
+        phases=sorted(phase.name for phase in _phases(filter)),
     )
-    return await paging.fetch(queries.nodes_statement(query), StorageNode.of)
+    return await paging.fetch(await nodes_statement(info, filter), StorageNode.of)
 
 
 def node_query(filter: NodeFilter | None) -> NodeQuery:
-    """A filter in the read model's words."""
-    return NodeQuery() if filter is None else NodeQuery(in_committee=filter.in_committee)
+    """What of a filter the read model knows, in its words.
+
+    Raises:
+        InvalidField: no name holds such a part.
+    """
+    if filter is None:
+        return NodeQuery()
+    if filter.name_contains is not None and not 0 < len(filter.name_contains) <= NAME_MAX:
+        raise InvalidField(field="filter.nameContains", problem=f"has 1 to {NAME_MAX} characters")
+    return NodeQuery(in_committee=filter.in_committee, name_part=filter.name_contains)
+
+
+async def nodes_statement(info: Info, filter: NodeFilter | None) -> Select[Any]:
+    """All nodes that a filter asks for, without order; for their phases they are asked themselves.
+
+    Raises:
+        InvalidField: as `node_query`.
+    """
+    statement, phases = queries.nodes_statement(node_query(filter)), _phases(filter)
+    if not phases:
+        return statement
+    order = Order(queries.NODE_ORDERS[NodeOrderField.STAKE.name], descending=True)
+    page = await info.context.reading.run(fetch_page, statement, order, Window(ASKED_MAX))
+    nodes = [StorageNode.of(row) for row in page.rows]
+    found = await asyncio.gather(*(phase_of(info, node) for node in nodes))
+    chosen = [bytes(node.node_id) for node, phase in zip(nodes, found, strict=True) if phase in phases]
+    return statement.where(t.nodes.c.node_id.in_(chosen))
+
+
+def _phases(filter: NodeFilter | None) -> set[NodePhase]:
+    return set() if filter is None else set(filter.phase or ())

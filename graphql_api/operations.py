@@ -59,6 +59,20 @@ class OperationPhase(enum.Enum):
 ENDED = (OperationPhase.DONE, OperationPhase.FAILED)
 
 
+@strawberry.enum(description="What has become of an operation.")
+class OperationState(enum.Enum):
+    RUNNING = strawberry.enum_value("RUNNING", description="It goes on, or waits for its content.")
+    SUCCEEDED = strawberry.enum_value("SUCCEEDED", description="All of it is done.")
+    FAILED = strawberry.enum_value("FAILED", description="It came to nothing, or another one took its place.")
+
+
+OUTCOMES = {  # how a state is kept: by the phase that an operation has ended in
+    OperationState.RUNNING: None,
+    OperationState.SUCCEEDED: OperationPhase.DONE.name,
+    OperationState.FAILED: OperationPhase.FAILED.name,
+}
+
+
 @strawberry.type(description="A storage node's part in an operation.")
 class NodeOutcome:
     weight: int = strawberry.field(description="Shards that it is about.")
@@ -89,6 +103,7 @@ OperationResult = Annotated[
 )
 class Operation(Node):
     kind: OperationKind = strawberry.field(description="What kind of work it is.")
+    state: OperationState = strawberry.field(description="What has become of it.")
     phase: OperationPhase = strawberry.field(description="Where it stands.")
     progress: float = strawberry.field(description="How much of the phase is done, from 0 to 1.")
     done_bytes: BigInt = strawberry.field(description="Bytes of an upload's phase that are done; else 0.")
@@ -128,6 +143,7 @@ class Operation(Node):
         return cls(
             id=global_id("Operation", bytes.fromhex(operation.operation_id)),
             kind=OperationKind[operation.kind],
+            state=state_of(phase),
             phase=phase,
             progress=1.0 if phase is OperationPhase.DONE else min(1.0, share),
             done_bytes=BigInt(standing.done if is_upload else 0),
@@ -146,6 +162,13 @@ class Operation(Node):
             error=failure,
             record=operation,
         )
+
+
+def state_of(phase: OperationPhase) -> OperationState:
+    """The state of an operation in a phase."""
+    if phase not in ENDED:
+        return OperationState.RUNNING
+    return OperationState.SUCCEEDED if phase is OperationPhase.DONE else OperationState.FAILED
 
 
 @strawberry.type(description="Work that has begun.")
@@ -189,6 +212,7 @@ class CreateUploadPayload(OperationPayload):
 class OperationFilter:
     kind: list[OperationKind] | None = strawberry.field(default=None, description="Kinds it may be of.")
     finished: bool | None = strawberry.field(default=None, description="Whether it has ended.")
+    state: list[OperationState] | None = strawberry.field(default=None, description="States it may be in.")
 
 
 async def create_upload(info: Info, input: CreateUploadInput) -> CreateUploadPayload:
@@ -260,6 +284,7 @@ async def operations_connection(
     """Operations as they were looked at last, newest first."""
     wanted = filter or OperationFilter()
     kinds = sorted(kind.name for kind in wanted.kind or ())
+    states = sorted(state.name for state in wanted.state or ())
     paging = Paging(
         info,
         "operations",
@@ -271,9 +296,11 @@ async def operations_connection(
         before=before,
         kinds=kinds,
         finished=wanted.finished,
+        states=states,
     )
+    outcomes = [OUTCOMES[OperationState[state]] for state in states]
     return await paging.fetch(
-        kept.statement(kinds, ended=wanted.finished),
+        kept.statement(kinds, outcomes, ended=wanted.finished),
         lambda row: Operation.of(kept.operation_of(row)),
         read=info.context.services.records.read,
     )

@@ -66,7 +66,7 @@ from graphql_api.operations import Operation, OperationFilter, load_operation, o
 from graphql_api.planning import AssignmentPlan, CostEstimate, StakeChangeInput, estimate_cost, simulate_assignment
 from graphql_api.proofs import AvailabilityCertificate
 from graphql_api.read_model import queries
-from graphql_api.read_model.paging import PAGE_MAX, PageTooLarge
+from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX, PageTooLarge
 from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
 from graphql_api.sdl import print_document
 from graphql_api.search import SearchHit, find_blob, search
@@ -118,12 +118,18 @@ class Query:
 
     @resolved(
         "What a text names: a blob id as text or as the decimal number of other explorers, the id of an object, a node "
-        "or an account, a node's name, the number of an epoch. Empty when it names nothing here."
+        "or an account, a node's name, the number of an epoch. When it is the name of nothing here, nodes whose name "
+        "holds it, and blobs whose id begins with it (from 4 characters on)."
     )
     async def search(
-        self, info: Info, text: Annotated[str, strawberry.argument(description="The text, at most 128 characters.")]
+        self,
+        info: Info,
+        text: Annotated[str, strawberry.argument(description="The text, at most 128 characters.")],
+        first: Annotated[
+            int | None, strawberry.argument(description="How many hits: 20 if left out, 100 at most.")
+        ] = None,
     ) -> list[SearchHit]:
-        return await search(info, text)
+        return await search(info, text, DEFAULT_PAGE if first is None else first)
 
     @resolved("Many things by their global ids, in this order; null for each that is not there.")
     async def nodes(

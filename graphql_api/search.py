@@ -7,15 +7,19 @@ from typing import Annotated
 import strawberry
 
 from graphql_api.accounts import Account, StorageReservation, load_account
-from graphql_api.blobs import Blob, BlobObject, load_blob, load_blob_object
+from graphql_api.blobs import Blob, BlobObject, blob_ids_from, is_beginning, load_blob, load_blob_object
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.events import load_reservation
 from graphql_api.nodes import StorageNode, find_node, load_node
+from graphql_api.read_model import queries
+from graphql_api.read_model.paging import Order, Window, check_count, fetch_page
+from graphql_api.read_model.queries import BlobQuery, NodeQuery
 from haulout.errors import InvalidField, InvalidInput
 from haulout.primitives import parse_blob_id, parse_object_id
 
 TEXT_MAX = 128
+BEGINNING_MIN = 4  # characters: fewer begin too many ids
 EPOCH_DIGITS_MAX = 9
 BLOB_ID_LIMIT = 1 << 256
 DECIMAL_DIGITS_MAX = 78  # of the largest blob id
@@ -26,15 +30,25 @@ SearchHit = Annotated[
 ]
 
 
-async def search(info: Info, text: str) -> list[SearchHit]:
+async def search(info: Info, text: str, first: int) -> list[SearchHit]:
     """What a text names: a blob id in either form, the id of an object, node or account, a node's name, an epoch.
+
+    When nothing has this name, what has it as a part: the beginning of blob ids, a part of nodes' names.
 
     Raises:
         InvalidField: empty, or longer than any name.
+        BadPage, PageTooLarge: no number of hits, or too many.
     """
     wanted = text.strip()
     if not 0 < len(wanted) <= TEXT_MAX:
         raise InvalidField(field="text", problem=f"has 1 to {TEXT_MAX} characters")
+    check_count(first)
+    hits = await _named(info, wanted) or await _named_in_part(info, wanted, first)
+    return hits[:first]
+
+
+async def _named(info: Info, wanted: str) -> list[SearchHit]:
+    """What has exactly this name."""
     found: list[SearchHit | None] = [await find_node(info, None, wanted)]
     if wanted.isascii() and wanted.isdigit():
         number = int(wanted)
@@ -49,6 +63,23 @@ async def search(info: Info, text: str) -> list[SearchHit]:
         if blob_id is not None:
             found.append(await load_blob(info, blob_id))
     return [hit for hit in found if hit is not None]
+
+
+async def _named_in_part(info: Info, wanted: str, first: int) -> list[SearchHit]:
+    """Nodes whose name holds a text, and the oldest blobs whose id begins with it; not more than `first` of each."""
+    reading, window = info.context.reading, Window(first)
+    statement = queries.nodes_statement(NodeQuery(name_part=wanted))
+    page = await reading.run(fetch_page, statement, Order(queries.NODE_ORDERS["NAME"]), window)
+    hits: list[SearchHit] = [StorageNode.of(row) for row in page.rows]
+    if is_beginning(wanted) and len(wanted) >= BEGINNING_MIN:
+        epoch = await info.context.epoch()
+        query = BlobQuery(ids=blob_ids_from(wanted))
+        statement = await reading.run(
+            queries.narrowed, queries.blobs_statement(query, epoch), queries.rare_blobs(query, epoch)
+        )
+        page = await reading.run(fetch_page, statement, Order(queries.BLOB_ORDERS["CREATED_AT"]), window)
+        hits += [Blob.of(row, info.context, epoch) for row in page.rows]
+    return hits
 
 
 async def find_blob(info: Info, blob_id: bytes | None, decimal_id: str | None, object_id: bytes | None) -> Blob | None:

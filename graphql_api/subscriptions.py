@@ -18,7 +18,7 @@ from graphql_api.blobs import Blob, BlobObject, BlobState, load_blob
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.events import Event, EventFilter, build_event, event_query
-from graphql_api.nodes import NodeFilter, StorageNode, node_query
+from graphql_api.nodes import NodeFilter, StorageNode, nodes_statement
 from graphql_api.operations import ENDED, Operation, wait_for_operation
 from graphql_api.read_model import queries
 from graphql_api.read_model import schema as t
@@ -143,15 +143,19 @@ class Subscription:
             await info.context.close()
             await info.context.services.follower.wait_for_news(progress)
 
-    @streamed("Storage nodes: each as it is, then each whose record, health or shards are different.")
+    @streamed(
+        "Storage nodes: each as it is, then each whose record, health or shards are different, or that the filter has "
+        "come to hold of."
+    )
     async def storage_nodes(
         self, info: Info, filter: Annotated[NodeFilter | None, strawberry.argument(description="Which nodes.")] = None
     ) -> AsyncGenerator[StorageNode, None]:
         seen: dict[bytes, Any] = {}
-        statement = queries.nodes_statement(node_query(filter)).order_by(t.nodes.c.node_id)
         while True:
             await info.context.renew()
-            rows = await info.context.reading.run(_all, statement)
+            statement = await nodes_statement(info, filter)
+            rows = await info.context.reading.run(_all, statement.order_by(t.nodes.c.node_id))
+            seen = {row["node_id"]: seen[row["node_id"]] for row in rows if row["node_id"] in seen}
             states = await asyncio.gather(*(_state_of_node(info, row) for row in rows))
             for row, state in zip(rows, states, strict=True):
                 if seen.get(row["node_id"]) != state:

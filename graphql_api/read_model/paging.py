@@ -145,16 +145,26 @@ def read_window(
     if first is not None and last is not None:
         raise BadPage(problem="pass first or last, not both")
     limit = first if first is not None else last if last is not None else DEFAULT_PAGE
-    if limit < 0:
-        raise BadPage(problem="first and last count rows: they cannot be negative")
-    if limit > PAGE_MAX:
-        raise PageTooLarge(asked=limit, limit=PAGE_MAX)
+    check_count(limit)
     return Window(
         limit=limit,
         backward=last is not None,
         after=cursors.decode(after, argument="after") if after is not None else None,
         before=cursors.decode(before, argument="before") if before is not None else None,
     )
+
+
+def check_count(limit: int) -> None:
+    """Refuse a number of rows that no page has.
+
+    Raises:
+        BadPage: a negative number.
+        PageTooLarge: beyond `PAGE_MAX`.
+    """
+    if limit < 0:
+        raise BadPage(problem="first and last count rows: they cannot be negative")
+    if limit > PAGE_MAX:
+        raise PageTooLarge(asked=limit, limit=PAGE_MAX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, f
 
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Order, Page, Window, fetch_first_pages
+from graphql_api.read_model.text_search import holds
 
 if TYPE_CHECKING:
     from graphql_api.holdings import LowRegion
@@ -292,9 +293,10 @@ def members_by_epoch(connection: Connection, epochs: Sequence[int]) -> dict[int,
 
 @dataclass(frozen=True, slots=True)
 class NodeQuery:
-    """Which nodes; all conditions hold."""
+    """Which nodes; all conditions hold. What a node is doing is not among them: only the node knows."""
 
     in_committee: bool | None = None
+    name_part: str | None = None
 
 
 def nodes_statement(query: NodeQuery) -> Select[Any]:
@@ -303,6 +305,8 @@ def nodes_statement(query: NodeQuery) -> Select[Any]:
     statement = select(t.nodes).where(c.deleted_height.is_(None))
     if query.in_committee is not None:
         statement = statement.where(c.weight > 0 if query.in_committee else c.weight == 0)
+    if query.name_part is not None:
+        statement = statement.where(holds(c.name, query.name_part))
     return statement
 
 

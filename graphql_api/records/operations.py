@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, delete, insert, or_, select, update
 
 from graphql_api.engine import take_turn
 from graphql_api.read_model.paging import Order
@@ -173,7 +173,12 @@ def advance(
     if standing.phase != steps[-1][0]:
         steps = (*steps, (standing.phase, now_ms))
     ended_ms = now_ms if ended else None
-    values = {"standing": standing.as_json(), "steps": json.dumps(steps), "ended_ms": ended_ms}
+    values = {
+        "standing": standing.as_json(),
+        "steps": json.dumps(steps),
+        "ended_ms": ended_ms,
+        "outcome": standing.phase if ended else None,
+    }
     connection.execute(update(operations).where(operations.c.operation_id == operation_id).values(values))
     return replace(kept, standing=standing, steps=steps, ended_ms=ended_ms)
 
@@ -190,9 +195,18 @@ def unfinished(connection: Connection) -> list[Operation]:
     return [operation_of(row) for row in rows.mappings()]
 
 
-def statement(kinds: Collection[str] = (), *, ended: bool | None = None) -> Select[Any]:
-    """Operations of some kinds (of all when none is named), without order."""
+def statement(
+    kinds: Collection[str] = (), outcomes: Collection[str | None] = (), *, ended: bool | None = None
+) -> Select[Any]:
+    """Operations of some kinds and outcomes (of all when none is named), without order.
+
+    Args:
+        outcomes: phases they may have ended in; None for those that go on.
+    """
     chosen = select(operations)
+    if outcomes:
+        c, names = operations.c.outcome, sorted(name for name in outcomes if name is not None)
+        chosen = chosen.where(or_(c.in_(names), c.is_(None)) if None in outcomes else c.in_(names))
     if kinds:
         chosen = chosen.where(operations.c.kind.in_(sorted(kinds)))
     if ended is not None:

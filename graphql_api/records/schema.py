@@ -62,6 +62,7 @@ operations = Table(
     Column("ended_ms", BigInteger),
     Column("key_digest", String(64)),  # SHA-256 in hex of what the caller named it with; null when it has no such name
     Column("input_digest", String(64)),  # of what was asked under that name
+    Column("outcome", String(16)),  # the phase it has ended in
 )
 Index("operations_by_key", operations.c.key_digest, unique=True)
 Index("operations_by_time", operations.c.started_ms, operations.c.operation_id)
@@ -101,6 +102,11 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "ALTER TABLE operations ADD COLUMN key_digest VARCHAR(64)",
         "ALTER TABLE operations ADD COLUMN input_digest VARCHAR(64)",
         "CREATE UNIQUE INDEX operations_by_key ON operations (key_digest)",
+    ),
+    (
+        "ALTER TABLE operations ADD COLUMN outcome VARCHAR(16)",
+        "UPDATE operations SET outcome = CASE WHEN standing LIKE '{\"phase\": \"FAILED\",%' THEN 'FAILED' "
+        "ELSE 'DONE' END WHERE ended_ms IS NOT NULL",
     ),
 )
 VERSION = 1 + len(MIGRATIONS)

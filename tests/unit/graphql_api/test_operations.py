@@ -185,6 +185,28 @@ async def test_an_upload_that_is_asked_for_twice_is_begun_once(live: Any, upload
         assert refused["userErrors"] == [{"code": "INVALID_ARGUMENT"}]
 
 
+async def test_operations_are_found_by_their_state(live: Any, uploads: Any, ids: Any) -> None:
+    query = "query ($s: [OperationState!]) { operations(filter: {state: $s}) { nodes { id state } totalCount } }"
+    headers = await live.token("OPERATE")
+
+    async def found(*states: str) -> list[tuple[str, str]]:
+        answer = (await live.post(query, headers=headers, s=list(states))).json()["data"]["operations"]
+        assert int(answer["totalCount"]) == len(answer["nodes"])
+        return sorted((node["id"], node["state"]) for node in answer["nodes"])
+
+    made = [(await change(live, UPLOAD, "WRITE_BLOB"))["operation"]["id"] for _ in range(3)]
+    result = {"alreadyCertified": {"blobId": blob_id_text(ids("blob", 1))}}
+    for number, phase in ((0, "done"), (1, "failed")):
+        uploads.document.update(phase=phase, result=result if phase == "done" else None)
+        await state(live, made[number])
+    expected = list(zip(made, ("SUCCEEDED", "FAILED", "RUNNING"), strict=True))
+    for number in range(3):
+        assert await found(expected[number][1]) == [expected[number]]
+    assert await found("RUNNING", "FAILED") == sorted(expected[1:])
+    assert await found("SUCCEEDED", "FAILED") == sorted(expected[:2])
+    assert await found() == sorted(expected)
+
+
 async def test_an_upload_that_the_gateway_forgot_has_failed(live: Any, uploads: Any) -> None:
     made = await change(live, UPLOAD, "WRITE_BLOB")
     uploads.document = None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from graphql_api.__main__ import parse_arguments, records_url
+from graphql_api.records import operations as kept
 from graphql_api.records import schema
 from graphql_api.records.database import ForeignRecords, Records, RecordsOfOtherChain, RecordsUnavailable
-from graphql_api.records.operations import unfinished
+from graphql_api.records.operations import Operation, Standing, unfinished
 from graphql_api.records.tokens import digest_of, find_token, list_tokens, make_token, revoke_token
 from haulout.errors import InvalidField
 from haulout.world.workers import ThreadWorkers
@@ -85,6 +87,31 @@ async def test_an_earlier_version_becomes_this_one(
     with pytest.raises(ForeignRecords, match="version"):
         await records.open(chain_id=CHAIN)
     records.close()
+
+
+async def test_operations_that_ended_before_states_were_kept_have_theirs(
+    database_url: str, workers: ThreadWorkers
+) -> None:
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    for phase in ("DONE", "FAILED", "MOVING"):
+        standing = Standing(phase, error=("CODE", "FAILED") if phase == "DONE" else None)
+        await records.write(kept.begin, Operation(phase, "UPLOAD", {}, 1, standing))
+        await records.write(partial(kept.advance, ended=phase != "MOVING"), phase, standing, 2)
+    expected = await records.read(outcomes)
+    assert expected == {"DONE": "DONE", "FAILED": "FAILED", "MOVING": None}
+    await records.write(lambda c: c.execute(sa.text("ALTER TABLE operations DROP COLUMN outcome")))
+    await records.write(lambda c: c.execute(sa.text("UPDATE records_meta SET value = '4' WHERE name = 'version'")))
+    records.close()
+    records = Records(database_url, workers)
+    await records.open(chain_id=CHAIN)
+    assert await records.read(outcomes) == expected
+    records.close()
+
+
+def outcomes(connection: Any) -> dict[str, str | None]:
+    rows = connection.execute(sa.text("SELECT operation_id, outcome FROM operations"))
+    return dict(tuple(row) for row in rows)
 
 
 async def test_the_first_version_gets_what_came_later(database_url: str, workers: ThreadWorkers) -> None:
