@@ -313,6 +313,8 @@ def test_every_way_of_scraping_gives_targets_the_labels_that_rules_and_dashboard
     for label in ("network", "role", "process"):
         assert f"targetLabel: {label}}}" in by_operator
         assert f"target_label: {label}}}" in by_ours
+    assert "{targetLabel: job, replacement: haulout}" in by_operator
+    assert "job_name: haulout\n" in by_ours
 
 
 def test_prometheus_may_look_at_pods_and_nothing_else() -> None:
