@@ -14,6 +14,14 @@ _AXES = tuple(axis.name.lower() for axis in Axis)
 _WHY = ("reason",)
 REDUNDANCY_BUCKETS_S = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3_600, 21_600, 86_400)
 REPAIR_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+STATUSES = {
+    "Active": "active",
+    "Standby": "standby",
+    "Stopping": "stopping",
+    "UpgradeRequired": "upgrade_required",
+    "Diverged": "diverged",
+    "StorageFailed": "storage_failed",
+}
 REFUSALS = ("below_mark", "barred", "set_back", "forged", "not_certified", "time", "ledger")
 
 
@@ -24,8 +32,8 @@ class NodeMetrics:
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(f"haulout_node_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"haulout_node_{name}", text, registry=registry)
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"haulout_node_{name}", text, labels, registry=registry)
 
         self.metadata_stored = counter("metadata_stored_total", "Blob metadata accepted from uploads.")
         self.slivers_stored = counter("slivers_stored_total", "Slivers accepted from uploads.", ("axis",))
@@ -79,6 +87,7 @@ class NodeMetrics:
         self.stored_slivers = gauge("stored_slivers", "Durable slivers.")
         self.stored_bytes = gauge("stored_bytes", "Bytes of durable slivers.")
         self.buffered_bytes = gauge("buffered_bytes", "Bytes of uploads waiting in memory for their sync.")
+        self.status = gauge("status", "1 for what the node is, 0 for what it is not.", ("status",))
         self.is_read_only = gauge("read_only", "1 while the disk is too full to take anything.")
         for reason in REFUSALS:
             self.checkpoint_refusals.labels(reason)
@@ -88,6 +97,11 @@ class NodeMetrics:
             self.rebuilt_slivers.labels(axis)
         for name in peers:
             self.know_peer(name)
+
+    def note_status(self, word: str) -> None:
+        """How the node is, in its own word."""
+        for each, label in STATUSES.items():
+            self.status.labels(label).set(each == word)
 
     def note_whole(self, after_ms: int) -> None:
         """A certified blob is whole here, so long after its certification; one that was before took no time."""

@@ -376,6 +376,7 @@ class StorageNode:
             self._metrics.stored_bytes.set(slivers.stored_bytes)
             self._metrics.buffered_bytes.set(slivers.buffered_bytes)
             self._metrics.incomplete_blobs.set(self.vault.tables.n_incomplete)
+            self._metrics.note_status(self.status())
             await self._clock.sleep_ms(1_000)
 
     async def _sync_quietly(self, blob_id: BlobId) -> None:

@@ -15,7 +15,19 @@ from monitoring.boards.shared import (
     UNATTESTED,
 )
 from monitoring.objectives import ATTESTATION, READ_LATENCY, READS, REDUNDANCY, STORES, Objective
-from monitoring.panel import RED, Board, Panel, Query
+from monitoring.panel import AMBER, RED, Board, Panel, Query
+
+FAILED_REQUESTS = Panel(
+    "Failed requests",
+    "Share of the last 5 minutes' reads and stores that ended with an error of ours.",
+    (
+        Query(f"{READS.record('5m')}{{{NET}}}", "reads"),
+        Query(f"{STORES.record('5m')}{{{NET}}}", "stores"),
+    ),
+    unit="percentunit",
+    steps=((0.0005, AMBER), (0.01, RED)),
+    kind="number",
+)
 
 
 def _spent(title: str, about: str, objective: Objective) -> Panel:
@@ -34,7 +46,10 @@ NETWORK = Board(
     "Haulout: network",
     "Is anything wrong, and where.",
     (
-        ("Is anything wrong?", (MARGIN, SHARDS_DOWN, PROCESSES_DOWN, INCOMPLETE, UNATTESTED, DIVERGED, EPOCH)),
+        (
+            "Is anything wrong?",
+            (MARGIN, SHARDS_DOWN, PROCESSES_DOWN, FAILED_REQUESTS, INCOMPLETE, UNATTESTED, DIVERGED, EPOCH),
+        ),
         (
             "Room to lose",
             (

@@ -71,6 +71,11 @@ NODE = Board(
             "Work",
             (
                 Panel(
+                    "What it is",
+                    "Active with shards, standby without; all else is a reason to read its log.",
+                    (Query(f"haulout_node_status{{{ONE}}} == 1", "{{process}} {{status}}"),),
+                ),
+                Panel(
                     "Slivers stored",
                     "Accepted from uploads, per second.",
                     (Query(rate("haulout_node_slivers_stored_total", ONE, by="process"), "{{process}}"),),

@@ -90,12 +90,15 @@ async def test_a_diverged_replica_ends_following_and_nothing_else(world) -> None
     await node.kill()
     await node.start(runs=True)
     await world.store(DATA)
+    await world.clock.advance(2_000)
+    assert (node.counter("status", status="active"), node.counter("status", status="diverged")) == (1, 0)
     diverged = LedgerDiverged(height=9, problem="planted")
     node.replica.diverged = diverged
     node.replica.store.end_following(diverged)
     await world.clock.advance(5_000)
     assert not node.work.done()
     assert (await node.api.health()).status == "Diverged"
+    assert (node.counter("status", status="active"), node.counter("status", status="diverged")) == (0, 1)
 
 
 async def test_leftover_files_are_removed_after_a_start(world) -> None:
