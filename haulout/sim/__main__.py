@@ -26,13 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, help="play this one alone and print the end of its trace")
     parser.add_argument("--light", action="store_true", help="smaller worlds, as among other tests")
+    parser.add_argument("--as-kept", action="store_true", help="with --seed: as it is in the regression list")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="with --seed: worlds that stress one part")
     parser.add_argument("--only", nargs="+", metavar="FAULT", help="with --seed: leave all other kinds of faults out")
     parser.add_argument("--trace", type=int, default=TRACE_LINES, help="with --seed: lines of trace")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     options = parser.parse_args(argv)
     if options.seed is not None:
-        plan = scenario_plan(options.scenario, options.seed) if options.scenario else draw_plan(options.seed)
+        drawn = draw_plan(options.seed, is_as_kept=options.as_kept)
+        plan = scenario_plan(options.scenario, options.seed) if options.scenario else drawn
         plan = plan.lighter() if options.light else plan
         return replay(plan.only(*options.only) if options.only else plan, options.trace)
     if play(draw_plan(options.first, is_canary=True)).violation is None:

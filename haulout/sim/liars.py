@@ -19,9 +19,10 @@ from haulout.ledger import queries
 from haulout.ledger.commands import ReportSyncDone
 from haulout.node.rules import Duty, mask_of
 from haulout.node.storage_node import StorageNode
-from haulout.ports import BlobHoldings, IncompletePage, NodeHealth, Outcome, SignedMessage, SliverUpload
+from haulout.ports import BlobHoldings, IncompletePage, NodeHealth, Outcome, SignedMessage, SliverUpload, SyncedSliver
 from haulout.primitives import U32_MAX, Axis, BlobId, ObjectId, SliverIndex, SliverPairIndex
 from haulout.sim.clock import VirtualClock
+from haulout.sim.plan import LIE_KINDS
 from haulout.sim.rng import SeededRng
 
 SILENCE_MS = 3_600_000  # longer than anybody waits
@@ -121,12 +122,14 @@ class Liar:
         if self._tells("poverty"):
             return
         async for sliver in self._node.read_slivers(epoch=epoch, blob_id=blob_id, targets=targets, stripes=stripes):
-            if not self._tells("slivers"):
-                yield sliver
-            elif self._rng.below(2):
-                yield replace(sliver, bcs=self._spoilt(bytes(sliver.bcs)))
-            else:
-                yield replace(sliver, pair_index=SliverPairIndex(self._rng.below(sliver.pair_index + 2)))
+            yield self._wrong(sliver) if self._tells("slivers") else sliver
+
+    async def sync_shards(self, *, public_key: bytes, requests: Sequence[SignedMessage]) -> AsyncIterator[SyncedSliver]:
+        await self._perhaps_silent()
+        if self._tells("poverty"):
+            return
+        async for synced in self._node.sync_shards(public_key=public_key, requests=requests):
+            yield replace(synced, upload=self._wrong(synced.upload)) if self._tells("slivers") else synced
 
     async def read_recovery_symbols(
         self, *, epoch: int, blob_id: BlobId, target: SliverIndex, target_axis: Axis, with_proofs: bool
@@ -137,7 +140,7 @@ class Liar:
         symbols = await self._node.read_recovery_symbols(
             epoch=epoch, blob_id=blob_id, target=target, target_axis=target_axis, with_proofs=with_proofs
         )
-        return [self._spoilt(symbol) for symbol in symbols] if self._tells("symbols") else symbols
+        return [self._spoilt(symbol) for symbol in symbols] if symbols and self._tells("symbols") else symbols
 
     async def blob_status(self, *, blob_id: BlobId) -> bytes | None:
         await self._perhaps_silent()
@@ -155,13 +158,24 @@ class Liar:
     def _tells(self, lie: str) -> bool:
         if lie not in self._lies:
             return False
-        self._told["liar"] += 1
+        self._count(lie)
         return True
 
     async def _perhaps_silent(self) -> None:
         if "silence" in self._lies and self._rng.below(2):
-            self._told["liar"] += 1
+            self._count("silence")
             await VirtualClock().sleep_ms(SILENCE_MS)
+
+    def _count(self, lie: str) -> None:
+        self._told["liar"] += 1
+        if lie in LIE_KINDS:
+            self._told[LIE_KINDS[lie]] += 1
+
+    def _wrong(self, sliver: SliverUpload) -> SliverUpload:
+        """Another byte, or another sliver's name."""
+        if self._rng.below(2):
+            return replace(sliver, bcs=self._spoilt(bytes(sliver.bcs)))
+        return replace(sliver, pair_index=SliverPairIndex(self._rng.below(sliver.pair_index + 2)))
 
     def _spoilt(self, data: bytes) -> bytes:
         place = self._rng.below(max(1, len(data)))

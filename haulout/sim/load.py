@@ -101,7 +101,7 @@ class Load:
             encoding=encoding,
             send_object_to=self._address(READER) if rng.below(8) == 0 else None,
         )
-        await self._attempt("store", self.store_once(blob_id, request, is_visiting=rng.below(4) == 0))
+        await self.attempt("store", self.store_once(blob_id, request, is_visiting=rng.below(4) == 0))
 
     async def _store_again(self, rng: SeededRng) -> None:
         """Store what is stored already: for as long, for longer, or once more on purpose."""
@@ -116,7 +116,7 @@ class Load:
             force=rng.below(4) == 0,
             encoding=self._truth.encodings[blob_id],
         )
-        await self._attempt("store again", self.store_once(blob_id, request))
+        await self.attempt("store again", self.store_once(blob_id, request))
 
     async def store_once(self, blob_id: BlobId, request: StoreRequest, *, is_visiting: bool = False) -> None:
         """Store what was begun; raises as `store_blob`.
@@ -142,10 +142,10 @@ class Load:
         target = Existing(self._truth.objects[blob_id])
         client = self._client(WRITER)
         if rng.below(2):
-            await self._attempt("extend", client.wallet.execute([ExtendBlob(target, 1)]))
+            await self.attempt("extend", client.wallet.execute([ExtendBlob(target, 1)]))
         else:
             self._truth.forgotten[blob_id] = None  # whether or not it comes to that
-            await self._attempt("delete", client.wallet.execute([DeleteBlob(target)]))
+            await self.attempt("delete", client.wallet.execute([DeleteBlob(target)]))
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Load:
             blob_id = known[rng.below(len(known))]
             name = (WRITER, READER)[rng.below(2)]
             what, reading = self._one_way(rng, name, blob_id)
-            await self._attempt(what, reading)
+            await self.attempt(what, reading)
 
     def _one_way(self, rng: SeededRng, name: str, blob_id: BlobId) -> tuple[str, Awaitable[None]]:
         """One of the ways to read a blob; what nobody can make sense of is read as most do."""
@@ -262,7 +262,7 @@ class Load:
             what = list(questions)[rng.below(len(questions))]
             client = self._client(READER)
             network = client.visiting if rng.below(2) else client.network
-            await self._attempt(what, client.host.machine.run(questions[what](network, rng), name=what))
+            await self.attempt(what, client.host.machine.run(questions[what](network, rng), name=what))
 
     async def _ask_for_info(self, network: Network, rng: SeededRng) -> None:
         info = await documents.network_info(network.view, self._client(READER).ledger)
@@ -313,7 +313,7 @@ class Load:
             kind = kinds[rng.below(len(kinds))]
             client = self._client(MESSY)
             if kind == "inconsistent blob":
-                self.happened[kind] += await self._attempt(kind, self._store_inconsistent(client, rng))
+                self.happened[kind] += await self.attempt(kind, self._store_inconsistent(client, rng))
                 continue
             data = rng.random_bytes(1 + _size_bytes(rng, LARGEST_BLOB_BYTES))
             if kind == "half upload":
@@ -321,14 +321,14 @@ class Load:
             else:
                 encoded = encode_blob(data, self._plan.n_shards)
                 registration = register_only(client.network, client.wallet, encoded)
-                self.happened[kind] += await self._attempt(kind, registration)
+                self.happened[kind] += await self.attempt(kind, registration)
 
     async def _upload_half(self, client: SimClient, data: bytes, rng: SeededRng) -> bool:
         """Begin to store a blob and go away; says whether it was before the end."""
         request = StoreRequest(n_epochs=2, encoding=EncodingType.RS8 if rng.below(2) else None)
         try:
             async with asyncio.timeout(rng.below(300) / 1000):
-                await self._attempt("half upload", client.store(data, request))
+                await self.attempt("half upload", client.store(data, request))
         except TimeoutError:
             return True
         return False
@@ -346,7 +346,7 @@ class Load:
 
     # --- shared ---------------------------------------------------------------------------------------------
 
-    async def _attempt(self, what: str, action: Awaitable[object]) -> bool:
+    async def attempt(self, what: str, action: Awaitable[object]) -> bool:
         """Do something that may fail while there are troubles; says whether it did not."""
         try:
             await action

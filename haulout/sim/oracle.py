@@ -38,6 +38,7 @@ from haulout.sim.faults import Troubles
 from haulout.sim.host import Host
 from haulout.sim.plan import Plan
 from haulout.sim.processes import LEDGER
+from haulout.sim.shared_funds import SharedFunds
 from haulout.sim.witness import Truth, WitnessedScheme
 from haulout.sim.world import World
 from haulout.world.memory_store import MemoryStore
@@ -68,6 +69,7 @@ class Oracle:
         self._shards: dict[int, dict[ObjectId, frozenset[int]]] = {}  # by epoch, by node
         self._weights: dict[int, dict[bytes, int]] = {}  # by epoch, by public key
         self._starts: dict[str, int] = {}
+        self._shared = SharedFunds()
         self._certified: dict[BlobId, int] = {}  # epoch of the first certificate
         self._epoch = 0
         self._held: dict[tuple[str, BlobId], int] = {}  # durable slivers by node and blob, as seen last
@@ -120,6 +122,8 @@ class Oracle:
             state = MemoryStore({key: value for key, value in rows if not FIRST_OWN <= key < tree.PREFIX})
             for problem in invariants.find_violations(state):
                 raise Violation("L-3", problem)
+            for problem in self._shared.compare(state):
+                raise Violation("L-3", problem)
         for host in self._watched():
             self._check_promises(host)
         self._check_decodable()
@@ -164,6 +168,8 @@ class Oracle:
 
     def _check_event(self, event: Event) -> None:
         body = event.body
+        if problem := self._shared.note(body):
+            raise Violation("L-3", problem)
         if isinstance(body, EpochStarted):
             if body.epoch != self._epoch + 1:
                 raise Violation("L-6", f"epoch {body.epoch} follows epoch {self._epoch}")

@@ -50,14 +50,26 @@ WRITERS: Final = ("half upload", "abandoned registration", "inconsistent blob")
 CHANGES: Final = ("stake swing", "join", "leave")
 """What holders and operators do; see `changes`."""
 
+SHARED: Final = "shared blobs"
+"""Blobs belong to nobody, and are paid for by anybody; see `sharing`."""
+
 LIES: Final = ("slivers", "symbols", "metadata", "confirmations", "forgeries", "poverty", "silence")
 """What a liar lies about; see `liars`."""
+
+FREQUENT_LIES: Final = ("slivers", "symbols", "silence")
+"""Lies to readers and to those who rebuild: each is told in so many worlds that every kind of reader meets it."""
+
+LIE_KINDS: Final = {lie: f"lie: {lie}" for lie in FREQUENT_LIES}
+"""As they are counted."""
 
 HOLD_NODES_OFF: Final = frozenset(PASSING) - {"latency", "loss", "duplication", "reordering"} | {"lost disk"}
 """Kinds with which more than f shards may be away for as long as an epoch of a simulation lasts. Then its end is not
 signed, and where blocks are pruned nobody can begin with a snapshot: who lost its replica stays away for good."""
 
-KINDS: Final = (*PASSING, *LEDGER_KEPT, *LASTING, *WRITERS, *CHANGES)
+KINDS: Final = (*PASSING, *LEDGER_KEPT, *LASTING, *WRITERS, *CHANGES, SHARED)
+
+COUNTED: Final = (*KINDS, *LIE_KINDS.values())
+"""What the report counts, and finds too rare."""
 
 SHARD_COUNTS: Final = (4, 7, 10, 13, 31)
 MANY_SHARDS: Final = (50, 100)
@@ -79,6 +91,8 @@ class Plan:
         change_pause_ms: how long holders and operators rest between two changes, at most.
         most_joins: how many nodes join, at most: each makes everything that follows cost more.
         sync_bytes_per_s: how fast a node takes shards in; 0 for no limit.
+        rebuilds_by_symbols: nodes have no memory to decode a blob in and rebuild it sliver by sliver, which they would
+            hardly ever do otherwise: the blobs of these worlds are small, and requests cost more than bytes.
         has_small_files: nodes put into files what is otherwise small enough for rows.
         has_real_signatures: BLS12-381 instead of the keyed hash.
         is_canary: something happens that no fault does, and that the oracle has to see.
@@ -96,6 +110,7 @@ class Plan:
     change_pause_ms: int = 15_000
     most_joins: int = 3
     sync_bytes_per_s: int = 0
+    rebuilds_by_symbols: bool = False
     has_small_files: bool = False
     has_real_signatures: bool = False
     is_canary: bool = False
@@ -104,7 +119,7 @@ class Plan:
     @property
     def is_fair(self) -> bool:
         """Nothing is in a reader's way but stake that moves and liars: what is certified can be read all the time."""
-        return self.kinds <= {"latency", "stake swing", "join", "pruned blocks", "lost ledger", *DISHONEST}
+        return self.kinds <= {"latency", "stake swing", "join", "pruned blocks", "lost ledger", SHARED, *DISHONEST}
 
     @property
     def liars(self) -> frozenset[str]:
@@ -136,8 +151,12 @@ class Plan:
         return replace(self, kinds=kept, bad_nodes=self.bad_nodes if kept & set(LASTING) else ())
 
 
-def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
-    """The world of a seed."""
+def draw_plan(seed: int, *, is_canary: bool = False, is_as_kept: bool = False) -> Plan:
+    """The world of a seed.
+
+    Args:
+        is_as_kept: leave out what is drawn only since the seed was put into the regression list.
+    """
     rng = SeededRng(seed, "plan")
     counts = SHARD_COUNTS if rng.below(5) else MANY_SHARDS
     n_shards = counts[rng.below(len(counts))]
@@ -162,6 +181,14 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
     kinds |= {kind for kind in LEDGER_KEPT if later.below(5) == 0}
     if "pruned blocks" in kinds:
         kinds -= HOLD_NODES_OFF
+    rebuilds_by_symbols = False
+    if not is_as_kept:
+        since = SeededRng(seed, "plan/since")  # apart too
+        if since.below(3) == 0:
+            kinds.add(SHARED)
+        if kinds & DISHONEST:
+            lies |= {lie for lie in FREQUENT_LIES if since.below(2) == 0}
+        rebuilds_by_symbols = "symbols" in lies or since.below(5) == 0
     return Plan(
         seed=seed,
         n_shards=n_shards,
@@ -176,6 +203,7 @@ def draw_plan(seed: int, *, is_canary: bool = False) -> Plan:
         is_canary=is_canary,
         weather=_weather(rng, kinds),
         has_small_files=rng.below(2) == 0,
+        rebuilds_by_symbols=rebuilds_by_symbols,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from haulout.sim.plan import KINDS
+from haulout.sim.plan import COUNTED
 from haulout.sim.story import Run
 
 RAREST_KIND = 0.05
@@ -70,7 +70,7 @@ class Report:
             return []
         found = []
         with_kind = self._seeds_by_kind()
-        for kind in KINDS:
+        for kind in COUNTED:
             share = with_kind[kind] / len(self.results)
             if share < RAREST_KIND:
                 found.append(f"{kind} happened in {share:.1%} of the seeds, at least {RAREST_KIND:.0%} are needed")
@@ -115,7 +115,7 @@ class Report:
             "fault                     times   in seeds",
         ]
         with_kind = self._seeds_by_kind()
-        for kind in KINDS:
+        for kind in COUNTED:
             share = with_kind[kind] / max(1, len(self.results))
             lines.append(f"{kind:<24}{facts['faults'].get(kind, 0):>7}{share:>10.0%}")
         lines += ["", "operation                                        times"]

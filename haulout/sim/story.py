@@ -30,6 +30,7 @@ from haulout.sim.load import MESSY, N_EPOCHS, READER, WRITER, Load
 from haulout.sim.oracle import Oracle
 from haulout.sim.plan import WAL, Plan
 from haulout.sim.rng import SeededRng
+from haulout.sim.sharing import Sharing
 from haulout.sim.trace import Trace
 from haulout.sim.witness import Truth, WitnessedScheme
 from haulout.sim.world import World
@@ -104,6 +105,7 @@ class _Story:
                 sync_bytes_per_s=plan.sync_bytes_per_s,
                 scrub_pause_ms=60_000,
                 file_watch_pause_ms=60_000,
+                repair_memory_bytes=0 if plan.rebuilds_by_symbols else NodeSettings().repair_memory_bytes,
                 layout=SMALL_FILES if plan.has_small_files else Layout(),
             ),
             seen_checkpoint=self._scheme.note_checkpoint,
@@ -119,6 +121,7 @@ class _Story:
             operations=run.operations,
             happened=run.faults,
         )
+        self._sharing = Sharing(self._world, plan, self._truth, self._load, run.faults, self._rng.fork("sharing"))
         self._oracle = Oracle(self._world, plan, self._truth, self._scheme, self._troubles)
 
     async def tell(self) -> None:
@@ -142,6 +145,7 @@ class _Story:
             load.read,
             load.ask,
             load.make_a_mess,
+            self._sharing.run,
             self._changes.run,
             self._troubles.run,
             self._oracle.watch,

@@ -8,7 +8,17 @@ import pytest
 
 from haulout.sim import __main__ as command
 from haulout.sim import changes, faults
-from haulout.sim.plan import DISHONEST, KINDS, LEDGER_KEPT, WRITERS, draw_plan
+from haulout.sim.plan import (
+    COUNTED,
+    DISHONEST,
+    FREQUENT_LIES,
+    KINDS,
+    LEDGER_KEPT,
+    LIE_KINDS,
+    SHARED,
+    WRITERS,
+    draw_plan,
+)
 from haulout.sim.report import Report, SeedResult
 from haulout.sim.scenarios import small
 from haulout.sim.story import Run, play
@@ -17,7 +27,7 @@ WIRES = {"latency", "loss", "duplication", "reordering"}
 ENOUGH = SeedResult(
     seed=0,
     violation=None,
-    faults=dict.fromkeys(KINDS, 1),
+    faults=dict.fromkeys(COUNTED, 1),
     operations={"store: ok": 20},
     n_blobs=20,
     n_epochs=3,
@@ -42,10 +52,10 @@ def test_just_enough_is_good() -> None:
     assert "not good enough" not in report.as_text()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", COUNTED)
 @pytest.mark.parametrize("left", [None, 0], ids=["not named", "counted zero times"])
 def test_a_kind_that_happened_in_four_seeds_of_a_hundred_is_too_rare(kind: str, left: int | None) -> None:
-    without = {other: 1_000 for other in KINDS if other != kind} | ({} if left is None else {kind: left})
+    without = {other: 1_000 for other in COUNTED if other != kind} | ({} if left is None else {kind: left})
     often_in_few = [without] * 96 + [ENOUGH.faults | {kind: 1_000_000}] * 4
     report = Report(hundred(faults=often_in_few), 60.0)
     assert report.shortcomings() == [f"{kind} happened in 4.0% of the seeds, at least 5% are needed"]
@@ -74,7 +84,8 @@ def test_one_violation_spoils_a_thousand_seeds() -> None:
 
 
 def test_nothing_that_can_happen_is_left_out_of_the_report() -> None:
-    assert {*faults.CATALOGUE, *changes.CATALOGUE, *WRITERS, *DISHONEST, *WIRES, *LEDGER_KEPT} == set(KINDS)
+    assert {*faults.CATALOGUE, *changes.CATALOGUE, *WRITERS, *DISHONEST, *WIRES, *LEDGER_KEPT, SHARED} == set(KINDS)
+    assert set(COUNTED) == {*KINDS, *LIE_KINDS.values()}
 
 
 def test_what_came_to_nothing_is_not_counted() -> None:
@@ -87,6 +98,18 @@ def test_every_kind_is_drawn_often_enough_to_happen() -> None:
     plans = [draw_plan(seed) for seed in range(400)]
     for kind in KINDS:
         assert sum(kind in plan.kinds for plan in plans) > 0.1 * len(plans), kind
+    for lie in FREQUENT_LIES:
+        assert sum(lie in plan.lies for plan in plans) > 0.15 * len(plans), lie
+
+
+def test_what_is_drawn_only_since_a_seed_was_kept_is_left_out_when_it_is_played_again() -> None:
+    plans = [(draw_plan(seed), draw_plan(seed, is_as_kept=True)) for seed in range(100)]
+    assert any(SHARED in plan.kinds for plan, _ in plans)
+    assert any(plan.lies != kept.lies for plan, kept in plans)
+    for plan, kept in plans:
+        assert SHARED not in kept.kinds
+        assert replace(plan, kinds=plan.kinds - {SHARED}, lies=kept.lies, rebuilds_by_symbols=False) == kept
+        assert kept.lies <= plan.lies
 
 
 @pytest.mark.parametrize(("rare", "status"), [((), 0), (("bit rot",), 1)])
