@@ -81,6 +81,7 @@ def plan(
         for name, change in changes:
             node_id = await find_node(session, name)
             stakes[node_id] = stakes.get(node_id, 0) + change
+        await _check_open(session, stakes)
         planned = plan_next_committee(state, leaving=leaving, stake_changes=stakes)
         nodes = await view.nodes(list({*planned.assignment, *planned.before}))
         return planned, {node_id: node.name for node_id, node in nodes.items()}
@@ -91,6 +92,16 @@ def plan(
         print_json(document)
         return
     sys.stdout.write("\n".join(plan_lines(document)) + "\n")
+
+
+async def _check_open(session: Session, stakes: dict[bytes, int]) -> None:
+    """Refuse stake that the ledger would refuse: on nodes that are leaving."""
+    from haulout.ledger.refusals import PoolIsNotActive
+    from haulout.primitives import hex_id_text
+
+    for node_id, node in (await session.network.view.nodes(list(stakes))).items():
+        if node.leaving and stakes[node_id] > 0:
+            raise PoolIsNotActive(node_id=hex_id_text(node_id))
 
 
 def plan_document(planned: CommitteePlan, names: dict[bytes, str]) -> dict[str, Any]:

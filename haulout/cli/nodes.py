@@ -14,6 +14,7 @@ from haulout.cli.output import print_json
 if TYPE_CHECKING:
     from haulout.cli.session import Session
     from haulout.client.view import NodeStanding
+    from haulout.ledger.plan import CommitteePlan
     from haulout.primitives import ObjectId
 
 LOOK_AGAIN_MS = 500
@@ -54,9 +55,8 @@ def node_add(
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Start one storage node more; it is a member from the next epoch on, and its shards arrive."""
-    import asyncio
-
+    """Start one storage node more; with stake enough it is a member from the next epoch on, and its shards arrive."""
+    from haulout.cli.session import run_session
     from haulout.embedded.control import open_control
     from haulout.embedded.folder import find_folder
     from haulout.primitives import frost_text, hex_id_text, parse_frost
@@ -65,15 +65,18 @@ def node_add(
     folder.require_shape()
     stake_frost = parse_frost(stake, field="stake")
 
-    async def add() -> tuple[str, ObjectId]:
-        async with open_control(folder) as control:
-            return await control.add_node(stake_frost)
+    async def work(session: Session) -> tuple[str, ObjectId, CommitteePlan]:
+        from haulout.ledger.plan import plan_next_committee
 
-    name, node_id = asyncio.run(add())
+        async with open_control(folder) as control:
+            name, node_id = await control.add_node(stake_frost)
+        return name, node_id, plan_next_committee(await session.network.view.plan_state())
+
+    name, node_id, plan = run_session(directory, work)
     if as_json:
         print_json({"name": name, "nodeId": hex_id_text(node_id), "stake": stake_frost})
     else:
-        _say(f"{name} runs, with {frost_text(stake_frost)} staked; it is a member from the next epoch on")
+        _say(f"{name} runs, with {frost_text(stake_frost)} staked; {_prospect(plan, node_id)}")
 
 
 def node_drain(
@@ -126,9 +129,9 @@ def _leave(directory: Path | None, name: str, *, is_dead: bool, wait: bool, as_j
             if not wait:
                 return node_id, await session.network.view.standing(node_id), 0
             await _follow(session, node_id, say=not as_json)
-            height = await _attested_beyond(session)
-            await control.remove_node(name, is_dead=False)
-            return node_id, await session.network.view.standing(node_id), height
+            await _wait_for_attestation(session)
+            await control.remove_node(name, is_dead=False)  # refused where it is not attested
+            return node_id, await session.network.view.standing(node_id), await _attested_height(session)
 
     node_id, standing, height = run_session(directory, work)
     if as_json:
@@ -140,6 +143,16 @@ def _leave(directory: Path | None, name: str, *, is_dead: bool, wait: bool, as_j
         )
     else:
         _say(f"{name} leaves with the next epoch; {UNTIL_THEN[is_dead]}")
+
+
+def _prospect(plan: CommitteePlan, node_id: ObjectId) -> str:
+    """What a node's stake is worth, as far as is known."""
+    n_shards = len(plan.assignment.get(node_id, ()))
+    if n_shards:
+        return f"it is a member from epoch {plan.epoch} on, with {n_shards} shards if nobody's stake changes"
+    if plan.kept_because is not None:
+        return f"the committee stays as it is: {plan.kept_because}"
+    return "that is worth no shard: `haulout epoch plan --stake` tells what would be"
 
 
 def _proof(standing: NodeStanding | None, height: int) -> dict[str, Any]:
@@ -173,17 +186,18 @@ async def _follow(session: Session, node_id: ObjectId, *, say: bool) -> None:
         await session.network.clock.sleep_ms(LOOK_AGAIN_MS)
 
 
-async def _attested_beyond(session: Session) -> int:
-    """Wait for the nodes to attest the present head; the height they have attested."""
+async def _wait_for_attestation(session: Session) -> None:
+    """Wait a while for the nodes to attest the present head."""
     head = (await session.ledger.status()).head.height
-    height = 0
     for _ in range(ATTEST_LOOKS):
-        latest = (await session.ledger.attestation()).latest
-        height = 0 if latest is None else latest.checkpoint.height
-        if height >= head:
-            break
+        if await _attested_height(session) >= head:
+            return
         await session.network.clock.sleep_ms(LOOK_AGAIN_MS)
-    return height
+
+
+async def _attested_height(session: Session) -> int:
+    latest = (await session.ledger.attestation()).latest
+    return 0 if latest is None else latest.checkpoint.height
 
 
 def _say(text: str) -> None:

@@ -21,9 +21,10 @@ from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.bls import Bls12381
 from haulout.embedded.folder import FolderDamaged, NetworkFolder, NoNetwork, find_folder, read_json
 from haulout.errors import InvalidField, Unavailable, Unreachable
+from haulout.ledger.refusals import PoolNotFound
 from haulout.observability import tracing
 from haulout.ports import Ledger
-from haulout.primitives import ObjectId, parse_object_id
+from haulout.primitives import ObjectId, hex_id_text, parse_object_id
 from haulout.wire.ledger import GrpcLedger
 from haulout.wire.transport import GrpcNodeTransport
 from haulout.world.clock import SystemClock
@@ -133,10 +134,14 @@ async def find_node(session: Session, text: str) -> ObjectId:
     """The storage node with this name, or this id if it begins with `0x`.
 
     Raises:
-        InvalidField: no node has the name.
+        InvalidField: no node has the name, or it is no id.
+        PoolNotFound: no node has the id.
     """
     if text.startswith("0x"):
-        return parse_object_id(text, field="node")
+        wanted = parse_object_id(text, field="node")
+        if not await session.network.view.nodes([wanted]):
+            raise PoolNotFound(node_id=hex_id_text(wanted))
+        return wanted
     node_id = await session.network.view.node_id_of_name(text)
     if node_id is None:
         raise InvalidField(field="node", problem=f"no node is called {text[:60]!r}; `haulout info` lists them")

@@ -18,7 +18,7 @@ from haulout.account.wallet import Wallet
 from haulout.cli.main import main
 from haulout.cli.session import ClientDocument, Session
 from haulout.embedded.folder import NetworkFolder
-from haulout.ledger.commands import Existing, RequestWithdraw
+from haulout.ledger.commands import Existing, RequestLeave, RequestWithdraw
 from haulout.primitives import EncodingType, blob_id_text
 
 _spec = importlib.util.spec_from_file_location("client_world", Path(__file__).parents[1] / "client" / "conftest.py")
@@ -386,3 +386,39 @@ def test_a_plan_says_when_too_few_would_be_left(shell: Shell) -> None:
 def test_a_plan_refuses_what_it_does_not_understand(shell: Shell, arguments: tuple[str, str]) -> None:
     code, _, err = shell("epoch", "plan", *arguments)
     assert code == 2 and "MALFORMED_REQUEST" in err
+
+
+NOBODY = "0x" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("epoch", "plan", "--stake", f"{NOBODY}=+500WAL"),
+        ("epoch", "plan", "--leave", NOBODY),
+        ("stake", "--node-id", NOBODY, "--amount", "5WAL"),
+    ],
+)
+def test_an_id_that_no_node_has_is_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
+    code, out, err = shell(*arguments)
+    assert code == 3 and "POOL_NOT_FOUND" in err and NOBODY in err and out == ""
+
+
+def test_a_plan_refuses_stake_that_the_ledger_would_refuse(shell: Shell) -> None:
+    world = shell.world
+    [leaver, *_] = world.town.nodes
+
+    async def leave() -> None:
+        owner = Wallet(
+            leaver.governance_secret,
+            chain_id=world.town.genesis.chain_id,
+            ledger=world.sequencer,
+            clock=world.clock,
+            rng=world.network.rng,
+        )
+        await world.network.view.reach((await owner.execute([RequestLeave(leaver.node_id, 1)])).height)
+
+    shell.loop.run_until_complete(world.run(leave()))
+    code, _, err = shell("epoch", "plan", "--stake", f"{leaver.name}=+5000WAL")
+    assert code == 3 and "POOL_IS_NOT_ACTIVE" in err
+    assert shell.json("epoch", "plan", "--stake", f"{leaver.name}=-5WAL")["isPossible"]
