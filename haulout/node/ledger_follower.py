@@ -16,7 +16,7 @@ import contextlib
 
 from haulout.errors import DeadlineExceeded, DiskFull
 from haulout.ledger import queries
-from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted
+from haulout.ledger.events import BlobCertified, BlobDeleted, BlobInvalidated, EpochStarted, ShardsReceived
 from haulout.ledger.refusals import UpgradeRequired
 from haulout.node import rules
 from haulout.node.identity import NodeSettings
@@ -98,7 +98,15 @@ class LedgerFollower:
 
     async def _begin_at_head(self) -> None:
         """Find all work in the state. If it stops half-way the cursor has not moved, and it is done again."""
-        vault, head, duty = self._vault, self._vault.replica.head, self._vault.duty()
+        vault, head = self._vault, self._vault.replica.head
+        await self._list_lacking(vault.duty())
+        await vault.tables.start_from(height=head.height, digest=head.digest())
+        self.height = head.height
+        vault.work_arrived.set()
+
+    async def _list_lacking(self, duty: rules.Duty) -> None:
+        """List every certified blob of which something is lacking."""
+        vault = self._vault
         lacking: list[BlobId] = []
         for number, blob_id in enumerate(queries.blob_ids_by_end(vault.view, duty.epoch + 1, U32_MAX)):
             if self._lacks(blob_id, duty) and rules.is_wanted(vault.view, blob_id, duty.epoch):
@@ -108,9 +116,6 @@ class LedgerFollower:
                 lacking = []
                 await asyncio.sleep(0)
         await vault.tables.add_all_incomplete(lacking)
-        await vault.tables.start_from(height=head.height, digest=head.digest())
-        self.height = head.height
-        vault.work_arrived.set()
 
     # --- following ------------------------------------------------------------------------------------------
 
@@ -120,7 +125,7 @@ class LedgerFollower:
         incomplete: dict[BlobId, int] = {}
         complete: dict[BlobId, None] = {}
         garbage: dict[BlobId, int] = {}
-        epoch_began = False
+        epoch_began = was_set_back = False
         n_whole = 0
         for event in block.events:
             body = event.body
@@ -140,9 +145,13 @@ class LedgerFollower:
                     complete[blob_id] = None
             elif isinstance(body, EpochStarted):
                 epoch_began = True
+            elif isinstance(body, ShardsReceived):
+                was_set_back = was_set_back or self._is_forgotten(body)
         height = block.header.height
-        if incomplete or complete or garbage or epoch_began or height % QUIET_BLOCKS == 0:
+        if incomplete or complete or garbage or epoch_began or was_set_back or height % QUIET_BLOCKS == 0:
             try:
+                if was_set_back:
+                    await self._list_lacking(duty)
                 await self._vault.tables.advance(
                     height=height,
                     digest=block.header.digest(),
@@ -158,6 +167,12 @@ class LedgerFollower:
             self._vault.metrics.note_whole(0)
         self.height = height
         return True
+
+    def _is_forgotten(self, report: ShardsReceived) -> bool:
+        """This node has said that it has shards, and not since it started. On a disk that was set back after it said so
+        they are not there; nobody hands them over any more, and the events of their blobs are long past."""
+        is_ours = report.node_id == self._vault.node_id and bool(report.shards)
+        return is_ours and (report.epoch, report.shards) != self._vault.last_report
 
     def _lacks(self, blob_id: BlobId, duty: rules.Duty) -> bool:
         """What is not synced counts as lacking: a power cut would take it, and this event is not followed again."""

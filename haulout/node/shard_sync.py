@@ -360,6 +360,7 @@ class ShardSync:
             break
         if not is_complete or self._vault.duty() != duty or self._vault.slivers.failed is not None:
             return
+        self._vault.last_report = (duty.epoch, duty.gaining)
         try:
             await self._wallet.execute([ReportSyncDone(self._identity.node_id, duty.epoch, duty.gaining)])
             self._metrics.sync_done_reports.inc()

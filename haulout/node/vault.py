@@ -81,7 +81,8 @@ class Vault:
         self.corrupt_found = 0
         self.progress = SyncProgress()
         self.work_arrived = asyncio.Event()  # something was put on a list
-        self._node_id = node_id
+        self.last_report: tuple[int, tuple[int, ...]] | None = None  # since the start: epoch, shards that are complete
+        self.node_id = node_id
         self.space = space
         self._clock = clock
         self._parsed: OrderedDict[BlobId, BlobMetadata] = OrderedDict()
@@ -110,7 +111,7 @@ class Vault:
     def duty(self) -> rules.Duty:
         """What the latest committee asks of this node."""
         if self._duty is None or self._duty[0] != self.height:
-            self._duty = (self.height, rules.duty_of(self.view, self._node_id))
+            self._duty = (self.height, rules.duty_of(self.view, self.node_id))
         return self._duty[1]
 
     def holders(self, blob_id: BlobId) -> Mapping[ObjectId, tuple[int, ...]]:

@@ -35,6 +35,12 @@ class DiskMedium:
         self.files: dict[str, bytes] = {}
         self.durable: dict[str, bytes] = {}
 
+    def copy(self) -> DiskMedium:
+        """Another one with what is durable."""
+        copy = DiskMedium()
+        copy.files, copy.durable = dict(self.durable), dict(self.durable)
+        return copy
+
     def used_bytes(self) -> int:
         """Size of all files."""
         return sum(map(len, self.files.values()))

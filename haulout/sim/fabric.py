@@ -2,8 +2,9 @@
 
 A call is a task on the machine that serves it. The caller sees its result, its error as the class it was raised as,
 or `Unreachable`: at once when nothing listens, after `timeout_ms` when the packet was swallowed, after `deadline_ms`
-when whoever serves it does not come to an end. A request may be served twice, as one that its sender repeated would
-be; items of one stream stay in order, separate calls overtake each other.
+when whoever serves it does not come to an end, or when nothing came of its answer's stream for so long. A request may
+be served twice, as one that its sender repeated would be; items of one stream stay in order, separate calls overtake
+each other.
 """
 
 from __future__ import annotations
@@ -59,13 +60,18 @@ class Channel(Generic[T]):
         self._items.append(item)
         self._wake()
 
-    async def items(self) -> AsyncIterator[T]:
-        """Items in order; ends when the channel is closed and empty."""
+    async def items(self, *, patience_ms: int | None = None) -> AsyncIterator[T]:
+        """Items in order; ends when the channel is closed and empty.
+
+        Raises:
+            TimeoutError: no item came for `patience_ms`.
+        """
         while True:
             while not self._items:
                 if self._is_closed:
                     return
-                await self._wait()
+                async with asyncio.timeout(None if patience_ms is None else patience_ms / 1000):
+                    await self._wait()
             item = self._items.popleft()
             self._wake()
             yield item
@@ -228,9 +234,19 @@ class Port:
                 self._end(serving)
 
     async def download(
-        self, address: str, name: str, copied: Callable[[T], T], action: Callable[[Any], AsyncIterator[T]]
+        self,
+        address: str,
+        name: str,
+        copied: Callable[[T], T],
+        action: Callable[[Any], AsyncIterator[T]],
+        *,
+        endless: bool = False,
     ) -> AsyncIterator[T]:
-        """A request that is answered by a stream, which ends with an error or well."""
+        """A request that is answered by a stream, which ends with an error or well.
+
+        Args:
+            endless: silence is no error.
+        """
         channel: Channel[T] = Channel()
 
         async def feed(served: Any) -> None:
@@ -243,7 +259,8 @@ class Port:
 
         machine, serving = await self._begin(address, name, feed)
         serving.add_done_callback(lambda _: channel.close())
-        items = channel.items()
+        deadline_ms = self._fabric.weather.deadline_ms
+        items = channel.items(patience_ms=None if endless else deadline_ms)
         try:
             async for item in items:
                 await self._fabric.travel(machine.name, self._origin)
@@ -251,6 +268,8 @@ class Port:
                     break
                 yield item
             await self._answer(serving, machine, name)
+        except TimeoutError:
+            raise Unreachable(peer=machine.name, problem=f"nothing came for {deadline_ms} ms") from None
         finally:
             await close_stream(items)
             self._end(serving)

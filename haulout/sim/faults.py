@@ -20,7 +20,7 @@ from haulout.node.records import BLOB, METADATA, PIECE, SLIVER, STRIPED
 from haulout.sim.clock import VirtualClock
 from haulout.sim.disk import DiskMedium
 from haulout.sim.fabric import USUAL_DELAY_US
-from haulout.sim.plan import WAL, Plan
+from haulout.sim.plan import SET_BACK, WAL, Plan
 from haulout.sim.processes import FORK, LEDGER
 from haulout.sim.rng import SeededRng
 from haulout.sim.store import StoreMedium
@@ -257,6 +257,22 @@ async def lost_disk(troubles: Troubles, rng: SeededRng) -> None:
         await troubles.world.restart(name)
 
 
+async def set_back_disk(troubles: Troubles, rng: SeededRng) -> None:
+    """A node is brought up from a copy of its disk that was made a while ago."""
+    name = troubles.plan.bad_nodes[0]
+    host = troubles.world.hosts[name]
+    async with troubles.lock(name):
+        copies = host.state.copy(), host.rows.copy(), host.files.copy()
+    await VirtualClock().sleep_ms(rng.below(LONGEST_PAUSE_MS >> rng.below(3)))
+    async with troubles.lock(name):
+        troubles.happened[SET_BACK] += 1
+        troubles.damaged[name] = None
+        troubles.world.fabric.note(f"the disk of {name} is set back")
+        await troubles.world.kill(name)
+        host.state, host.rows, host.files = copies
+        await troubles.world.restart(name)
+
+
 async def forget(troubles: Troubles, rng: SeededRng) -> None:
     """Planted, to see whether the oracle does: a node that nobody calls damaged loses rows that it had synced."""
     host = troubles.world.hosts[troubles.world.any_node_name(rng)]
@@ -305,4 +321,5 @@ CATALOGUE: Final[dict[str, Fault]] = {
     "lost replica": lost_replica,
     "bit rot": bit_rot,
     "lost disk": lost_disk,
+    SET_BACK: set_back_disk,
 }

@@ -43,10 +43,14 @@ class SimLedger:
         return await self._port.call(self._address, "scan", lambda ledger: ledger.scan(start, end, limit=limit))
 
     def blocks(self, from_height: int) -> AsyncIterator[Block]:
-        return self._port.download(self._address, "blocks", _same, lambda ledger: ledger.blocks(from_height))
+        return self._port.download(
+            self._address, "blocks", _same, lambda ledger: ledger.blocks(from_height), endless=True
+        )
 
     def events(self, from_sequence: int) -> AsyncIterator[Event]:
-        return self._port.download(self._address, "events", _same, lambda ledger: ledger.events(from_sequence))
+        return self._port.download(
+            self._address, "events", _same, lambda ledger: ledger.events(from_sequence), endless=True
+        )
 
     def snapshot(self) -> AsyncIterator[bytes]:
         return self._port.download(self._address, "snapshot", _same, lambda ledger: ledger.snapshot())

@@ -196,6 +196,7 @@ def claim_shards(node: StorageNode, wallet: Wallet, told: Counter[str]) -> None:
             duty = node.vault.duty()
             if duty.gaining:
                 is_false = _lacks_something(node, duty)
+                node.vault.last_report = (duty.epoch, duty.gaining)  # or it would look after what it has not got
                 try:
                     await wallet.execute([ReportSyncDone(node.identity.node_id, duty.epoch, duty.gaining)])
                     told["false sync-done"] += is_false

@@ -41,6 +41,9 @@ the nodes once."""
 LASTING: Final = ("bit rot", "lost disk", "liar", "false sync-done")
 """Faults that take something away for good; one node at a time, of at most f shards."""
 
+SET_BACK: Final = "disk set back"
+"""The bad node's disk is what it was some time ago; honest in all it does, it has forgotten what it did since."""
+
 DISHONEST: Final = frozenset({"liar", "false sync-done"})
 """Kinds of which the bad node is no honest one: nothing is expected of it, and nothing may be lost through it."""
 
@@ -66,7 +69,7 @@ HOLD_NODES_OFF: Final = frozenset(PASSING) - {"latency", "loss", "duplication", 
 """Kinds with which more than f shards may be away for as long as an epoch of a simulation lasts. Then its end is not
 signed, and where blocks are pruned nobody can begin with a snapshot: who lost its replica stays away for good."""
 
-KINDS: Final = (*PASSING, *LEDGER_KEPT, *LASTING, *WRITERS, *CHANGES, SHARED)
+KINDS: Final = (*PASSING, *LEDGER_KEPT, *LASTING, SET_BACK, *WRITERS, *CHANGES, SHARED)
 
 COUNTED: Final = (*KINDS, *LIE_KINDS.values())
 """What the report counts, and finds too rare."""
@@ -148,7 +151,7 @@ class Plan:
     def only(self, *kinds: str) -> Plan:
         """The same world with these faults and no others: to see which one does it."""
         kept = frozenset(kinds) & self.kinds
-        return replace(self, kinds=kept, bad_nodes=self.bad_nodes if kept & set(LASTING) else ())
+        return replace(self, kinds=kept, bad_nodes=self.bad_nodes if kept & {*LASTING, SET_BACK} else ())
 
 
 def draw_plan(seed: int, *, is_canary: bool = False, is_as_kept: bool = False) -> Plan:
@@ -189,6 +192,10 @@ def draw_plan(seed: int, *, is_canary: bool = False, is_as_kept: bool = False) -
         if kinds & DISHONEST:
             lies |= {lie for lie in FREQUENT_LIES if since.below(2) == 0}
         rebuilds_by_symbols = "symbols" in lies or since.below(5) == 0
+        # Of what it has signed only the ledger can remind it; and it signs nothing for an epoch (see `HOLD_NODES_OFF`).
+        if since.below(2) == 0 and not kinds & {*DISHONEST, "forked ledger", "pruned blocks"}:
+            kinds.add(SET_BACK)
+            bad_nodes = bad_nodes or (names[since.below(n_nodes)],)
     return Plan(
         seed=seed,
         n_shards=n_shards,

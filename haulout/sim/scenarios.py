@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from haulout.sim.fabric import Weather
-from haulout.sim.plan import DISHONEST, WAL, Plan, draw_plan, leave_room
+from haulout.sim.plan import DISHONEST, SET_BACK, WAL, Plan, draw_plan, leave_room
 from haulout.sim.rng import SeededRng
 from haulout.sim.story import play
 
@@ -41,7 +41,7 @@ def small(plan: Plan, *kinds: str, n_shards: int = 4, n_nodes: int = 4, slow: bo
     rng = SeededRng(plan.seed, "scenario")
     names = [f"node-{n}" for n in range(n_nodes)]
     stakes = {name: (1_000 + rng.below(1_000)) * WAL for name in names}
-    bad_nodes = (names[rng.below(n_nodes)],) if DISHONEST.intersection(kinds) else ()
+    bad_nodes = (names[rng.below(n_nodes)],) if {*DISHONEST, SET_BACK}.intersection(kinds) else ()
     return replace(
         plan,
         n_shards=n_shards,

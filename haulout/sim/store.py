@@ -49,6 +49,12 @@ class StoreMedium:
         del self.volatile[rng.below(len(self.volatile) + 1) :]
         self.flush()
 
+    def copy(self) -> StoreMedium:
+        """Another one with what is durable."""
+        copy = StoreMedium()
+        copy.durable = dict(self.durable)
+        return copy
+
     def rows(self) -> dict[bytes, bytes]:
         """What a process sees that opens it now."""
         rows = dict(self.durable)

@@ -217,6 +217,12 @@ class Echo:
             raise NotFound
         return text
 
+    async def count(self, n: int) -> AsyncIterator[int]:
+        """`n` numbers, and then silence."""
+        for number in range(n):
+            yield number
+        await asyncio.sleep(3_600)
+
 
 class Wired:
     """A caller and an echo."""
@@ -226,6 +232,9 @@ class Wired:
         self.machine = Machine("there")
         self.fabric.attach("there:1", self.machine, Echo())
         self.port = Port(self.fabric, "here")
+
+    def count(self, n: int, *, endless: bool = False) -> AsyncIterator[int]:
+        return self.port.download("there:1", "count", int, lambda echo: echo.count(n), endless=endless)
 
     async def ask(self, text: str = "hello") -> str:
         return await self.port.call("there:1", "say", lambda echo: echo.say(text))
@@ -251,6 +260,22 @@ def test_a_partition_swallows_calls_until_it_is_healed() -> None:
             await wired.ask("nothing")
 
     run(story(), 1)
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_a_stream_that_stands_still_is_given_up_unless_it_is_endless(n: int) -> None:
+    async def story() -> None:
+        wired, loop, seen = Wired(), asyncio.get_running_loop(), []
+        before = loop.time()
+        with pytest.raises(Unreachable, match="nothing came"):
+            async for number in wired.count(n):
+                seen.append(number)
+        assert seen == list(range(n))
+        assert loop.time() - before > wired.fabric.weather.deadline_ms / 1000
+        assert [number async for number in wired.count(n, endless=True)] == seen
+        assert loop.time() - before > 3_600
+
+    run(story(), 1, limit_s=10_000)
 
 
 def test_a_machine_that_is_off_refuses_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -15,9 +16,12 @@ from haulout.replica.ledger_rows import FIRST_OWN
 from haulout.sim.fabric import Weather
 from haulout.sim.loop import run
 from haulout.sim.machine import Machine
+from haulout.sim.plan import SET_BACK, draw_plan
 from haulout.sim.processes import LEDGER
 from haulout.sim.rng import SeededRng
+from haulout.sim.scenarios import small
 from haulout.sim.store import StoreMedium
+from haulout.sim.story import play
 from haulout.sim.world import World
 from haulout.world.memory_store import MemoryStore
 
@@ -112,3 +116,10 @@ def test_a_node_whose_disk_is_full_starts_with_what_it_has_and_an_empty_one_when
             assert host.node is not None
 
     run(story(), 1)
+
+
+def test_a_node_whose_disk_was_set_back_gets_the_shards_again_that_it_had_reported() -> None:
+    plan = small(draw_plan(1), "stake swing", SET_BACK, n_shards=10, n_nodes=5)
+    run_of_it = play(replace(plan, change_pause_ms=4_000, n_blobs=10))
+    assert run_of_it.violation is None
+    assert run_of_it.faults[SET_BACK] > 0

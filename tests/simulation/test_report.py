@@ -15,6 +15,7 @@ from haulout.sim.plan import (
     KINDS,
     LEDGER_KEPT,
     LIE_KINDS,
+    SET_BACK,
     SHARED,
     WRITERS,
     draw_plan,
@@ -107,9 +108,12 @@ def test_what_is_drawn_only_since_a_seed_was_kept_is_left_out_when_it_is_played_
     assert any(SHARED in plan.kinds for plan, _ in plans)
     assert any(plan.lies != kept.lies for plan, kept in plans)
     for plan, kept in plans:
-        assert SHARED not in kept.kinds
-        assert replace(plan, kinds=plan.kinds - {SHARED}, lies=kept.lies, rebuilds_by_symbols=False) == kept
+        since = {SHARED, SET_BACK}
+        assert not since & kept.kinds
         assert kept.lies <= plan.lies
+        as_kept = replace(plan, kinds=plan.kinds - since, lies=kept.lies, rebuilds_by_symbols=False)
+        assert replace(as_kept, bad_nodes=kept.bad_nodes) == kept
+        assert plan.bad_nodes == kept.bad_nodes or SET_BACK in plan.kinds
 
 
 @pytest.mark.parametrize(("rare", "status"), [((), 0), (("bit rot",), 1)])

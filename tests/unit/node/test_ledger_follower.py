@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from haulout.ledger.commands import AdvanceEpoch, Stake
 from haulout.node.records import CURSOR_KEY, seal
 from haulout.node.work_tables import Cursor
 from haulout.replica.snapshot import import_snapshot
@@ -105,3 +106,30 @@ async def test_a_cursor_without_a_digest_is_gone_on_from(world) -> None:
     assert listed(node) == {late.blob_id}, "nothing before the cursor is looked at again"
     head = world.sequencer.head
     assert node.api.vault.tables.cursor() == Cursor(head.height, head.digest())
+
+
+async def test_a_disk_set_back_before_shards_came_gets_them_again(world) -> None:
+    """The report that they are here is older than the disk: nobody hands them over any more."""
+    node = world.nodes[0]
+    stored = [(await world.store(b"%d" % n * 300))[0].blob_id for n in range(3)]
+    await world.settle()
+    older = copied(node.store), copied(node.ledger_rows), dict(node.disk.files)
+    await world.submit(Stake(node.secrets.node_id, 10**12))
+    await world.submit(AdvanceEpoch(world.epoch))
+    gained = node.api.vault.duty().gaining
+    assert gained
+    await node.api.shard_sync.run_once()
+    await world.settle()
+    assert node.api.vault.duty().gaining == () and listed(node) == set(), "it has them, and has said so"
+
+    await node.kill()
+    node.store, node.ledger_rows, node.disk.files = older
+    await node.start()
+    await world.settle()
+    assert node.api.vault.duty().gaining == ()
+    assert listed(node) == set(stored)
+    await world.clock.advance(world.settings.repair_delay_ms)
+    await node.api.blob_sync.run_once()
+    assert listed(node) == set()
+    for blob_id in stored:
+        assert (await node.api.holdings(epoch=world.epoch, blob_id=blob_id)).missing == ()
