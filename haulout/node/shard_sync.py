@@ -203,10 +203,8 @@ class ShardSync:
         return [peer for peer in found if peer is not None]
 
     async def _pull_patiently(self, peer: Peer, duty: rules.Duty) -> None:
-        """Pull until everything came; give up on lies, on refusals, and when nothing moves for too long."""
-        patience_us = 1000 * min(
-            self._settings.sync_patience_ms, queries.params(self._vault.view).epoch_duration_ms // 8
-        )
+        """Pull until everything came; give up on lies, on refusals, and when nothing of use moves for too long."""
+        patience_us = self._patience_us()
         start = FIRST_BLOB
         sign = self._sign_request
         last_us = self._clock.monotonic_us()
@@ -221,6 +219,9 @@ class ShardSync:
             except (OutOfOrder, _Liar):
                 self._peers.report_lie(peer)
                 return
+            except _OfNoUse:
+                self._metrics.peer_failures.labels(peer.name).inc()
+                return
             except InvalidInput:
                 if sign == self._sign_each:
                     return  # it does not know such requests
@@ -232,6 +233,10 @@ class ShardSync:
                 return
             await self._clock.sleep_ms(self._settings.sync_retry_ms)
 
+    def _patience_us(self) -> int:
+        epoch_ms = queries.params(self._vault.view).epoch_duration_ms
+        return 1000 * min(self._settings.sync_patience_ms, epoch_ms // 8)
+
     async def _pull(self, peer: Peer, duty: rules.Duty, start: BlobId, sign: Sign) -> AsyncIterator[BlobId]:
         """Pull page after page; yields the last blob of each that is durable here."""
         shards = tuple(ShardIndex(shard) for shard in peer.shards)
@@ -240,15 +245,22 @@ class ShardSync:
             requests = await self._workers.run(sign, duty.epoch, shards, start, count)
             stream = self._peers.connect(peer).sync_shards(public_key=self._identity.public_key, requests=requests)
             n_blobs, last = 0, start
+            waited_us, since_us = 0, self._clock.monotonic_us()  # for what is of use; our own work does not count
             running: set[asyncio.Task[None]] = set()
             try:
                 async for batch in in_batches(stream, start=start, batch_bytes=self._settings.sync_batch_bytes):
                     n_blobs += not n_blobs or batch.blob_id != last
                     last = batch.blob_id
+                    waited_us += self._clock.monotonic_us() - since_us
+                    if rules.is_wanted(self._vault.view, batch.blob_id, duty.epoch):
+                        waited_us = 0
+                    elif waited_us > self._patience_us():
+                        raise _OfNoUse
                     while len(running) >= self._settings.sync_blobs_at_once:
                         running = await _settle_some(running)
                     await self._room.take(batch.size_bytes)
                     running.add(self._begin(duty, batch))
+                    since_us = self._clock.monotonic_us()
                 while running:
                     running = await _settle_some(running)
             finally:
@@ -373,6 +385,10 @@ class ShardSync:
 
 class _Liar(Exception):
     """A giver sent what does not verify."""
+
+
+class _OfNoUse(Exception):
+    """A giver goes on and on sending what nobody wants."""
 
 
 async def _settle_some(running: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:

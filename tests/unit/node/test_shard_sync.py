@@ -16,7 +16,7 @@ from haulout.ledger.commands import AdvanceEpoch, ForceDone, ReportSyncDone, Sta
 from haulout.ledger.state import Phase
 from haulout.node.errors import ShardSyncForbidden
 from haulout.ports import SignedMessage, SyncedSliver
-from haulout.primitives import Axis
+from haulout.primitives import Axis, BlobId
 from tests.unit.node.conftest import SETTINGS, World
 
 FIRST = bytes(32)
@@ -188,6 +188,29 @@ async def test_a_liar_is_not_believed_and_what_it_owes_is_rebuilt(moved) -> None
     await gainer.api.shard_sync.run_once()
     assert gainer.counter("peer_lies_total", node=giver.secrets.name) == 1
     assert gainer.api.vault.duty().gaining
+    await gainer.api.blob_sync.run_once()
+    await gainer.api.shard_sync.run_once()
+    await world.settle()
+    assert gainer.api.vault.duty().gaining == ()
+
+
+async def test_a_giver_that_sends_for_ever_what_nobody_wants_is_given_up(moved) -> None:
+    world, gainer = moved, moved.nodes[0]
+    giver = node_of(world, world.moves[0][1])
+    piece = world.uploads(world.blobs[0], giver)[0]
+
+    async def endless(**_):
+        for number in range(1, 1 << 64):
+            await world.clock.sleep_ms(1_000)
+            yield SyncedSliver(BlobId(number.to_bytes(32, "big")), piece)
+
+    giver.api.sync_shards = endless
+    pulling = asyncio.ensure_future(gainer.api.shard_sync.run_once())
+    for _ in range(2 * SETTINGS.sync_patience_ms // 1_000):
+        await world.clock.advance(1_000)
+    assert pulling.done(), "its stream alone would never end"
+    await pulling
+    assert gainer.counter("peer_failures_total", node=giver.secrets.name) == 1
     await gainer.api.blob_sync.run_once()
     await gainer.api.shard_sync.run_once()
     await world.settle()
