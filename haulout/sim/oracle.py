@@ -5,8 +5,9 @@ L-2  executing the chain again from genesis gives its roots    D-2  after the ca
 L-3… money, capacity, shards, records: `ledger.invariants`     D-3  a read gives the exact bytes or an error
 L-6  epochs advance by one                                     D-4  all readers get the same verdict on a blob
 L-7  a certificate has n - f of weight of its own epoch        D-5  nobody calls a right blob inconsistent
-D-7  shards are complete where they are said to be, and        D-6  what a node has signed for is there
-     stay where they come from until then                      D-8  nobody signs two blocks of one height
+L-8  a stake is paid out once, not before it is due            D-6  what a node has signed for is there
+D-7  shards are complete where they are said to be, and        D-8  nobody signs two blocks of one height
+     stay where they come from until then
 read a reader who meets nothing but liars gets what there is
 """
 
@@ -36,6 +37,7 @@ from haulout.replica.ledger_rows import FIRST_OWN
 from haulout.sim.clock import VirtualClock
 from haulout.sim.faults import Troubles
 from haulout.sim.host import Host
+from haulout.sim.payouts import Payouts
 from haulout.sim.plan import Plan
 from haulout.sim.processes import LEDGER
 from haulout.sim.shared_funds import SharedFunds
@@ -70,6 +72,7 @@ class Oracle:
         self._weights: dict[int, dict[bytes, int]] = {}  # by epoch, by public key
         self._starts: dict[str, int] = {}
         self._shared = SharedFunds()
+        self._payouts = Payouts()
         self._certified: dict[BlobId, int] = {}  # epoch of the first certificate
         self._epoch = 0
         self._held: dict[tuple[str, BlobId], int] = {}  # durable slivers by node and blob, as seen last
@@ -170,6 +173,8 @@ class Oracle:
         body = event.body
         if problem := self._shared.note(body):
             raise Violation("L-3", problem)
+        if problem := self._payouts.note(event):
+            raise Violation("L-8", problem)
         if isinstance(body, EpochStarted):
             if body.epoch != self._epoch + 1:
                 raise Violation("L-6", f"epoch {body.epoch} follows epoch {self._epoch}")

@@ -191,6 +191,8 @@ def draw_plan(seed: int, *, is_canary: bool = False, is_as_kept: bool = False) -
             kinds.add(SHARED)
         if kinds & DISHONEST:
             lies |= {lie for lie in FREQUENT_LIES if since.below(2) == 0}
+        if "symbols" in lies:
+            lies -= {"poverty"}  # who says that it has nothing hands out no wrong ones
         rebuilds_by_symbols = "symbols" in lies or since.below(5) == 0
         # Of what it has signed only the ledger can remind it; and it signs nothing for an epoch (see `HOLD_NODES_OFF`).
         if since.below(2) == 0 and not kinds & {*DISHONEST, "forked ledger", "pruned blocks"}:
