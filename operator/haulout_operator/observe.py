@@ -30,6 +30,7 @@ from haulout_operator.names import (
     genesis_name,
     keys_name,
     treasury_name,
+    volume_name,
 )
 from haulout_operator.observed import (
     LedgerFacts,
@@ -60,12 +61,20 @@ MACHINE_MEMORY_MS = 3_600_000
 S = TypeVar("S", bound=Model)
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object with a spec that no schema of this release admits: it harms nobody else."""
+
+    body: Manifest
+    problem: str
+
+
 @dataclass(slots=True)
 class Sight:
-    """What was seen, and what could not be read: an object with a spec that no schema admits harms nobody else."""
+    """What was seen, and what could not be read."""
 
     observed: Observed
-    unreadable: Mapping[Subject, str]
+    unreadable: Mapping[Subject, Unreadable]
 
 
 @dataclass(slots=True)
@@ -129,7 +138,7 @@ class Observer:
         bodies = await self._kube.list("v1", "Pod", self._namespace, selector=selector)
         pods = await self._find_zones([read_pod(body) for body in bodies])
         children = {(one["kind"], one["metadata"]["name"]): one for some in found for one in some}
-        unreadable: dict[Subject, str] = {}
+        unreadable: dict[Subject, Unreadable] = {}
         my_pools = list(_read_all(pools, StorageNodePoolSpec, name, unreadable))
         my_nodes = list(_read_all(nodes, StorageNodeSpec, name, unreadable))
         memory = self._memory.setdefault(name, Memory())
@@ -150,6 +159,7 @@ class Observer:
             network=network,
             pools=my_pools,
             nodes=my_nodes,
+            unread_nodes=_names_by_pool(unreadable),
             transitions=[body for body in transitions if _network_of(body) == name],
             children=children,
             pods=pods,
@@ -239,7 +249,11 @@ class Observer:
         except HauloutError as e:
             return None, f"{e.code}: {e}"
         if facts.chain_id != genesis.chain_id:
-            return None, "FOREIGN_LEDGER: the ledger that answers was founded from another genesis"
+            claim = volume_name(component_name(name, "ledger"))
+            return None, (
+                "FOREIGN_LEDGER: the ledger that answers was founded from another genesis. Next: restore "
+                f"pvc/{claim} or configmap/{genesis_name(name)}, whichever was changed: they belong together."
+            )
         return facts, ""
 
     async def _ask_nodes(
@@ -309,7 +323,7 @@ def read_resource(body: Manifest, spec: type[S]) -> Resource[S]:
 
 
 def _read_all(
-    bodies: Iterable[Manifest], spec: type[S], network: str, unreadable: dict[Subject, str]
+    bodies: Iterable[Manifest], spec: type[S], network: str, unreadable: dict[Subject, Unreadable]
 ) -> Iterable[Resource[S]]:
     for body in bodies:
         if _network_of(body) != network:
@@ -317,7 +331,16 @@ def _read_all(
         try:
             yield read_resource(body, spec)
         except InvalidField as e:
-            unreadable[Subject(body["kind"], body["metadata"]["name"])] = str(e)
+            unreadable[Subject(body["kind"], body["metadata"]["name"])] = Unreadable(body, str(e))
+
+
+def _names_by_pool(unreadable: Mapping[Subject, Unreadable]) -> dict[str, str]:
+    """StorageNodes that cannot be read, and the pools they are of."""
+    return {
+        subject.name: str(((one.body.get("spec") or {}).get("poolRef") or {}).get("name", ""))
+        for subject, one in unreadable.items()
+        if subject.kind == "StorageNode"
+    }
 
 
 def _network_of(body: Manifest) -> str:
@@ -331,4 +354,5 @@ def _read_genesis(body: Manifest | None) -> tuple[Genesis | None, str]:
     try:
         return Genesis.from_json((body.get("data") or {}).get(GENESIS_FILE, "")), ""
     except InvalidField as e:
-        return None, f"configmap/{body['metadata']['name']}: {e}"
+        name = body["metadata"]["name"]
+        return None, f"configmap/{name}: {e}. Next: restore it from a backup; it is immutable, so delete it first."

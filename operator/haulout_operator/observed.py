@@ -171,6 +171,7 @@ class Observed:
     complaints: Mapping[tuple[str, str], str] = field(default_factory=dict)  # why a child has no Pod or volume
     control_address: str = ""  # where the operator serves `ClusterControl`; empty when nowhere
     failures: Mapping[Subject, str] = field(default_factory=dict)  # of the last round
+    unread_nodes: Mapping[str, str] = field(default_factory=dict)  # names of nodes whose spec is none, with their pools
 
     def nodes_of(self, pool: str) -> list[Resource[StorageNodeSpec]]:
         """The pool's nodes by serial."""

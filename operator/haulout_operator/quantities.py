@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from fractions import Fraction
@@ -10,6 +11,17 @@ from haulout.errors import InvalidField
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+# Those that Kubernetes has and specs of ours do not.
+OTHERS_UNITS: dict[str, Fraction | int] = {
+    **UNITS,
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
+    "m": Fraction(1, 10**3),
+    "P": 10**15,
+    "E": 10**18,
+    "Pi": 1 << 50,
+    "Ei": 1 << 60,
+}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -33,11 +45,13 @@ def bytes_text(size_bytes: int) -> str:
 
 
 def find_bytes(text: str) -> int | None:
-    """Bytes of a quantity that others wrote; None when it is none that we know."""
-    try:
-        return parse_bytes(text)
-    except InvalidField:
+    """Bytes of a quantity that others wrote, rounded up, in whatever way Kubernetes writes it; None when it is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,2}))?", text)
+    if match is None:
         return None
+    number, unit, exponent = match.groups()
+    factor = Fraction(10) ** int(exponent or 0) * (OTHERS_UNITS[unit] if unit else 1)
+    return math.ceil(Fraction(number) * factor)
 
 
 def find_amount(value: object) -> Fraction | str:

@@ -72,7 +72,6 @@ class Reconciler:
         self._rng = rng
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._written: dict[Subject, Mapping[str, Any]] = {}
         self.installed: set[str] = set()  # networks that were available at some time, with every service
         self._stuck: dict[str, Counts[str]] = {}  # by network: objects that do not get ready, by kind
         self.seen: dict[str, Observed] = {}  # what the last round of each network has looked at
@@ -251,15 +250,14 @@ class Reconciler:
         network = observed.network
         status = compute_network_status(observed, planned.blocked)
         statuses.append((network.subject, network.status, status))
-        for subject, problem in sight.unreadable.items():
-            facts = [Fact("Ready", False, "SpecUnreadable", problem)]
-            conditions = merge_conditions({}, facts, now_ms=0, generation=0)
-            statuses.append((subject, self._written.get(subject, {}), {"conditions": conditions}))
+        for subject, one in sight.unreadable.items():
+            statuses.append((subject, *self._unreadable_status(one.body, one.problem)))
         told = [(subject.kind, status) for subject, _, status in statuses if subject.kind in KINDS]
         self._stuck[network.name] = Counts(kind for kind, status in told if is_stuck(status, now_ms=observed.now_ms))
         uids = {network.subject: network.uid}
         uids |= {pool.subject: pool.uid for pool in observed.pools}
         uids |= {node.subject: node.uid for node in observed.nodes}
+        uids |= {subject: one.body["metadata"].get("uid", "") for subject, one in sight.unreadable.items()}
         for body in observed.transitions:
             uids[Subject("EpochTransition", body["metadata"]["name"])] = body["metadata"].get("uid", "")
         for subject, live, wanted in statuses:
@@ -297,7 +295,6 @@ class Reconciler:
         }
         try:
             await self._kube.apply_status(body)
-            self._written[subject] = wanted
         except ObjectMissing:
             return False  # it was let go of in this round
         except HauloutError as e:
@@ -308,8 +305,19 @@ class Reconciler:
     async def _tell_unreadable(self, network: str, error: HauloutError) -> None:
         if error.kind != "INVALID_ARGUMENT":
             return
-        facts = [Fact("Ready", False, "SpecUnreadable", str(error))]
-        conditions = merge_conditions({}, facts, now_ms=self._clock.now_ms(), generation=0)
         subject = Subject("StorageNetwork", network)
-        if subject not in self._written:
-            await self._write(subject, {}, {"conditions": conditions})
+        try:
+            body = await self._kube.get(API_VERSION, subject.kind, self._namespace, network)
+        except HauloutError:
+            return  # the next round says so
+        if body is not None:
+            old, status = self._unreadable_status(body, str(error))
+            await self._write_and_announce(subject, body["metadata"].get("uid", ""), old, status)
+
+    def _unreadable_status(self, body: Manifest, problem: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The status of an object whose spec is none, as it is and as it is to be: the rest of it stands."""
+        old, generation = body.get("status") or {}, int(body["metadata"].get("generation", 0))
+        text = f"{problem}. Next: correct that field, or run the release that knows it; until then it is left alone."
+        facts = [Fact("Ready", False, "SpecUnreadable", text)]
+        merged = merge_conditions(old, facts, now_ms=self._clock.now_ms(), generation=generation)
+        return old, {**old, "observedGeneration": generation, "conditions": merged}

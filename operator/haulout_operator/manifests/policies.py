@@ -41,7 +41,7 @@ def build_network_policies(place: Place, owner: Owner) -> list[Manifest]:
     ours: list[Manifest] = [
         {"podSelector": {"matchLabels": {NETWORK_LABEL: place.network}}},
         *(
-            {"podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}, "namespaceSelector": {}}
+            {"podSelector": {"matchLabels": {"app.kubernetes.io/component": component}}}
             for component in (FIELD_MANAGER, EPOCHS_COMPONENT)
         ),
     ]

@@ -62,7 +62,8 @@ def is_spent(observed: Observed, name: str) -> bool:
 
 def min_available_pods(observed: Observed, ledger: LedgerFacts) -> int:
     """Node Pods that evictions must leave: all but the k heaviest that the remaining budget bears."""
-    weights = sorted((_weight(ledger, node.name) for node in observed.nodes), reverse=True)
+    names = [*(node.name for node in observed.nodes), *observed.unread_nodes]
+    weights = sorted((_weight(ledger, name) for name in names), reverse=True)
     remaining, k = compute_budget(observed, ledger).remaining, 0
     for weight in weights:
         if weight > remaining:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from haulout.primitives import hex_id_text, smallest_committee
 from haulout_operator.actions import Action, DropFinalizer, RequestLeave, WithdrawStake
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
-from haulout_operator.names import FORCE_REMOVE_ANNOTATION, LEAVING_ANNOTATION, volume_name
+from haulout_operator.names import FORCE_REMOVE_ANNOTATION, LEAVING_ANNOTATION, keys_name, volume_name
 from haulout_operator.observed import LedgerFacts, LedgerNode, Observed, Resource
 from haulout_operator.planning.size import wanted_size
 
@@ -106,7 +106,8 @@ def _ask_to_leave(observed: Observed, ledger: LedgerFacts, node: Node, known: Le
         if staked < wanted:
             return Leaving(
                 "WaitingForSubstitute",
-                f"{staked} of {wanted} other nodes have stake; it leaves when its substitute has",
+                f"{staked} of {wanted} other nodes have stake; it leaves when its substitute has. Next, if that takes "
+                f"long: kubectl describe snp/{pool.name}, and sn of those that are not ready.",
             )
     staked, smallest = _n_staked(ledger, observed.nodes), smallest_committee(ledger.n_shards)
     if (known.shards or known.is_next) and staked < smallest:
@@ -158,9 +159,17 @@ def _missing_word(observed: Observed, ledger: LedgerFacts, node: Node, known: Le
             f"Pod back, or, if its volume is lost: kubectl annotate sn/{node.name} {FORCE_REMOVE_ANNOTATION}={node_id}",
         )
     if told.node_id != known.node_id:
-        return Leaving("ForeignIdentity", f"its Pod answers as {hex_id_text(told.node_id)}, not as {node_id}")
+        return Leaving(
+            "ForeignIdentity",
+            f"its Pod answers as {hex_id_text(told.node_id)}, not as {node_id}. Next: look for what was copied; only "
+            f"secret/{keys_name(node.name)} as it was registered lets it say that it holds nothing.",
+        )
     if told.epoch != ledger.epoch or told.holds:
-        return Leaving("NodeHolds", f"the node is in epoch {told.epoch} and still holds {told.holds} shards")
+        return Leaving(
+            "NodeHolds",
+            f"the node is in epoch {told.epoch} and still holds {told.holds} shards; it goes by itself when they have "
+            f"arrived elsewhere. Next, if that takes long: kubectl logs {node.name}-0.",
+        )
     return None
 
 

@@ -90,9 +90,11 @@ def capacity_to_vote(observed: Observed, node: Node, known: LedgerNode) -> int |
     claim = observed.child("PersistentVolumeClaim", volume_name(node.name))
     if claim is None:
         return None
-    asked = parse_bytes(claim["spec"]["resources"]["requests"]["storage"])
+    asked = find_bytes(claim["spec"]["resources"]["requests"]["storage"])
     has = find_bytes(((claim.get("status") or {}).get("capacity") or {}).get("storage", ""))
-    return asked if has is not None and has >= asked != known.capacity_bytes else None
+    if asked is None or has is None:
+        return None
+    return asked if has >= asked != known.capacity_bytes else None
 
 
 def wants_stake(observed: Observed, node: Node) -> bool:
@@ -152,8 +154,8 @@ def plan_volume(subject: Subject, wanted: Manifest, live: Manifest | None) -> li
             return []
         return [Delete(subject, "v1", "PersistentVolumeClaim", live["metadata"]["name"], live["metadata"]["uid"])]
     asked = parse_bytes(wanted["spec"]["resources"]["requests"]["storage"])
-    has = parse_bytes(live["spec"]["resources"]["requests"]["storage"])
-    return [Apply(claim_subject(wanted["metadata"]["name"]), wanted)] if asked > has else []
+    has = find_bytes(live["spec"]["resources"]["requests"]["storage"])
+    return [Apply(claim_subject(wanted["metadata"]["name"]), wanted)] if has is not None and asked > has else []
 
 
 def is_never_bound(claim: Manifest) -> bool:

@@ -59,7 +59,8 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
     staying = [node for node in nodes if counts_toward_replicas(node)]
     actions += replace_dead(observed, pool, nodes)
     refused = _why_too_small(observed, pool)
-    missing = wanted_size(observed, pool) - len(staying) - len(orphans)
+    n_unread = sum(name == pool.name for name in observed.unread_nodes.values())  # left alone, and not replaced
+    missing = wanted_size(observed, pool) - len(staying) - len(orphans) - n_unread
     if missing > 0:
         returning = call_back(observed, pool, nodes, missing)
         actions += returning.actions
@@ -78,7 +79,7 @@ def plan_pool(observed: Observed, pool: Pool) -> PoolPlan:
 
 def find_orphans(observed: Observed, pool: Pool) -> list[tuple[str, int]]:
     """Names and serials of nodes whose volume is there and whose StorageNode is not, by serial."""
-    known = {node.name for node in observed.nodes}
+    known = {node.name for node in observed.nodes} | set(observed.unread_nodes)
     found = []
     for claim in observed.volumes():
         name = labels_of(claim)[NODE_LABEL]
@@ -122,6 +123,7 @@ def _make_nodes(observed: Observed, pool: Pool, count: int, taken: Iterable[int]
     used |= {node.spec.serial for node in observed.nodes_of(pool.name)}
     used |= {serial_of_claim(claim) for claim in observed.volumes() if pool_of_claim(claim) == pool.name}
     names = {node.name for node in observed.nodes} | {labels_of(claim)[NODE_LABEL] for claim in observed.volumes()}
+    names |= set(observed.unread_nodes)
     names |= set(observed.ledger.nodes) if observed.ledger is not None else set()
     actions: list[Action] = []
     serial, n_made = next_serial(used), 0

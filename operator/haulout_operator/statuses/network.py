@@ -6,7 +6,7 @@ from typing import Any
 
 from haulout.primitives import hex_id_text, max_faulty
 from haulout_operator.manifests.services import names_of
-from haulout_operator.names import PAUSED_ANNOTATION, ZONE_LABEL
+from haulout_operator.names import PAUSED_ANNOTATION, ZONE_LABEL, component_name
 from haulout_operator.observed import LedgerFacts, Observed
 from haulout_operator.planning.budget import compute_budget, is_up
 from haulout_operator.planning.leaving import counts_toward_replicas
@@ -21,7 +21,8 @@ def compute_network_status(observed: Observed, blocked: dict[str, ScalingBlocked
     network, ledger = observed.network, observed.ledger
     staying = [node for node in observed.nodes if counts_toward_replicas(node)]
     ready = sum(is_up(observed, node.name) for node in staying)
-    desired = sum(pool.spec.replicas for pool in observed.pools)
+    by_hand = sum(node.spec.pool_ref is None for node in staying)
+    desired = sum(pool.spec.replicas for pool in observed.pools) + by_hand
     available = available_fact(observed)
     degraded = degraded_fact(observed, ready, desired)
     facts = [
@@ -153,8 +154,11 @@ def ledger_fact(observed: Observed) -> Fact:
 
 
 def _ledger_problem(observed: Observed) -> str:
-    """What the ledger answers instead of an answer, and what keeps its Pod from running."""
-    return "; ".join(one for one in (observed.ledger_problem, observed.troubles_of("ledger")) if one)
+    """What the ledger answers instead of an answer, what keeps its Pod from running, and where to look."""
+    told = "; ".join(one for one in (observed.ledger_problem, observed.troubles_of("ledger")) if one)
+    if observed.genesis is None or "Next: " in told:
+        return told
+    return f"{told}. Next: kubectl describe pod/{component_name(observed.network.name, 'ledger')}-0, and its logs."
 
 
 def zone_fact(observed: Observed) -> Fact:
@@ -204,7 +208,9 @@ def ready_fact(observed: Observed, available: Fact, ready: int, desired: int) ->
     if not available.holds:
         return Fact("Ready", False, available.reason, available.message)
     if ready < desired:
-        return Fact("Ready", False, "NodesNotReady", f"{ready} of {desired} nodes are ready")
+        down = [node.name for node in observed.nodes if counts_toward_replicas(node) and not is_up(observed, node.name)]
+        told = f" Next: kubectl describe sn of {', '.join(sorted(down))}." if down else " The others are being made."
+        return Fact("Ready", False, "NodesNotReady", f"{ready} of {desired} nodes are ready.{told}")
     if missing := missing_services(observed):
         return Fact("Ready", False, "ServicesNotReady", "; ".join(missing.values()))
     return Fact("Ready", True, "Ready", f"{ready} of {desired} nodes are ready")

@@ -225,9 +225,15 @@ def staked_fact(observed: Observed, node: Node, known: LedgerNode | None) -> Fac
             False,
             "StakeUnfunded",
             f"template.stake is {frost_text(amount)} and the treasury lacks {lacking} of it. Next: transfer that much "
-            f"to the treasury, or lower template.stake.",
+            f"to the treasury{_treasury_text(observed)}, or lower template.stake of the pool.",
         )
     return Fact("Staked", False, "WaitingUntilReady", "staked once it is registered, ready and at the ledger's head")
+
+
+def _treasury_text(observed: Observed) -> str:
+    """The treasury's address: it governs the nodes from genesis on."""
+    nodes = () if observed.genesis is None else observed.genesis.nodes
+    return f", account {hex_id_text(nodes[0].governance)}" if nodes else ""
 
 
 def committee_fact(observed: Observed, known: LedgerNode | None) -> Fact:

@@ -127,6 +127,18 @@ async def test_only_the_networks_own_token_is_admitted(town, control) -> None:
             await gate.admit(wrong)
 
 
+async def test_a_token_that_is_damaged_keeps_nobody_out_of_other_networks(town, control) -> None:
+    town.found()
+    await town.play()
+    secret = town.kube.objects["Secret", "main-control"]
+    token = base64.b64decode(secret["data"]["token"]).decode()
+    town.kube.objects["Secret", "odd-control"] = {**secret, "data": {"token": "ÿ"}}
+    gate = Gatekeeper(town.kube, lambda: ["odd", "main"], lambda _: control, namespace=NAMESPACE)
+    assert await gate.admit(token) is control
+    with pytest.raises(WrongToken):
+        await gate.admit("ÿ")
+
+
 async def test_a_pool_that_is_gone_meanwhile_is_an_answer(town, control) -> None:
     town.found()
     await town.play()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from haulout.account.wallet import Wallet
+from haulout.errors import InvalidField
 from haulout.ledger.commands import ReserveSpace
 from haulout.ledger.genesis import Genesis
+from haulout.primitives import hex_id_text
 from haulout.sim.rng import SeededRng
+from haulout_operator.identity import address_of
 from haulout_operator.ledger import read_facts
 from haulout_operator.names import FINALIZER, NETWORK_LABEL
 from haulout_operator.reconcile import RESYNC_MS, SOON_MS
@@ -93,6 +96,8 @@ async def test_a_treasury_without_funds_says_what_is_lacking(town) -> None:
     unfunded = [one for one in lacking if one["status"] == "False"]
     assert [one["reason"] for one in unfunded] == ["StakeUnfunded"]
     assert "lacks 500 WAL" in unfunded[0]["message"]
+    treasury = address_of(bytes.fromhex(town.secret("main-treasury", "wallet.json")["secret"]))
+    assert f"to the treasury, account {hex_id_text(treasury)}, or lower template.stake" in unfunded[0]["message"]
 
 
 async def test_scaling_below_the_smallest_committee_says_why_and_does_nothing_else(town) -> None:
@@ -630,3 +635,75 @@ async def test_what_kubernetes_does_not_tell_is_looked_for_soon(town) -> None:
     await town.sync()
     await town.play()
     assert town.operator._rest_ms("main") >= RESYNC_MS
+
+
+async def test_a_node_whose_spec_cannot_be_read_is_left_alone_and_not_made_twice(town) -> None:
+    town.found(5)
+    await town.play()
+    names, odd = town.nodes(), town.nodes()[2]
+    before = dict(town.kube.objects["StorageNode", odd]["status"])
+    budget = town.kube.objects["PodDisruptionBudget", "main-nodes"]["spec"]["minAvailable"]
+    town.kube.objects["StorageNode", odd]["spec"]["desiredState"] = "Sideways"  # as a later release may know it
+    await town.play()
+    assert town.nodes() == names
+    assert town.kube.objects["PodDisruptionBudget", "main-nodes"]["spec"]["minAvailable"] == budget == 4
+    ready = town.condition("StorageNode", odd, "Ready")
+    assert (ready["reason"], ready["lastTransitionTime"][:2]) == ("SpecUnreadable", "20")
+    assert "spec.desiredState" in ready["message"]
+    assert "Next: correct that field" in ready["message"]
+    assert town.kube.objects["StorageNode", odd]["status"]["ledgerNodeId"] == before["ledgerNodeId"]
+    [told] = [
+        one for (kind, _), one in town.kube.objects.items() if kind == "Event" and one["reason"] == ready["reason"]
+    ]
+    assert told["involvedObject"]["uid"] == town.kube.objects["StorageNode", odd]["metadata"]["uid"]
+    town.kube.writes.clear()
+    assert not await town.round()
+    assert town.kube.writes == []
+
+
+async def test_a_network_whose_spec_cannot_be_read_says_so_once_and_says_when_it_can_be(town) -> None:
+    town.found()
+    await town.play()
+    network = town.kube.objects["StorageNetwork", "main"]
+    network["spec"]["shards"] = "many"
+    error = InvalidField(field="spec.shards", problem="not a number")
+    for _ in range(2):
+        await town.operator._tell_unreadable("main", error)
+    ready = town.condition("StorageNetwork", "main", "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "SpecUnreadable")
+    assert network["status"]["chainId"]  # what was told before stands
+    events = [one for (kind, _), one in town.kube.objects.items() if kind == "Event"]
+    assert [one["reason"] for one in events].count("SpecUnreadable") == 1
+    network["spec"]["shards"] = 100
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+
+
+async def test_a_node_that_somebody_made_by_hand_is_counted(town) -> None:
+    town.found(4)
+    await town.play()
+    town.kube.add("StorageNode", "extra", {"networkRef": {"name": "main"}})
+    await town.play()
+    status = town.kube.objects["StorageNetwork", "main"]["status"]
+    assert status["nodes"]["summary"] == "5/5"
+    assert town.condition("StorageNetwork", "main", "Progressing")["status"] == "False"
+    down = town.nodes()[1]
+    town.kube.break_pod(down)
+    await town.operator.run_round("main", {})
+    ready = town.condition("StorageNetwork", "main", "Ready")
+    assert ready["reason"] == "NodesNotReady"
+    assert f"4 of 5 nodes are ready. Next: kubectl describe sn of {down}." in ready["message"]
+
+
+@pytest.mark.parametrize("size", ["2Pi", "1e12", "1.5e3Gi", "10737418240000m"])
+async def test_a_claim_of_an_odd_size_keeps_nobody_waiting(town, size: str) -> None:
+    """People grow claims themselves, in whatever way Kubernetes writes numbers."""
+    town.found()
+    await town.play()
+    claim = town.kube.objects["PersistentVolumeClaim", f"{town.nodes()[0]}-data"]
+    claim["spec"]["resources"]["requests"]["storage"] = claim["status"]["capacity"]["storage"] = size
+    town.scale(5)
+    await town.play()
+    assert len(town.nodes()) == 5
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+    assert claim["spec"]["resources"]["requests"]["storage"] == size
