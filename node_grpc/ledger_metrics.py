@@ -71,3 +71,8 @@ class LedgerMetrics(Collector):
         for name, value in status.metrics.items():
             family = CounterMetricFamily if name in COUNTERS else GaugeMetricFamily
             yield family(f"haulout_ledger_{name}", f"{name.replace('_', ' ')} of the sequencer.", value)
+        text = "Transactions that a rule refused, by its code."
+        refusals = CounterMetricFamily("haulout_ledger_refusals", text, labels=["code"])
+        for code, count in status.refusals.items():
+            refusals.add_metric([code], count)
+        yield refusals

@@ -41,6 +41,7 @@ class LedgerStatus:
     finality: Finality | None = None
     oldest_height: int = 0  # of the blocks that are kept; state and history are there whatever it is
     protocol_version: int = 0  # newest one whose rules its release knows; 0 of one that does not tell
+    refusals: Mapping[str, int] = field(default_factory=dict)  # by the rule's code, since its process began
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,7 @@ class Sequencer:
         self._attestor = Attestor(store, scheme, clock, workers)
         self._sequenced_height = store.head.height
         self._counts = {"blocks": 0, "transactions": 0, "refused": 0, "inadmissible": 0, "busy": 0, "replays": 0}
+        self._refusals: Counter[str] = Counter()  # of transactions in blocks, by code
 
     @classmethod
     async def open(
@@ -250,7 +252,9 @@ class Sequencer:
             raise
         self._counts["blocks"] += 1
         self._counts["transactions"] += len(taken)
-        self._counts["refused"] += sum(not result.is_ok for result in out.results)
+        refusals = [result.reason for result in out.results if not result.is_ok]
+        self._counts["refused"] += len(refusals)
+        self._refusals.update(refusals)
         for pending, result in zip(taken, out.results, strict=True):
             self._finish(pending, result)
         self._attestor.note_block()
@@ -287,6 +291,7 @@ class Sequencer:
             finality,
             self.store.oldest_height,
             PROTOCOL_VERSION,
+            dict(self._refusals),
         )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:

@@ -128,7 +128,15 @@ def test_a_name_that_children_could_not_have_is_refused(definitions: Cluster, ki
     assert words in definitions.run(*command, check=False, text=json.dumps(body))
 
 
-@pytest.mark.parametrize("typo", ["network.spec.shard", "network.spec.epoch.manuel", "pool.spec.template.storage.siz"])
+@pytest.mark.parametrize(
+    "typo",
+    [
+        "network.spec.shard",
+        "network.spec.epoch.manuel",
+        "network.spec.graphql.limits.maxCots",
+        "pool.spec.template.storage.siz",
+    ],
+)
 def test_values_with_a_typo_are_refused(cluster: Cluster, typo: str) -> None:
     answer = cluster.run("helm", "template", str(CHART), "--set", f"{typo}=10", check=False)
     assert f"additional properties '{typo.rpartition('.')[2]}' not allowed" in answer, answer

@@ -39,12 +39,15 @@ def test_nothing_is_told_before_there_is_a_status(metrics, registry) -> None:
 
 
 async def test_the_sequencer_s_numbers_and_its_engine_are_told(metrics, registry, status) -> None:
-    metrics.note(at(replace(status, engine="sqlite"), height=7, time_ms=5_000, attested=6), 5_000)
+    told = replace(status, engine="sqlite", refusals={"INSUFFICIENT_FUNDS": 2, "NOT_OWNER": 1})
+    metrics.note(at(told, height=7, time_ms=5_000, attested=6), 5_000)
     assert registry.get_sample_value("haulout_ledger_engine_info", {"engine": "sqlite"}) == 1
     assert registry.get_sample_value("haulout_ledger_height") == 7
     assert registry.get_sample_value("haulout_ledger_attested_height") == 6
     assert registry.get_sample_value("haulout_ledger_blocks_total") == 0
     assert registry.get_sample_value("haulout_ledger_checkpoint_signed_shards") == 0
+    assert registry.get_sample_value("haulout_ledger_refusals_total", {"code": "INSUFFICIENT_FUNDS"}) == 2
+    assert registry.get_sample_value("haulout_ledger_refusals_total", {"code": "NOT_OWNER"}) == 1
 
 
 async def test_a_block_lags_until_it_or_a_later_one_is_signed(metrics, registry, status) -> None:
