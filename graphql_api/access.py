@@ -164,7 +164,12 @@ class Access:
         return token
 
     def _is_ours(self, origin: str, host: str | None) -> bool:
-        return origin in self._origins or (host is not None and urlsplit(origin).netloc.lower() == host.lower())
+        if origin in self._origins:
+            return True
+        try:
+            return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:  # it is no address at all
+            return False
 
 
 def parse_scopes(names: Iterable[str], *, field: str = "scopes") -> frozenset[Scope]:

@@ -1,11 +1,14 @@
-"""How long a cache may hand out the answer to a GET: seconds, or an hour where it never changes."""
+"""What a cache may do with the answer to a GET: hand it out for seconds, or an hour where it never changes; then ask
+whether it is still the same."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from graphql import FieldNode, OperationDefinitionNode, parse
+from starlette.responses import Response
 
 CHANGING_S = 5
 CERTIFIED_S = 3_600
@@ -37,3 +40,15 @@ def _is_fact(definition: Any) -> bool:
         if not all(isinstance(leaf, FieldNode) and leaf.name.value in known for leaf in leaves):
             return False
     return True
+
+
+def tagged(response: Response, if_none_match: str) -> Response:
+    """An answer with its `ETag`, or 304 for who has it already, as `If-None-Match` says."""
+    content_type = response.headers["content-type"].encode()
+    tag = f'"{hashlib.blake2b(content_type + bytes(response.body), digest_size=16).hexdigest()}"'
+    response.headers["etag"] = tag
+    known = {name.strip().removeprefix("W/") for name in if_none_match.split(",")}
+    if known.isdisjoint({tag, "*"}):
+        return response
+    kept = {name: response.headers[name] for name in ("cache-control", "etag", "vary") if name in response.headers}
+    return Response(status_code=304, headers=kept)

@@ -222,6 +222,8 @@ def check_document(
     measure = Measure(document, variables)
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     fragments = measure.of_all_fragments()
+    if operation_name is None and len(operations) > 1:
+        return 0, refusal("INVALID_ARGUMENT", "say in operationName which of the operations is meant")
     chosen = [o for o in operations if operation_name is None or (o.name and o.name.value == operation_name)]
     cost = 0
     for operation in chosen or operations:
@@ -279,7 +281,7 @@ class Limits(SchemaExtension):
             asked = context.context
             asked.cost, error = check_document(
                 document,
-                context.operation_name,
+                context._provided_operation_name,  # `operation_name` takes the first one when none was named
                 context.variables or {},
                 asked.services.bounds,
                 is_stream=asked.is_stream,

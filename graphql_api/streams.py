@@ -282,10 +282,11 @@ def _shape_of(request: Request, bounds: Bounds) -> _Shape:
     if len(operations) != 1 or operations[0].operation is not OperationType.SUBSCRIPTION:
         return _Shape(is_subscription=False, is_shared=False, is_lossless=True)
     roots = [node for node in operations[0].selection_set.selections if isinstance(node, FieldNode)]
-    # Who resumes begins somewhere else than who is there already.
+    # Who resumes begins somewhere else than who is there already; so may who asks through a fragment.
+    is_plain = len(roots) == len(operations[0].selection_set.selections)
     resumes = any(argument.name.value == "afterSequence" for root in roots for argument in root.arguments or ())
     is_lossless = len(roots) != 1 or roots[0].name.value in LOSSLESS
-    return _Shape(is_subscription=True, is_shared=not resumes, is_lossless=is_lossless)
+    return _Shape(is_subscription=True, is_shared=is_plain and not resumes, is_lossless=is_lossless)
 
 
 class _Stream:

@@ -12,7 +12,7 @@ from typing import Any
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -23,7 +23,7 @@ from strawberry.types import ExecutionResult
 
 from graphql_api import access
 from graphql_api.access import Caller, Unauthenticated
-from graphql_api.caching import CHANGING_S, max_age_s
+from graphql_api.caching import CHANGING_S, max_age_s, tagged
 from graphql_api.cluster_tokens import TokenReviewUnavailable
 from graphql_api.context import Context, Services
 from graphql_api.errors import extensions_of
@@ -111,7 +111,8 @@ class View(GraphQL[Context, None]):
             response = await self.run(Request({**request.scope, CALLER: caller}, _replay(body)))
             if response.headers.get("cache-control") == "no-store":  # what a cache hands to others is no one client's
                 response.headers.update(headers_of(self._services.rates.allowance(caller.client)))
-            return response
+                return response
+            return tagged(response, request.headers.get("if-none-match", ""))
         except RateLimited as e:
             used_up = {"retry-after": str(e.retry_after_s), "cache-control": "no-store"}
             return self._error(trace_id, 429, e.code, str(e), used_up)
@@ -121,6 +122,8 @@ class View(GraphQL[Context, None]):
             return self._error(trace_id, 503, e.code, str(e), {"retry-after": "1"}, cause=e)
         except HTTPException as e:
             return self._error(trace_id, e.status_code, "INVALID_ARGUMENT", e.reason)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
 
     async def _caller_of(self, headers: Headers, client: str, authorization: str | None = None) -> Caller:
         """Who asks; nobody is answered who may not even read, and trying out tokens is dear."""
@@ -147,7 +150,8 @@ class View(GraphQL[Context, None]):
     ) -> Response:
         self._metrics.rejections.labels(code=code).inc()
         extensions = {**extensions_of(code, trace_id, cause=cause), "http": status}
-        return JSONResponse({"errors": [{"message": message, "extensions": extensions}]}, status, headers)
+        errors = [{"message": message, "extensions": extensions}]
+        return JSONResponse({"errors": errors}, status, {"cache-control": "no-store", **(headers or {})})
 
     async def execute_single(
         self,

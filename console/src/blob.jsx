@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { ask } from "./ask.js";
 import { useLive } from "./live.js";
-import { Kept, KEEPER_FIELDS, KEPT_FIELDS } from "./kept.jsx";
+import { Kept } from "./kept.jsx";
 import { byName, bytes, count, Margin, Problem, Screen, Tile } from "./parts.jsx";
 
 const QUERY = `query Blob($blobId: BlobID!) {
@@ -10,9 +10,16 @@ const QUERY = `query Blob($blobId: BlobID!) {
     durability { liveShards requiredShards marginShards toleratedNodeLosses }
     certificate { epoch weight quorumThreshold verified }
     slivers(first: 100, axis: PRIMARY) { totalCount nodes { pair shard stored node { name } } }
-    ${KEPT_FIELDS}
+    objects(first: 10) {
+      totalCount
+      nodes {
+        objectId persistence certifiedEpoch endEpoch owner { address } shared { funds }
+        retention { keepEpochs nextActionEpoch error { code message retry } }
+      }
+    }
   }
-  ${KEEPER_FIELDS}
+  viewer { account { address } }
+  epoch { number parameters { maxEpochsAhead } }
 }`;
 
 const WAKES = [
@@ -98,7 +105,7 @@ function Shards({ slivers }) {
     const name = sliver.node?.name ?? "nobody";
     holders.set(name, [...(holders.get(name) ?? []), sliver]);
   }
-  const rows = [...holders].map(([name, held]) => ({ name, held })).sort(byName);
+  const rows = [...holders].map(([name, held]) => ({ name, held: held.sort((one, other) => one.shard - other.shard) })).sort(byName);
   return (
     <>
       <h2>Shards</h2>

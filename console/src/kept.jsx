@@ -3,17 +3,6 @@
 import { useChange } from "./changing.js";
 import { count, Problem, wal } from "./parts.jsx";
 
-/** What `Kept` shows of a blob, and of who asks. */
-export const KEPT_FIELDS = `objects(first: 10) {
-      totalCount
-      nodes {
-        objectId persistence certifiedEpoch endEpoch owner { address } shared { funds }
-        retention { keepEpochs nextActionEpoch error { code message retry } }
-      }
-    }`;
-export const KEEPER_FIELDS = `viewer { account { address } }
-  epoch { number parameters { maxEpochsAhead } }`;
-
 const SET = `mutation Keep($input: RetentionInput!) {
   setRetention(input: $input) { userErrors { code message retry } }
 }`;

@@ -135,6 +135,7 @@ async def test_a_page_of_another_site_changes_nothing_without_a_token(net: Any) 
     wanted = {"name": "x", "scopes": []}
     assert await code_of(net, CREATE, {"origin": "https://evil.example"}, input=wanted) == "FORBIDDEN_ORIGIN"
     assert await code_of(net, CREATE, {"origin": "null"}, input=wanted) == "FORBIDDEN_ORIGIN"
+    assert await code_of(net, CREATE, {"origin": "http://["}, input=wanted) == "FORBIDDEN_ORIGIN"
     for origin in ("http://api", "https://good.example"):
         made = await answer(net, CREATE, {"origin": origin}, input=wanted)
         assert made["data"]["createToken"]["userErrors"] == []

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from graphql_api.records.tokens import list_tokens
+from graphql_api.view import MEDIA_GRAPHQL
 from haulout.observability.http_server import serve_http
 from haulout.primitives import blob_id_text
 
@@ -55,6 +56,28 @@ async def test_the_audit_suite_has_no_error_and_no_warning(net: Any, audits: Pat
     assert sum(audit["status"] == "ok" for audit in found) > 50
 
 
+async def test_who_leaves_before_the_end_of_a_request_is_no_error_of_ours(net: Any) -> None:
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+    scope = {"type": "http", "method": "POST", "path": "/graphql", "query_string": b"", "headers": headers}
+    await net.app({**scope, "client": ("127.0.0.1", 1), "scheme": "http", "server": ("api", 80)}, receive, send)
+    assert sent[0]["status"] == 400
+
+
+async def test_one_of_several_operations_is_named(net: Any) -> None:
+    two = "query A { system { accounts } } query B { __typename }"
+    assert await net.refused(two) == ("INVALID_ARGUMENT", "say in operationName which of the operations is meant")
+    named = await net.http.post("/graphql", json={"query": two, "operationName": "B"})
+    assert named.json()["data"] == {"__typename": "Query"}
+
+
 class TestPersisted:
     """Documents by hash."""
 
@@ -92,6 +115,21 @@ class TestPersisted:
         assert bad.headers["cache-control"] == "no-store"
         missed = await self.get(net, documentId=f"sha256:{'0' * 64}")
         assert missed.headers["cache-control"] == "no-store"
+
+    async def test_who_has_an_answer_already_is_sent_no_other_while_nothing_has_happened(self, net: Any) -> None:
+        named = {"persistedQuery": {"version": 1, "sha256Hash": digest_of(BLOBS)}}
+        await self.post(net, query=BLOBS, extensions=named, variables={"n": 1})
+        asked = {"documentId": f"sha256:{digest_of(BLOBS)}", "variables": '{"n": 1}'}
+        tag = (await self.get(net, **asked)).headers["etag"]
+        for sent in (tag, f'"other", W/{tag}', "*"):
+            same = await net.http.get("/graphql", params=asked, headers={"if-none-match": sent})
+            assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+            assert same.headers["cache-control"] == "public, max-age=5"
+        for headers in ({"if-none-match": '"other"'}, {"if-none-match": tag, "accept": MEDIA_GRAPHQL}):
+            other = await net.http.get("/graphql", params=asked, headers=headers)
+            assert (other.status_code, len(other.json()["data"]["blobs"]["nodes"])) == (200, 1)
+        private = await net.http.get("/graphql", params=asked, headers={"if-none-match": tag, **await net.token()})
+        assert (private.status_code, "etag" in private.headers) == (200, False)
 
     @pytest.mark.parametrize(
         ("fields", "age_s"),

@@ -15,6 +15,7 @@ import pytest
 import websockets
 
 from graphql_api import streams, subscriptions, view, websocket
+from graphql_api.records.tokens import revoke_token
 from graphql_api.streams import Listener
 from haulout.ledger import events as e
 from haulout.observability.http_server import serve_http
@@ -114,6 +115,20 @@ async def test_resuming_from_the_beginning_gives_every_event_once(live: Any, url
         await client.subscribe(RESUMED, n="0")
         seen = [int((await client.next("events"))["sequence"]) for _ in range(live.history.n_events - 1)]
     assert seen == list(range(1, live.history.n_events))
+
+
+async def test_who_resumes_in_a_fragment_misses_nothing_either(live: Any, url: str) -> None:
+    """What one has been told is not told to the next: resuming is never shared, wherever it stands in a document."""
+    inside = "events(afterSequence: $n) { sequence }"
+    for document in (
+        "subscription ($n: BigInt!) { ...F } fragment F on Subscription { " + inside + " }",
+        "subscription ($n: BigInt!) { ... on Subscription { " + inside + " } }",
+    ):
+        async with connect(url) as one, connect(url) as other:
+            for client in (one, other):
+                await client.subscribe(document, n="0")
+                seen = [int((await client.next("events"))["sequence"]) for _ in range(live.history.n_events - 1)]
+                assert seen == list(range(1, live.history.n_events))
 
 
 async def test_a_result_is_executed_once_however_many_listen(live: Any, url: str) -> None:
@@ -394,22 +409,32 @@ async def test_a_flood_of_subscriptions_is_refused_and_leaves_nothing(
 
 async def test_a_token_that_ends_ends_the_connection(live: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "PING_S", 0.05)
-    token = await live.token(expires_ms=live.services.clock.now_ms() + 500)
-    async with connect(url, token) as client:
+    async with connect(url, await live.token()) as client:
         await client.subscribe(EVENTS)
+        await end_token(live)
         assert await client.close_code() == 4401
 
 
 async def test_a_token_that_ends_ends_server_sent_events(live: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "HEARTBEAT_S", 0.05)
-    token = await live.token(expires_ms=live.services.clock.now_ms() + 500)
-    headers = {"accept": "text/event-stream", **token}
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
-        told = (await http.post(f"http://{url}", json={"query": EVENTS}, headers=headers)).text
+    headers = {"accept": "text/event-stream", **await live.token()}
+    told = ""
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=10) as http,
+        http.stream("POST", f"http://{url}", json={"query": EVENTS}, headers=headers) as response,
+    ):
+        async for text in response.aiter_text():
+            told += text
+            await end_token(live)  # once the line is alive
     *_, last, end, _ = told.split("\n\n")
     assert json.loads(last.split("data: ")[1])["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert end == "event: complete\ndata:"
     await wait_for_streams(live, 0)
+
+
+async def end_token(net: Any) -> None:
+    """Revoke the first token that was made."""
+    await net.services.records.write(revoke_token, 1, net.services.clock.now_ms())
 
 
 async def test_whatever_one_client_opens_others_find_a_place(live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
