@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -16,8 +17,8 @@ from graphql_api.scalars import Address, BigInt, ObjectID
 from haulout.ledger.state import NOBODY
 
 if TYPE_CHECKING:
-    from graphql_api.blobs import BlobObject
-    from graphql_api.stakes import Stake
+    from graphql_api.blobs import BlobObject, BlobObjectFilter
+    from graphql_api.stakes import Stake, StakeFilter
 
 
 @strawberry.interface(description="Something on the ledger that has an owner.")
@@ -29,6 +30,23 @@ class ChainObject:
         raise NotImplementedError("every type that implements ChainObject tells its owner")
 
 
+@strawberry.type(description="What an account stores and pays, in the current epoch.")
+class Usage:
+    blobs: BigInt = strawberry.field(
+        description="Its blob objects that are paid for, deleted and burned ones left out."
+    )
+    bytes: BigInt = strawberry.field(description="Encoded bytes of the storage bound to these.")
+    address: strawberry.Private[builtins.bytes]
+
+    @resolved(
+        "What it has paid since the epoch began, in FROST: for storage, registrations, extensions, and into shared "
+        "blobs. Null when that were more than 1,000 payments; extensions of shared blobs are paid from their funds."
+    )
+    async def cost_this_epoch(self, info: Info) -> BigInt | None:
+        paid = await info.context.loaders.paid.load(self.address)
+        return None if paid is None else BigInt(paid)
+
+
 @strawberry.type(description="An account: an Ed25519 key that owns tokens, storage, blobs and stake.")
 class Account(Node):
     address: Address = strawberry.field(description="The account's address.")
@@ -36,12 +54,21 @@ class Account(Node):
 
     @resolved("Blob objects that the account owns, oldest first.")
     async def blob_objects(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[
+            Annotated[BlobObjectFilter, strawberry.lazy("graphql_api.blobs")] | None,
+            strawberry.argument(description="Which of them."),
+        ] = None,
     ) -> Connection[Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")]]:
-        from graphql_api.blobs import objects_of_parent
+        from graphql_api.blobs import object_query, objects_of_parent
 
         return await objects_of_parent(
-            info, "owner", self.address, queries.ObjectQuery(), first=first, after=after, last=last, before=before
+            info, "owner", self.address, object_query(filter), first=first, after=after, last=last, before=before
         )
 
     @resolved("Storage resources that the account owns and no blob uses, oldest first.")
@@ -56,11 +83,29 @@ class Account(Node):
 
     @resolved("Stakes of the account, oldest first.")
     async def stakes(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[
+            Annotated[StakeFilter, strawberry.lazy("graphql_api.stakes")] | None,
+            strawberry.argument(description="Which of them."),
+        ] = None,
     ) -> Connection[Annotated[Stake, strawberry.lazy("graphql_api.stakes")]]:
         from graphql_api.stakes import stakes_of_parent
 
-        return await stakes_of_parent(info, "owner", self.address, first=first, after=after, last=last, before=before)
+        return await stakes_of_parent(
+            info, "owner", self.address, filter, first=first, after=after, last=last, before=before
+        )
+
+    @resolved("What it stores and pays; null when it has more than 10,000 blob objects.")
+    async def usage(self, info: Info) -> Usage | None:
+        stored = await info.context.loaders.stored.load(self.address)
+        if stored is None:
+            return None
+        return Usage(blobs=BigInt(stored.n_objects), bytes=BigInt(stored.encoded_bytes), address=self.address)
 
     @classmethod
     def of(cls, address: bytes, row: Row | None) -> Account:

@@ -105,6 +105,7 @@ class BlobObjectFilter:
     blob_id: BlobID | None = strawberry.field(default=None, description="It is of this blob.")
     certified: bool | None = strawberry.field(default=None, description="Whether it has been certified.")
     persistence: Persistence | None = strawberry.field(default=None, description="Whether it can be deleted.")
+    shared: bool | None = strawberry.field(default=None, description="Whether it belongs to nobody.")
     expires: EpochWindow | None = strawberry.field(default=None, description="Epoch in which it ends.")
     attributes: list[AttributeMatch] | None = strawberry.field(
         default=None, description="Attributes it has, all of them; at most 8."
@@ -139,6 +140,15 @@ class Blob(Node):
     content_url: str = strawberry.field(description="Where the content can be read by HTTP.")
     metadata_root: Base64 = strawberry.field(description="Merkle root over its slivers' hashes.")
     certificate_sequence: strawberry.Private[int | None]
+
+    @resolved(
+        "When its end comes, by the ledger's clock; before that, when it is expected if epochs last as long as they "
+        "should, and null on networks whose epochs end by hand."
+    )
+    async def expires_at(self, info: Info) -> datetime | None:
+        from graphql_api.epochs import expected_start
+
+        return None if self.end_epoch is None else await expected_start(info, self.end_epoch)
 
     @resolved("Proof that a quorum of shards stores it: the newest one; null before certification.")
     async def certificate(self, info: Info) -> AvailabilityCertificate | None:
@@ -461,6 +471,7 @@ def object_query(filter: BlobObjectFilter | None) -> ObjectQuery:
         blob_id=filter.blob_id,
         certified=filter.certified,
         deletable=_deletable(filter.persistence),
+        shared=filter.shared,
         ends=epoch_range(filter.expires),
         attributes=_attributes(filter.attributes),
     )

@@ -261,6 +261,18 @@ async def load_epoch(info: Info, number: int | None) -> Epoch | None:
     return None if row is None else Epoch.of(row, info.context)
 
 
+async def expected_start(info: Info, number: int) -> datetime | None:
+    """When an epoch began, or is expected to; None for one to come on a network whose epochs end by hand."""
+    row = await info.context.loaders.epoch.load(number)
+    if row is not None:
+        return at(row["started_time_ms"])
+    params, epoch = info.context.services.params, await info.context.epoch()
+    current = await info.context.loaders.epoch.load(epoch)
+    if current is None or params.manual_epochs:
+        return None
+    return at(current["started_time_ms"] + (number - epoch) * params.epoch_duration_ms)
+
+
 async def load_committee(info: Info, epoch: int | None) -> Committee | None:
     """The committee of an epoch, of the current one by default."""
     found = await load_epoch(info, epoch)
@@ -271,6 +283,29 @@ async def load_members(info: Info, epoch: int | None) -> list[CommitteeMember]:
     """All members of an epoch's committee in committee order."""
     rows = await info.context.loaders.members.load(await info.context.epoch() if epoch is None else epoch)
     return [CommitteeMember.of(row) for row in rows]
+
+
+@strawberry.type(description="A shard in an epoch.")
+class Shard:
+    index: int = strawberry.field(description="Which shard.")
+    epoch: int = strawberry.field(description="In which epoch.")
+    member: strawberry.Private[CommitteeMember]
+
+    @resolved("Who owns it.")
+    async def owner(self, info: Info) -> Annotated[StorageNode, strawberry.lazy("graphql_api.nodes")]:
+        return await self.member.node(info)
+
+    @resolved("How it came to its owner, if it changed hands with this epoch; else null.")
+    async def move(self, info: Info) -> ShardMove | None:
+        row = await info.context.reading.run(queries.move_of, self.epoch, self.index)
+        return None if row is None else ShardMove.of(row)
+
+
+async def load_shard(info: Info, index: int, epoch: int | None) -> Shard | None:
+    """A shard in an epoch, in the current one by default; None when there is no such epoch or shard."""
+    number = await info.context.epoch() if epoch is None else epoch
+    members = await load_members(info, number)
+    return next((Shard(index=index, epoch=number, member=one) for one in members if index in one.shards), None)
 
 
 async def epochs_connection(

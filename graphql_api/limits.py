@@ -79,6 +79,7 @@ LIST_SIZES: Mapping[str, int] = {
 ID_LISTS = frozenset({"blobIds", "ids"})  # arguments that name each row
 MUTATION_WEIGHT = 100  # of each field of a mutation, beside its own
 WEIGHTS: Mapping[str, int] = {
+    "costThisEpoch": 100,
     "cluster": 100,
     "conditions": 5,
     "diagnosis": 5,
@@ -93,6 +94,7 @@ WEIGHTS: Mapping[str, int] = {
     "stripes": 200,
     "storeInline": 1_000,
     "totalCount": 10,
+    "usage": 100,
     "verifyBlob": 2_000,
     "verifyCertificate": 100,
     "worstDurability": 50,

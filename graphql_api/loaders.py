@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select
 
-from graphql_api.read_model import queries
+from graphql_api.read_model import queries, usage
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Page, Window, fetch_page
 from graphql_api.read_model.queries import Row
 from graphql_api.read_model.reading import Reading
+from graphql_api.read_model.usage import Stored
 from graphql_api.records import retentions
 from graphql_api.records.retentions import Retention
 
@@ -121,6 +122,8 @@ class Loaders:
         self.move_counts: Loader[int, tuple[int, int]] = Loader(self._move_counts)
         self.attributes: Loader[bytes, list[tuple[str, str]]] = Loader(self._attributes)
         self.retention: Loader[bytes, Retention | None] = Loader(self._retentions)
+        self.stored: Loader[bytes, Stored | None] = Loader(self._stored)
+        self.paid: Loader[bytes, int | None] = Loader(self._paid)
         self.page: Loader[PageOf, Page[Row]] = Loader(self._pages)
 
     def close(self) -> None:
@@ -155,6 +158,16 @@ class Loaders:
     async def _attributes(self, object_ids: list[bytes]) -> Sequence[list[tuple[str, str]]]:
         found = await self._reading.run(queries.attributes_by_object, object_ids)
         return [found.get(object_id, []) for object_id in object_ids]
+
+    async def _stored(self, owners: list[bytes]) -> Sequence[Stored | None]:
+        epoch = (await self._reading.snapshot()).epoch
+        found = await self._reading.run(usage.stored_by_owner, owners, epoch)
+        return [found[owner] for owner in owners]
+
+    async def _paid(self, accounts: list[bytes]) -> Sequence[int | None]:
+        epoch = (await self._reading.snapshot()).epoch
+        found = await self._reading.run(usage.paid_by_account, accounts, epoch)
+        return [found[account] for account in accounts]
 
     async def _retentions(self, object_ids: list[bytes]) -> Sequence[Retention | None]:
         found = await self._records.read(retentions.find, object_ids)

@@ -74,6 +74,9 @@ class NodeHealth:
     uptime_seconds: BigInt = strawberry.field(description="How long its process has been running.")
     epoch: int = strawberry.field(description="The epoch it is in.")
     node_status: str = strawberry.field(description="Its own words: `Active`, `Standby`, ….")
+    protocol_version: int | None = strawberry.field(
+        description="Newest rules of the ledger that its release knows; null when it does not tell."
+    )
     height: BigInt = strawberry.field(description="The last block that it executed and agrees with.")
     shards_owned: int = strawberry.field(description="Shards that it serves.")
     shards_gaining: int = strawberry.field(description="Shards on their way to it.")
@@ -93,6 +96,7 @@ class NodeHealth:
             uptime_seconds=BigInt(health.uptime_ms // 1000),
             epoch=health.epoch,
             node_status=health.status,
+            protocol_version=health.protocol_version or None,
             height=BigInt(health.height),
             shards_owned=len(health.shards),
             shards_gaining=len(health.gaining),
@@ -120,6 +124,18 @@ class StorageNode(Node):
     @resolved("What it is doing, by the ledger and by its own answer.")
     async def phase(self, info: Info) -> NodePhase:
         return await phase_of(info, self)
+
+    @resolved("Release of the software that it runs; null when it does not tell, or did not answer in time.")
+    async def version(self, info: Info) -> str | None:
+        health = (await self.check(info)).health
+        return None if health is None else health.release or None
+
+    @resolved("Shards that it owns in the current epoch, ascending.")
+    async def shards(self, info: Info) -> list[int]:
+        members = await info.context.loaders.members.load(await info.context.epoch())
+        return sorted(
+            shard for member in members if member["node_id"] == self.node_id for shard in json.loads(member["shards"])
+        )
 
     @resolved("What it says about itself; null when it did not answer in time.")
     async def health(self, info: Info) -> NodeHealth | None:

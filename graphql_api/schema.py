@@ -46,10 +46,12 @@ from graphql_api.epochs import (
     Committee,
     CommitteeMember,
     Epoch,
+    Shard,
     epochs_connection,
     load_committee,
     load_epoch,
     load_members,
+    load_shard,
 )
 from graphql_api.errors import label_error
 from graphql_api.events import TYPES as EVENT_TYPES
@@ -268,6 +270,15 @@ class Query:
     @resolved("Who owns which shards: all members of a committee at once, in committee order.")
     async def shard_map(self, info: Info, epoch: EpochArgument = None) -> list[CommitteeMember]:
         return await load_members(info, epoch)
+
+    @resolved("A shard and who owns it in an epoch; null when there is no such shard, or the epoch has not begun.")
+    async def shard(
+        self,
+        info: Info,
+        index: Annotated[int, strawberry.argument(description="Which shard, from 0 to n - 1.")],
+        epoch: EpochArgument = None,
+    ) -> Shard | None:
+        return await load_shard(info, index, epoch)
 
     @resolved("Shards that changed owner with any epoch, by epoch and shard.")
     async def shard_moves(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 
@@ -159,10 +159,18 @@ class StakingPool(Node):
 
     @resolved("Stakes in the pool, oldest first.")
     async def stakes(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: Annotated[StakeFilter | None, strawberry.argument(description="Which of them.")] = None,
     ) -> Connection[Stake]:
         node_id = self.row["node_id"]
-        return await stakes_of_parent(info, "node_id", node_id, first=first, after=after, last=last, before=before)
+        return await stakes_of_parent(
+            info, "node_id", node_id, filter, first=first, after=after, last=last, before=before
+        )
 
     @classmethod
     def of(cls, row: Row) -> StakingPool:
@@ -255,10 +263,7 @@ async def stakes_connection(
     before: str | None,
 ) -> Connection[Stake]:
     """Live stakes."""
-    query = StakeQuery()
-    if filter is not None:
-        states = tuple(sorted({state.name for state in filter.state or ()}))
-        query = StakeQuery(filter.account, filter.node, states)
+    query = stake_query(filter)
     order = queries.STAKES_ORDER
     paging = Paging(
         info, "stakes", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
@@ -274,6 +279,7 @@ async def stakes_of_parent(
     info: Info,
     column: str,
     parent: bytes,
+    filter: StakeFilter | None,
     *,
     first: int | None,
     after: str | None,
@@ -282,6 +288,14 @@ async def stakes_of_parent(
 ) -> Connection[Stake]:
     """Live stakes of one owner or one pool; many parents of one answer are read together."""
     name = f"stakes {column} {parent.hex()}"
-    paging = Paging(info, name, queries.STAKES_ORDER, "CREATED_AT", first=first, after=after, last=last, before=before)
+    query, order = stake_query(filter), queries.STAKES_ORDER
+    paging = Paging(info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query)
     epoch = await info.context.epoch()
-    return await paging.fetch_of("stakes", column, parent, StakeQuery(), lambda row: Stake.of(row, epoch))
+    return await paging.fetch_of("stakes", column, parent, query, lambda row: Stake.of(row, epoch))
+
+
+def stake_query(filter: StakeFilter | None) -> StakeQuery:
+    """A filter in the read model's words."""
+    if filter is None:
+        return StakeQuery()
+    return StakeQuery(filter.account, filter.node, tuple(sorted({state.name for state in filter.state or ()})))

@@ -25,6 +25,7 @@ from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import PAGE_MAX, Window, fetch_page
 from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery, Row
 from graphql_api.scalars import Address, BigInt, BlobID
+from graphql_api.system import SystemStats, load_system, load_worst_durability
 from graphql_api.transitions import ShardMove, ShardMoveFilter, move_query
 from haulout.errors import InvalidField
 from haulout.primitives import BlobId
@@ -162,6 +163,21 @@ class Subscription:
                     seen[row["node_id"]] = state
                     info.context.item = row["node_id"]
                     yield StorageNode.of(row)
+            await _look_again(info)
+
+    @streamed("The network in numbers: as it is, then whenever one of them is another.")
+    async def system(self, info: Info) -> AsyncGenerator[SystemStats, None]:
+        seen: Any = None
+        while True:
+            await info.context.renew()
+            stats = await load_system(info)
+            row = await info.context.loaders.epoch.load(await info.context.epoch())
+            worst = await load_worst_durability(info)
+            state = (stats, row, worst and (worst.live_shards, worst.tolerated_node_losses))
+            if stats is not None and state != seen:
+                seen = state
+                info.context.item = "system"
+                yield stats
             await _look_again(info)
 
     @streamed(

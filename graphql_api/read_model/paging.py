@@ -242,10 +242,14 @@ def fetch_first_pages(
     parent: Column[Any],
     keys: Sequence[Any],
     window: Window,
+    columns: Sequence[Column[Any]] = (),
 ) -> dict[Any, Page[Mapping[str, Any]]]:
     """The same page for each of many parents, whose keys stand in the column `parent`.
 
     One query, which reads no more rows of a parent than its page shows, however many there are.
+
+    Args:
+        columns: what is wanted of each row, `parent` and those of the order among them; everything if empty.
     """
     if window.after is not None or window.before is not None:
         raise AssertionError("a cursor belongs to one parent")
@@ -253,13 +257,15 @@ def fetch_first_pages(
     if connection.dialect.name == "sqlite":
         parents = _listed(keys, parent)
         page = parent.table.alias("page_")
+        wanted = [page.c[one.name] for one in columns or parent.table.columns]
         its_rows = limited.where(parent == parents.c.key_).correlate(parents)
         chosen: Select[Any] = its_rows.with_only_columns(
             literal_column(f"{parent.table.name}.rowid"), maintain_column_froms=True
         )
-        found = select(page).select_from(parents.join(page, literal_column("page_.rowid").in_(chosen)))
+        found = select(*wanted).select_from(parents.join(page, literal_column("page_.rowid").in_(chosen)))
     else:
         asked = values(column("key_", parent.type), name="parents_").data([(key,) for key in keys])
+        limited = limited.with_only_columns(*columns) if columns else limited
         lateral = limited.where(parent == asked.c.key_).lateral("page_")
         found = select(lateral).select_from(asked.join(lateral, true()))
     rows: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in keys}

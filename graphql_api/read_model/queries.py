@@ -183,7 +183,9 @@ def rare_objects(query: ObjectQuery) -> list[Rare]:
     """What may leave few of all undeleted objects."""
     c = t.blob_objects.c
     uncertified = (c.certified_epoch.is_(None),) if query.certified is False else ()
-    return [Rare(c.object_id, some) for some in (uncertified, _all_of(query.ends.of(c.end_epoch))) if some]
+    shared = (c.shared_funds_frost.is_not(None),) if query.shared else ()
+    found = (uncertified, shared, _all_of(query.ends.of(c.end_epoch)))
+    return [Rare(c.object_id, some) for some in found if some]
 
 
 def _all_of(conditions: Sequence[ColumnElement[bool]]) -> tuple[ColumnElement[bool], ...]:
@@ -233,6 +235,7 @@ class ObjectQuery:
     blob_id: bytes | None = None
     certified: bool | None = None
     deletable: bool | None = None
+    shared: bool | None = None
     ends: EpochRange = EpochRange()
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
@@ -249,6 +252,9 @@ def objects_statement(query: ObjectQuery, epoch: int) -> Select[Any]:
         statement = statement.where(c.certified_epoch.is_not(None) if query.certified else c.certified_epoch.is_(None))
     if query.deletable is not None:
         statement = statement.where(c.deletable.is_(query.deletable))
+    if query.shared is not None:
+        funds = c.shared_funds_frost
+        statement = statement.where(funds.is_not(None) if query.shared else funds.is_(None))
     for condition in query.ends.of(c.end_epoch):
         statement = statement.where(condition)
     a = t.blob_attributes.c
@@ -393,6 +399,14 @@ def moves_statement(query: MoveQuery) -> Select[Any]:
     if query.to_node is not None:
         statement = statement.where(c.to_node == query.to_node)
     return statement
+
+
+def move_of(connection: Connection, epoch: int, shard_index: int) -> Row | None:
+    """The hand-over of a shard that an epoch began with."""
+    c = t.hand_overs.c
+    found = connection.execute(select(t.hand_overs).where(c.epoch == epoch, c.shard_index == shard_index))
+    row = found.mappings().first()
+    return dict(row) if row else None
 
 
 def move_counts(connection: Connection, epochs: Sequence[int]) -> dict[int, tuple[int, int]]:

@@ -171,6 +171,7 @@ blob_objects = Table(
     Index("blob_objects_by_sequence", "registered_sequence", unique=True),
     Index("blob_objects_by_end", "end_epoch"),
     _rare("blob_objects_uncertified", "certified_epoch IS NULL"),
+    _rare("blob_objects_shared", "shared_funds_frost IS NOT NULL"),
 )
 
 blob_attributes = Table(

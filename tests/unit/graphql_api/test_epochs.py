@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import event
 from graphql_api.read_model.project import Projector
 from graphql_api.transitions import compute_eta_ms
 from haulout.ledger import events as e
+from haulout.primitives import blob_id_text
 
 NEXT = """{ epochs { nodes { number nextCommittee { epoch storageCapacity keptBecause movingShards
   members { position weight weightBefore shards node { name } } } } } }"""
@@ -74,3 +76,46 @@ async def test_a_blob_tells_where_it_was_found_to_be_wrongly_encoded(net: Any, i
     assert shown["REGISTERED"] is None
     found = shown["INCONSISTENT"]
     assert (int(found["height"]), found["epoch"]) == (len(net.history.blocks) - 1, 1)
+
+
+async def test_a_shard_tells_its_owner_and_how_it_came_there(net: Any) -> None:
+    query = """query ($i: Int!, $e: Int) { shard(index: $i, epoch: $e) {
+      index epoch owner { name shards } move { shard state fromNode { name } } } }"""
+    owner = {"name": "node-1", "shards": [3, 4, 5]}
+    expected = {"index": 4, "epoch": 1, "owner": owner, "move": None}
+    assert (await net.ask(query, i=4))["shard"] == expected
+    started = next(event.body for event in net.history.blocks[0].events if isinstance(event.body, e.EpochStarted))
+    first, second, *others = started.members
+    members = (
+        dataclasses.replace(first, shards=(*first.shards, 4)),
+        dataclasses.replace(second, shards=(5, 3)),
+        *others,
+    )
+    move = e.ShardMove(4, second.node_id, first.node_id)
+    apply(net, e.EpochStarted(2, members, 1 << 42, 100, 200), e.HandOversOpened(2, (move,)))
+    moved = (await net.ask(query, i=4))["shard"]
+    assert moved["owner"] == {"name": "node-0", "shards": [0, 1, 2, 4]}
+    assert moved["move"] == {"shard": 4, "state": "RUNNING", "fromNode": {"name": "node-1"}}
+    assert (await net.ask(query, i=5))["shard"]["owner"] == {"name": "node-1", "shards": [3, 5]}
+    before = (await net.ask(query, i=4, e=1))["shard"]
+    assert (before["owner"]["name"], before["move"]) == ("node-1", None)
+    for nothing in ({"i": 10}, {"i": -1}, {"i": 4, "e": 3}):
+        assert (await net.ask(query, **nothing))["shard"] is None
+
+
+async def test_a_blob_tells_when_its_end_is_expected_and_when_it_came(net: Any, ids: Any) -> None:
+    query = "query ($b: BlobID!) { blob(blobId: $b) { endEpoch expiresAt } epoch { startedAt endsAt } }"
+
+    async def ask(number: int) -> tuple[int, datetime, Any]:
+        found = await net.ask(query, b=blob_id_text(ids("blob", number)))
+        blob, epoch = found["blob"], found["epoch"]
+        return blob["endEpoch"], datetime.fromisoformat(blob["expiresAt"]), datetime.fromisoformat(epoch["startedAt"])
+
+    apply(net, net.history.registered(7, end_epoch=2))
+    assert await ask(7) == (2, (now := await ask(1))[2] + timedelta(days=1), now[2])
+    assert now[:2] == (6, now[2] + timedelta(days=5))
+    started = next(event.body for event in net.history.blocks[0].events if isinstance(event.body, e.EpochStarted))
+    apply(net, e.EpochStarted(2, started.members, 1 << 42, 100, 200))
+    end, expired, begun = await ask(7)
+    assert (end, expired) == (2, begun)
+    assert (await ask(1))[:2] == (6, begun + timedelta(days=4))

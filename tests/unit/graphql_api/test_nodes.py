@@ -12,7 +12,8 @@ from haulout.ports import NodeHealth
 from haulout.primitives import Digest, ObjectId
 
 NODES = """{ storageNodes(orderBy: {field: NAME, direction: ASC}) { nodes {
-  name phase weight eventLag usedBytes health { nodeStatus height epoch shardsOwned shardsGaining } } } }"""
+  name phase weight eventLag usedBytes version
+  health { nodeStatus height epoch protocolVersion shardsOwned shardsGaining } } } }"""
 
 
 def healthy(**changes: Any) -> NodeHealth:
@@ -35,7 +36,8 @@ def healthy(**changes: Any) -> NodeHealth:
 
 
 async def test_shows_nodes_that_answer_and_those_that_do_not(net: Any) -> None:
-    net.nodes.answers = {"127.0.0.1:31425": healthy(), "127.0.0.1:31427": healthy(incomplete_blobs=2)}
+    tells = healthy(release="0.2.0", protocol_version=3)
+    net.nodes.answers = {"127.0.0.1:31425": tells, "127.0.0.1:31427": healthy(incomplete_blobs=2)}
     nodes = (await net.ask(NODES))["storageNodes"]["nodes"]
     assert [(node["name"], node["phase"], node["usedBytes"], node["eventLag"]) for node in nodes] == [
         ("node-0", "ACTIVE", "700", "2"),  # the read model is at block 5
@@ -47,10 +49,13 @@ async def test_shows_nodes_that_answer_and_those_that_do_not(net: Any) -> None:
         "nodeStatus": "Active",
         "height": "3",
         "epoch": 1,
+        "protocolVersion": 3,
         "shardsOwned": 3,
         "shardsGaining": 0,
     }
     assert nodes[1]["health"] is None
+    assert [node["version"] for node in nodes] == ["0.2.0", None, None, None]
+    assert nodes[2]["health"]["protocolVersion"] is None
     assert net.nodes.n_calls == 4  # three fields each asked, one call per node
     await net.ask(NODES)
     assert net.nodes.n_calls == 4  # fresh for two seconds

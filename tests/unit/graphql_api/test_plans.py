@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from graphql_api.read_model import queries
+from haulout.primitives import hex_id_text
 
 LARGE = ("accounts", "blob_attributes", "blob_objects", "blobs", "certificates", "events", "stakes", "storage")
 
@@ -27,6 +28,7 @@ LISTS = (
     "blobObjects(first: 5) { nodes { id } }",
     "blobObjects(filter: { certified: true }) { nodes { id } }",
     "blobObjects(filter: { persistence: DELETABLE }) { nodes { id } }",
+    "blobObjects(filter: { shared: false }) { nodes { id } }",
     "events(first: 5) { nodes { id } }",
     "events(last: 5) { nodes { id } }",
     'events(filter: { types: ["BlobRegistered", "BlobCertified"] }) { nodes { id } }',
@@ -35,7 +37,7 @@ LISTS = (
     "stakes(first: 5) { nodes { id } }",
     "epoch(number: 1) { query { blobs { nodes { blobId } } events(last: 5) { nodes { id } } } }",
     "blobs(first: 5) { nodes { certificate { weight } events(last: 3) { nodes { id } } objects(first: 2) { nodes { "
-    "attributes { key } storage { endEpoch } owner { walBalance "
+    "attributes { key } storage { endEpoch } owner { walBalance usage { blobs costThisEpoch } "
     "blobObjects(first: 2) { nodes { id } } stakes(first: 2) { nodes { id } } } } } } }",
 )
 
@@ -73,6 +75,7 @@ RARE_LISTS = (
     'blobs(filter: {idPrefix: "Ymx"}) { nodes { blobId } totalCount }',
     *(f"stakes(filter: {{state: [{state}]}}) {{ nodes {{ objectId state }} totalCount }}" for state in STAKE_STATES),
     "blobObjects(filter: {certified: false}) { nodes { objectId } totalCount }",
+    "blobObjects(filter: {shared: true}) { nodes { objectId } totalCount }",
     "blobObjects(filter: {expires: {after: 1, before: 7}}) { nodes { objectId } totalCount }",
 )
 
@@ -89,6 +92,22 @@ async def test_few_of_very_many_are_found_by_an_index(
             assert not any(step.startswith("SCAN blobs USING INDEX blobs_by_s") for step in steps), (text, steps)
     monkeypatch.setattr(queries, "RARE_MAX", -1)
     assert await net.ask(f"{{ {field} }}") == few
+
+
+async def test_what_an_account_paid_is_read_by_the_account(
+    net: Any, ids: Any, statements: list[tuple[str, Any]]
+) -> None:
+    """Not by the kinds of events, which are those of everybody."""
+    await net.ask(
+        "query ($a: Address!) { account(address: $a) { usage { costThisEpoch } } }", a=hex_id_text(ids("account", 1))
+    )
+    ((text, parameters),) = [entry for entry in statements if "FROM events" in entry[0]]
+    with net.database.readers.connect() as connection:
+        steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)]
+    assert any("USING COVERING INDEX events_by_account" in s or "USING INDEX events_by_account" in s for s in steps), (
+        steps
+    )
+    assert not any("events_by_kind" in step for step in steps), steps
 
 
 @pytest.mark.parametrize("field", LISTS)

@@ -100,6 +100,7 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_it_lacks(
     history.block(history.registered(1))
     progress = database.apply(projector, NOTHING, history.blocks)
     with database.writer.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX blob_objects_shared")
         connection.exec_driver_sql("ALTER TABLE blob_objects DROP COLUMN shared_funds_frost")
         connection.execute(sa.update(t.meta).where(t.meta.c.name == "schema_version").values(value="2"))
     again = Database(database_url)

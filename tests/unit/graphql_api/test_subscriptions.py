@@ -261,6 +261,15 @@ async def test_a_node_is_told_again_when_it_falls_silent(live: Any, url: str, id
         assert changed == {"name": "node-0", "health": {"nodeStatus": "StorageFailed"}}
 
 
+async def test_the_numbers_of_the_network_are_told_when_they_change(live: Any, url: str) -> None:
+    async with connect(url) as client:
+        await client.subscribe("subscription { system { blobCount certifiedBlobCount epoch { number } } }")
+        numbers = {"certifiedBlobCount": "1", "epoch": {"number": 1}}
+        assert await client.next("system") == {"blobCount": "3", **numbers}
+        live.history.block(live.history.registered(7))
+        assert await client.next("system") == {"blobCount": "4", **numbers}
+
+
 async def test_a_blob_is_followed_from_registration_to_certificate(live: Any, url: str, ids: Any) -> None:
     query = "subscription ($b: BlobID!) { blob(blobId: $b) { state } }"
     async with connect(url) as client:
