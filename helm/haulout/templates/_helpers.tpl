@@ -73,6 +73,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and $root.Values.network.create (dig "enabled" true $own) (gt (int (dig "replicas" 1 $own)) 0) -}}true{{- end -}}
 {{- end -}}
 
+{{- /* What the Prometheus of the chart is started with. */ -}}
+{{- define "haulout.prometheusConfig" -}}
+global: {scrape_interval: 15s, evaluation_interval: 15s}
+rule_files: [/etc/prometheus/rules.yaml]
+{{- with .Values.monitoring.prometheus.alertmanager }}
+alerting: {alertmanagers: [{static_configs: [{targets: [{{ . | quote }}]}]}]}
+{{- end }}
+scrape_configs:
+  - job_name: haulout
+    kubernetes_sd_configs:
+      - role: pod
+        namespaces: {names: [{{ .Release.Namespace }}]}
+    relabel_configs:
+      - {source_labels: [__meta_kubernetes_pod_container_port_name], regex: metrics, action: keep}
+      - {source_labels: [__meta_kubernetes_pod_phase], regex: Succeeded|Failed, action: drop} # has ended: not down
+      - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
+      - {source_labels: [__meta_kubernetes_pod_label_haulout_dev_network], target_label: network}
+      - {source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_component], target_label: role}
+      - {source_labels: [__meta_kubernetes_pod_name], target_label: process}
+{{- end -}}
+
 {{- define "haulout.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

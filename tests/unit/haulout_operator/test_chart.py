@@ -195,6 +195,7 @@ def values_are_refused(values: dict[str, Any]) -> bool:
         {"operator": {"resources": {"request": {}}}},
         {"image": {"tag": "latest"}},
         {"global": {"imageRegistry": "registry.example/"}},
+        {"monitoring": {"prometheus": {"alertmanager": "http://alertmanager:9093"}}},
         {"operator": {"extraEnv": [{"value": "nameless"}]}},
         {"operator": {"extraEnv": [{"name": "A", "vaule": "b"}]}},
         {"operator": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a", "readonly": True}]}},
@@ -216,6 +217,7 @@ def test_what_is_meant_is_not_refused() -> None:
     amounts = {"requests": {"cpu": 1, "memory": "512Mi"}, "limits": {"memory": "1.5Gi"}}
     template = {"resources": amounts, "affinity": {"podAffinity": {"anything": []}}}
     assert not values_are_refused({"pool": {"spec": {"template": template}}})
+    assert not values_are_refused({"monitoring": {"prometheus": {"alertmanager": "alertmanager.observability:9093"}}})
     limits = {"maxCost": 20_000, "queryTimeout": "1m", "pointsPerHour": 0}
     assert not values_are_refused({"network": {"spec": {"graphql": {"limits": limits}}}})
 
@@ -309,7 +311,7 @@ def test_the_readme_has_every_value() -> None:
 
 def test_every_way_of_scraping_gives_targets_the_labels_that_rules_and_dashboards_ask_for() -> None:
     by_operator = (CHART / "templates" / "podmonitor.yaml").read_text()
-    by_ours = (CHART / "templates" / "monitoring" / "prometheus.yaml").read_text()
+    by_ours = (CHART / "templates" / "_helpers.tpl").read_text()
     for label in ("network", "role", "process"):
         assert f"targetLabel: {label}}}" in by_operator
         assert f"target_label: {label}}}" in by_ours

@@ -24,6 +24,7 @@ from tests.unit.haulout_operator.fake_kube import NAMESPACE
 
 CHART = Path(__file__).resolve().parents[3] / "helm" / "haulout"
 PATIENCE_S = 300
+ALERTMANAGER = "127.0.0.1:3"  # there is none
 LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
 OF_OPERATOR = re.compile(r"\bhaulout[_:]operator_")
 
@@ -39,9 +40,11 @@ def pod(name: str, *, phase: str = "Running", port: str = "metrics") -> dict[str
 async def running_prometheus(folder: Path, target: str) -> AsyncIterator[str]:
     """Its address; what it scrapes is there within a moment."""
     (folder / "rules.yaml").write_text(json.dumps(build_rules()))
-    text = (CHART / "templates" / "monitoring" / "prometheus.yaml").read_text()
-    text = text.partition("  prometheus.yml: |\n")[2].partition("  rules.yaml: |\n")[0]
-    configuration = yaml.safe_load(text.replace("{{ .Release.Namespace }}", NAMESPACE))
+    text = (CHART / "templates" / "_helpers.tpl").read_text()
+    text = text.partition('{{- define "haulout.prometheusConfig" -}}\n')[2].partition("{{- end -}}")[0]
+    text = re.sub(r"^\{\{- .*\}\}\n", "", text, flags=re.MULTILINE)  # an Alertmanager is named
+    text = text.replace("{{ . | quote }}", ALERTMANAGER).replace("{{ .Release.Namespace }}", NAMESPACE)
+    configuration = yaml.safe_load(text)
     configuration["global"] = {"scrape_interval": "200ms", "evaluation_interval": "1s"}
     configuration["rule_files"] = [str(folder / "rules.yaml")]
     [scraping] = configuration["scrape_configs"]
@@ -130,3 +133,5 @@ async def test_every_panel_and_rule_of_the_operator_has_something_to_show(
         targets = (await http.get("targets")).json()["data"]
         assert [one["labels"] for one in targets["activeTargets"]] == [{**wanted, "instance": target}]
         assert len(targets["droppedTargets"]) == 2
+        told = (await http.get("alertmanagers")).json()["data"]["activeAlertmanagers"]
+        assert [one["url"] for one in told] == [f"http://{ALERTMANAGER}/api/v2/alerts"]
