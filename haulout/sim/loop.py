@@ -196,19 +196,16 @@ class SimLoop(asyncio.BaseEventLoop):
             home = handle.context.get(HOME)
             if home is not None and home.held is not None:
                 home.held.append(handle)
-            else:
-                self._run_callback(handle)
+                continue
+            try:
+                handle.context.run(handle.function, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as e:  # noqa: BLE001 - as every loop does: it is logged, and the others go on
+                self.call_exception_handler({"message": f"{handle.function!r} failed", "exception": e})
         self.turns += 1
         if self.turns % TURNS_BETWEEN_COLLECTIONS == 0:
             gc.collect()
-
-    def _run_callback(self, handle: Callback) -> None:
-        try:
-            handle.context.run(handle.function, *handle.args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as e:  # noqa: BLE001 - as every loop does: it is logged, and the others go on
-            self.call_exception_handler({"message": f"{handle.function!r} failed", "exception": e})
 
     def _waiting(self) -> str:
         return ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(self))) or "no task at all"

@@ -246,27 +246,33 @@ class Oracle:
         node, ledger = host.node, self._world.hosts[LEDGER].sequencer
         if node is None or ledger is None:
             return
-        truth = ledger.store.view
-        moving = list(queries.open_hand_overs(truth, from_node=node.identity.node_id))
+        truth, node_id = ledger.store.view, node.identity.node_id
+        moving = list(queries.open_hand_overs(truth, from_node=node_id))
         view, duty, now = node.vault.view, node.vault.duty(), queries.system(truth).epoch
+        is_level = node.vault.height == ledger.head.height  # then both say the same
         confirmed = self._scheme.confirmed_by(node.identity.public_key)
+        masks: dict[int, tuple[int, int]] = {}  # by epoch of the confirmation: kept, given
         for blob_id in self._truth.promised():
             epoch = confirmed.get(blob_id)
-            if epoch is None or not (
-                rules.is_wanted(view, blob_id, duty.epoch) and rules.is_wanted(truth, blob_id, now)
-            ):
+            if epoch is None or not rules.is_wanted(truth, blob_id, now):
                 continue
-            kept = self._owned_throughout(node.identity.node_id, range(epoch, now + 1)) & set(duty.shards)
-            given = {
-                shard.shard_index
-                for shard in moving
-                if epoch < shard.epoch
-                and shard.shard_index in self._owned_throughout(node.identity.node_id, range(epoch, shard.epoch))
-            }
+            if not is_level and not rules.is_wanted(view, blob_id, duty.epoch):
+                continue
+            if epoch not in masks:
+                masks[epoch] = (
+                    mask_of(self._owned_throughout(node_id, range(epoch, now + 1)) & set(duty.shards)),
+                    mask_of(
+                        shard.shard_index
+                        for shard in moving
+                        if epoch < shard.epoch
+                        and shard.shard_index in self._owned_throughout(node_id, range(epoch, shard.epoch))
+                    ),
+                )
+            kept, given = masks[epoch]
             held = node.vault.slivers.held_mask(blob_id, durable_only=True)
-            if mask_of(kept) & ~held:
+            if kept & ~held:
                 raise Violation("D-6", f"{host.name} has confirmed {blob_id.hex()} and lacks slivers of it")
-            if mask_of(given) & ~held:
+            if given & ~held:
                 raise Violation("D-7", f"{host.name} has dropped {blob_id.hex()} before it was handed over")
 
     def _check_decodable(self) -> None:
