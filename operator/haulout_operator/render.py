@@ -5,12 +5,13 @@ Keys are not made: Secrets and genesis are shown by name only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import yaml
 
 from haulout.errors import InvalidField
-from haulout_operator.crds import PlainDumper
+from haulout_operator.crds import PlainDumper, structural
 from haulout_operator.manifests.common import Manifest, Owner, Place
 from haulout_operator.manifests.ledger import build_ledger
 from haulout_operator.manifests.node import NodeShape, build_node, build_volume
@@ -29,8 +30,11 @@ def render(documents: Sequence[Manifest], *, namespace: str, image: str) -> list
     """Children of the networks and pools among the documents, with names as if the pools had a UID of zeros.
 
     Raises:
-        InvalidField: a spec is not one, or a pool's network is not among the documents.
+        InvalidField: a spec is not one or has a field too many, or a pool's network is not among the documents.
     """
+    for body in documents:
+        kind = StorageNetworkSpec if body["kind"] == "StorageNetwork" else StorageNodePoolSpec
+        check_known(body.get("spec") or {}, structural(kind), "spec")
     networks = {
         body["metadata"]["name"]: read_resource(body, StorageNetworkSpec)
         for body in documents
@@ -65,6 +69,25 @@ def render(documents: Sequence[Manifest], *, namespace: str, image: str) -> list
             shape = NodeShape(name, spec, None)
             out += [build_volume(place, shape), *build_node(place, shape, Owner("StorageNode", name, UNKNOWN_UID))]
     return out
+
+
+def check_known(value: Any, schema: Mapping[str, Any], field: str) -> None:
+    """Refuse a field that the kind does not have: the operator passes over it, whoever reviews should not.
+
+    Raises:
+        InvalidField: with the field's path.
+    """
+    known = schema.get("properties")
+    if isinstance(value, dict) and known is not None:
+        for name, part in value.items():
+            if name not in known:
+                raise InvalidField(
+                    field=f"{field}.{name}", problem=f"there is no such field; there are: {', '.join(known)}"
+                )
+            check_known(part, known[name], f"{field}.{name}")
+    elif isinstance(value, list) and "items" in schema:
+        for index, part in enumerate(value):
+            check_known(part, schema["items"], f"{field}.{index}")
 
 
 def render_text(manifests: Sequence[Manifest]) -> str:

@@ -15,7 +15,7 @@ from haulout.primitives import hex_id_text, smallest_committee
 from haulout_operator.actions import Action, DropFinalizer, RequestLeave, WithdrawStake
 from haulout_operator.models.pool import StorageNodePoolSpec, StorageNodeSpec
 from haulout_operator.names import FORCE_REMOVE_ANNOTATION, LEAVING_ANNOTATION, keys_name, volume_name
-from haulout_operator.observed import LedgerFacts, LedgerNode, Observed, Resource
+from haulout_operator.observed import LedgerFacts, LedgerNode, NodeReport, Observed, Resource
 from haulout_operator.planning.size import wanted_size
 
 Node = Resource[StorageNodeSpec]
@@ -64,7 +64,9 @@ def plan_leaving(observed: Observed, node: Node) -> Leaving:
         return _unseen(observed)
     known = ledger.nodes.get(node.name)
     if known is None:
-        return Leaving("Unknown", "the ledger does not know it", (release,))
+        return _what_speaks_against(observed, ledger, node) or Leaving(
+            "Unknown", "the ledger does not know it", (release,)
+        )
     if not known.is_leaving and (known.stake_frost or known.shards):
         return _ask_to_leave(observed, ledger, node, known)
     held = _what_holds(known)
@@ -74,7 +76,9 @@ def plan_leaving(observed: Observed, node: Node) -> Leaving:
         actions = tuple(WithdrawStake(node.subject, node.name, stake) for stake in known.stakes)
         return Leaving(WITHDRAWING, "its stake goes back to the treasury", actions)
     if not known.is_leaving:
-        return Leaving("NeverStaked", "the ledger never counted on it", (release,))
+        return _what_speaks_against(observed, ledger, node) or Leaving(
+            "NeverStaked", "the ledger never counted on it", (release,)
+        )
     missing = _missing_proof(observed, ledger, node, known)
     if missing is not None:
         return missing
@@ -137,11 +141,44 @@ def _what_holds(known: LedgerNode) -> Leaving | None:
     return None
 
 
+def _what_speaks_against(observed: Observed, ledger: LedgerFacts, node: Node) -> Leaving | None:
+    """Of a node that the ledger never counted on: whether anything says otherwise, as when its volume was put back to
+    an earlier state. Only a node that has a volume has something to lose."""
+    if observed.child("PersistentVolumeClaim", volume_name(node.name)) is None:
+        return None
+    is_founder = observed.genesis is not None and any(one.name == node.name for one in observed.genesis.nodes)
+    if is_founder and node.name not in ledger.nodes:
+        return Leaving(
+            "ForeignLedger",
+            f"configmap/{observed.network.name}-genesis names it, and the ledger does not know it. Next: kubectl "
+            f"describe snet/{observed.network.name}; restore what belongs together.",
+        )
+    told = observed.reports.get(node.name)
+    if told is not None and told.holds:
+        return _node_holds(node, told)
+    return _unattested(ledger)
+
+
+def _unattested(ledger: LedgerFacts) -> Leaving | None:
+    if ledger.attested_height >= ledger.height:
+        return None
+    return Leaving(
+        "WaitingForAttestation",
+        f"blocks attested by n - f shards: {ledger.attested_height} of {ledger.height}. Next, if that takes long: "
+        "bring back the nodes that are down; kubectl get sn.",
+    )
+
+
+def _node_holds(node: Node, told: NodeReport) -> Leaving:
+    return Leaving(
+        "NodeHolds",
+        f"the node is in epoch {told.epoch} and still holds {told.holds} shards; it goes by itself when they have "
+        f"arrived elsewhere. Next, if that takes long: kubectl logs {node.name}-0.",
+    )
+
+
 def _missing_proof(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving | None:
-    if ledger.attested_height < ledger.height:
-        behind = f"{ledger.attested_height} of {ledger.height}"
-        return Leaving("WaitingForAttestation", f"blocks attested by n - f shards: {behind}")
-    return _missing_word(observed, ledger, node, known) or _missing_sample(observed, node)
+    return _unattested(ledger) or _missing_word(observed, ledger, node, known) or _missing_sample(observed, node)
 
 
 def _missing_word(observed: Observed, ledger: LedgerFacts, node: Node, known: LedgerNode) -> Leaving | None:
@@ -165,11 +202,7 @@ def _missing_word(observed: Observed, ledger: LedgerFacts, node: Node, known: Le
             f"secret/{keys_name(node.name)} as it was registered lets it say that it holds nothing.",
         )
     if told.epoch != ledger.epoch or told.holds:
-        return Leaving(
-            "NodeHolds",
-            f"the node is in epoch {told.epoch} and still holds {told.holds} shards; it goes by itself when they have "
-            f"arrived elsewhere. Next, if that takes long: kubectl logs {node.name}-0.",
-        )
+        return _node_holds(node, told)
     return None
 
 

@@ -22,6 +22,7 @@ from haulout_operator.manifests.policies import build_disruption_budget, build_n
 from haulout_operator.manifests.services import build_gateway, build_graphql
 from haulout_operator.models.base import API_VERSION
 from haulout_operator.models.network import StorageNetworkSpec
+from haulout_operator.models.pool import StorageNodePoolSpec
 from haulout_operator.names import (
     ADVANCE_ANNOTATION,
     NETWORK_LABEL,
@@ -115,10 +116,15 @@ def first_nodes(observed: Observed) -> list[GenesisNode]:
     """The nodes that found the network: those of all pools there are by then."""
     return [
         GenesisNode(node.name, stake_of(node.spec.template.stake), capacity_of(node.spec.template.storage.size))
-        for pool in sorted(observed.pools, key=lambda pool: pool.name)
+        for pool in sorted(founding_pools(observed), key=lambda pool: pool.name)
         for node in observed.nodes_of(pool.name)
         if counts_toward_replicas(node)
     ]
+
+
+def founding_pools(observed: Observed) -> list[Resource[StorageNodePoolSpec]]:
+    """Pools whose nodes stand in genesis: whoever stands there has stake. Nodes of others are registered afterwards."""
+    return [pool for pool in observed.pools if stake_of(pool.spec.template.stake)]
 
 
 def why_no_genesis(observed: Observed) -> tuple[str, str] | None:
@@ -134,10 +140,14 @@ def why_no_genesis(observed: Observed) -> tuple[str, str] | None:
         )
     if not observed.pools:
         return "NoPool", f"no StorageNodePool has networkRef.name {network}. Next: create one."
-    smallest = smallest_committee(observed.network.spec.shards)
-    wanted = sum(pool.spec.replicas for pool in observed.pools)
-    if wanted < smallest:
+    smallest, founding = smallest_committee(observed.network.spec.shards), founding_pools(observed)
+    if not founding:
         pool = observed.pools[0].name
+        text = f"template.stake is 0, and whoever founds a network has stake. Next: give snp/{pool} a template.stake."
+        return "GenesisTooSmall", text
+    wanted = sum(pool.spec.replicas for pool in founding)
+    if wanted < smallest:
+        pool = founding[0].name
         return (
             "GenesisTooSmall",
             f"{wanted} nodes cannot hold {observed.network.spec.shards} shards when none may hold more than a third. "

@@ -13,6 +13,7 @@ from haulout_operator.observed import LedgerNode, Observed, PodFacts, Resource
 from haulout_operator.planning.budget import compute_budget
 from haulout_operator.planning.leaving import counts_toward_replicas, is_scaled_down, plan_leaving
 from haulout_operator.planning.node import claim_subject, may_restart, revision_of
+from haulout_operator.pods import camel_case
 from haulout_operator.quantities import bytes_text, find_bytes
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
@@ -112,7 +113,7 @@ def ready_fact(observed: Observed, node: Node, known: LedgerNode | None, pod: Po
         text = f"{leaving.message}; {failure}" if failure else leaving.message
         return Fact("Ready", False, leaving.reason, text)
     if failure:
-        return Fact("Ready", False, failure.partition(":")[0].title().replace("_", ""), failure)
+        return Fact("Ready", False, camel_case(failure.partition(":")[0]), failure)
     if keys_name(node.name) not in observed.secrets:
         if known is not None:
             return Fact(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from haulout_operator.events import WARNINGS, Happening, find_happenings
+import pytest
 
+import haulout_operator
+from haulout_operator.events import ON_THE_WAY, WARNINGS, Happening, find_happenings
+
+PACKAGE = Path(haulout_operator.__file__).parent
 OPERATIONS = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 
 
@@ -33,6 +38,30 @@ def test_a_ledger_that_has_not_begun_is_no_setback() -> None:
     gone = status("Available", "False", "LedgerUnreachable", "UNREACHABLE: down")
     assert find_happenings(status("Available", "False", "Founding"), gone) == []
     assert [one.type for one in find_happenings(status("Available", "True", "Available"), gone)] == ["Warning"]
+
+
+@pytest.mark.parametrize("reason", ["CreateContainerConfigError", "OOMKilled", "LedgerDiverged", "InvalidImageName"])
+def test_whatever_is_not_known_to_be_ordinary_warns(reason: str) -> None:
+    before = status("Ready", "True", "Serving")
+    assert find_happenings(before, status("Ready", "False", reason, "why")) == [Happening("Warning", reason, "why")]
+    assert find_happenings({}, status("Ready", "False", reason, "why")) == [Happening("Warning", reason, "why")]
+
+
+@pytest.mark.parametrize("reason", [*sorted(ON_THE_WAY), "ApiServerUnavailable", "Unreachable"])
+def test_what_is_on_its_way_or_tried_again_warns_of_nothing(reason: str) -> None:
+    [told] = find_happenings(status("Ready", "True", "Serving"), status("Ready", "False", reason, "why"))
+    assert told.type == "Normal"
+
+
+def test_every_reason_of_ours_is_one_or_the_other() -> None:
+    """A reason that is added is either ordinary, or explained to the person that it warns."""
+    text = "".join(path.read_text() for path in sorted(PACKAGE.rglob("*.py")))
+    reasons = set(re.findall(r'Leaving\(\s*"(\w+)"', text)) | set(
+        re.findall(r'Fact\(\s*"Ready",\s*False,\s*"(\w+)"', text)
+    )
+    assert len(reasons) > 20
+    assert reasons - ON_THE_WAY - WARNINGS == set()
+    assert WARNINGS.isdisjoint(ON_THE_WAY)
 
 
 def test_every_warning_is_explained() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from haulout.ledger.genesis import Genesis
 from haulout_operator.identity import address_of
 from haulout_operator.ledger import read_facts
 from haulout_operator.names import FORCE_REMOVE_ANNOTATION
 from haulout_operator.observed import SampleRead
+from haulout_operator.planning.leaving import plan_leaving
 
 NAMESPACE = "demo"
 
@@ -101,6 +105,63 @@ async def test_nobody_goes_on_a_state_that_is_not_attested(town) -> None:
     town.is_attested = True
     await town.play()
     assert len(town.nodes()) == 6
+
+
+def genesis_of(town) -> Genesis:
+    return Genesis.from_json(town.kube.objects["ConfigMap", "main-genesis"]["data"]["genesis.json"])
+
+
+async def unstaked(town) -> str:
+    """A node that the ledger says it never counted on, as one that was put back to an earlier state does of others; it
+    is being deleted."""
+    town.found()
+    spec = {"networkRef": {"name": "main"}, "replicas": 1, "template": {"stake": "0"}}
+    town.kube.add("StorageNodePool", "idle", spec)
+    await town.play()
+    [victim] = [name for name in town.nodes() if name.startswith("idle-")]
+    assert not (await read_facts(town, None)).nodes[victim].stake_frost
+    assert victim not in {one.name for one in genesis_of(town).nodes}
+    await town.kube.delete("", "StorageNode", NAMESPACE, victim)
+    return victim
+
+
+async def test_a_node_that_the_ledger_never_counted_on_goes_only_on_an_attested_state(town) -> None:
+    victim = await unstaked(town)
+    town.is_attested = False
+    await town.play()
+    condition = town.condition("StorageNode", victim, "Ready")
+    assert condition["reason"] == "WaitingForAttestation"
+    assert "Next, if that takes long: bring back the nodes that are down" in condition["message"]
+    assert f"{victim}-data" in town.kube.names("PersistentVolumeClaim")
+    town.is_attested = True
+    await town.play()
+    assert victim not in town.nodes()
+    assert f"{victim}-data" not in town.kube.names("PersistentVolumeClaim")
+
+
+async def test_a_node_that_says_it_holds_shards_is_not_let_go_as_one_that_never_counted(town) -> None:
+    victim = await unstaked(town)
+    town.holdings[victim] = (1, 2)
+    await town.play()
+    assert town.condition("StorageNode", victim, "Ready")["reason"] == "NodeHolds"
+    assert f"{victim}-data" in town.kube.names("PersistentVolumeClaim")
+    town.holdings.clear()
+    await town.play()
+    assert victim not in town.nodes()
+
+
+async def test_a_founder_that_the_ledger_does_not_know_is_not_let_go(town) -> None:
+    """That ledger is not the one it was, whatever it is."""
+    town.found(5)
+    await town.play()
+    sight = await town.operator._observer.look("main", {})
+    ledger = sight.observed.ledger
+    node = sight.observed.nodes[0]
+    forgetful = replace(ledger, nodes={name: one for name, one in ledger.nodes.items() if name != node.name})
+    leaving = plan_leaving(replace(sight.observed, ledger=forgetful), node)
+    assert (leaving.reason, leaving.actions) == ("ForeignLedger", ())
+    without_volume = {key: one for key, one in sight.observed.children.items() if key[1] != f"{node.name}-data"}
+    assert plan_leaving(replace(sight.observed, ledger=forgetful, children=without_volume), node).is_over
 
 
 async def test_nobody_goes_who_says_that_it_still_holds_something(town) -> None:

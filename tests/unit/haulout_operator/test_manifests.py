@@ -249,3 +249,25 @@ def test_a_chart_brings_networks_and_pools_only(tmp_path: Path) -> None:
     path.write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n")
     with pytest.raises(InvalidField, match="something else"):
         read_documents(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "field"),
+    [
+        ("StorageNetwork", {"epoch": {"duraton": "1h"}}, "spec.epoch.duraton"),
+        ("StorageNodePool", {"networkRef": {"name": "main"}, "replica": 7}, "spec.replica"),
+        (
+            "StorageNodePool",
+            {"networkRef": {"name": "main"}, "template": {"tolerations": [{"efect": "NoSchedule"}]}},
+            "spec.template.tolerations.0.efect",
+        ),
+    ],
+)
+def test_a_review_shows_fields_that_there_are_none_of(kind: str, spec: dict[str, Any], field: str) -> None:
+    network = {"apiVersion": "haulout.dev/v1alpha1", "kind": "StorageNetwork", "metadata": {"name": "main"}, "spec": {}}
+    odd = {**network, "kind": kind, "spec": spec}
+    with pytest.raises(InvalidField, match=f"{field}.*there is no such field"):
+        render([network, odd], namespace="demo", image="haulout:1")
+    free = {"template": {"affinity": {"nodeAffinity": {"anything": 1}}, "nodeSelector": {"disk": "fast"}}}
+    pool = {**network, "kind": "StorageNodePool", "spec": {"networkRef": {"name": "main"}, **free}}
+    assert render([network, pool], namespace="demo", image="haulout:1")

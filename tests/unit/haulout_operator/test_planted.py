@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from haulout_operator.actions import DropFinalizer
+from haulout_operator.observed import Observed
 from haulout_operator.planning import budget, leaving, network, node, pool
 from haulout_operator.planning.budget import FaultBudget
 from haulout_operator.planning.leaving import Leaving
@@ -48,6 +49,14 @@ def unattested_state(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(leaving, "_missing_proof", without_attestation)
 
 
+def never_counted_on_the_ledgers_word_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(leaving, "_what_speaks_against", lambda *_: None)
+
+
+def volumes_that_prove_no_genesis(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Observed, "volumes_of_founded", lambda self: [])
+
+
 def budget_that_forgets_recovery(patch: pytest.MonkeyPatch) -> None:
     def forgetful(observed: Any, ledger: Any) -> FaultBudget:
         down = sum(len(one.shards) for name, one in ledger.nodes.items() if not budget.is_up(observed, name))
@@ -76,6 +85,14 @@ PLANTED: list[tuple[Callable[[pytest.MonkeyPatch], None], Scenario]] = [
     (only_the_nodes_side, test_leaving.test_the_nodes_own_word_alone_lets_nobody_go),
     (no_blob_read, test_leaving.test_nobody_goes_without_whom_a_blob_cannot_be_read),
     (unattested_state, test_leaving.test_nobody_goes_on_a_state_that_is_not_attested),
+    (
+        never_counted_on_the_ledgers_word_alone,
+        test_leaving.test_a_node_that_the_ledger_never_counted_on_goes_only_on_an_attested_state,
+    ),
+    (
+        volumes_that_prove_no_genesis,
+        test_rounds.test_without_its_genesis_nothing_of_a_network_is_let_go_or_made_anew,
+    ),
     (budget_that_forgets_recovery, test_rounds.test_shards_in_recovery_have_spent_the_budget_beyond_their_epoch),
     (two_creates_for_one_serial, test_rounds.test_two_operators_make_no_more_nodes_than_were_asked_for),
     (evictions_without_a_budget, test_rounds.test_evictions_are_allowed_as_far_as_the_budget_goes),

@@ -68,6 +68,18 @@ async def test_a_pool_below_the_smallest_committee_is_not_founded(town) -> None:
     assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
 
 
+async def test_a_pool_without_stake_founds_nothing_and_says_so(town) -> None:
+    town.found()
+    town.kube.objects["StorageNodePool", "main"]["spec"]["template"] = {"stake": "0"}
+    await town.play()
+    condition = town.condition("StorageNetwork", "main", "Available")
+    assert condition["reason"] == "GenesisTooSmall"
+    assert "Next: give snp/main a template.stake" in condition["message"]
+    town.kube.objects["StorageNodePool", "main"]["spec"]["template"] = {"stake": "2000WAL"}
+    await town.play()
+    assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
+
+
 async def test_new_nodes_are_registered_and_staked_from_the_treasury(town) -> None:
     town.found()
     await town.play()
