@@ -206,28 +206,35 @@ async def collect(
 
 
 async def activate(
-    network: Network, ledger: Ledger, wallet: Wallet, owners: Sequence[bytes], *, start_epoch: int | None = None
+    network: Network,
+    ledger: Ledger,
+    wallet: Wallet,
+    owners: Sequence[bytes],
+    *,
+    version: int | None = None,
+    start_epoch: int | None = None,
 ) -> Activation:
     """Have the next version of the rules begin with an epoch.
 
     Args:
         wallet: the account that sends the transaction; anyone's.
         owners: secrets of accounts; the nodes that they govern are let vote.
+        version: the one that is meant; whichever is next when None.
         start_epoch: the first epoch under the new rules; the next one when None.
 
     Raises:
         ProtocolVersionUnknown: this build or the ledger's does not know them.
-        InvalidProtocolVersion: the epoch has begun.
+        InvalidProtocolVersion: the epoch has begun, or another version is next.
         WrongEpoch: an epoch began meanwhile.
         ProtocolVotesMissing: too few stand behind it; what was agreed to is kept.
     """
     standing = await fetch_standing(network, ledger)
-    version = standing.next_version
+    version = standing.next_version if version is None else version
     start = standing.epoch + 1 if start_epoch is None else start_epoch
     for process, newest in (("this command", PROTOCOL_VERSION), ("the ledger", standing.ledger_knows)):
         if newest < version:
             raise ProtocolVersionUnknown(process=process, protocol_version=version, newest=newest)
-    if start <= standing.epoch:
+    if version != standing.next_version or start <= standing.epoch:
         raise InvalidProtocolVersion(
             protocol_version=version, from_epoch=start, current=standing.current, epoch=standing.epoch
         )

@@ -161,6 +161,15 @@ class AdvanceEpoch:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class ActivateProtocol:
+    """Have the nodes that the treasury governs vote for a version of the rules, and the ledger take it."""
+
+    subject: Subject
+    version: int
+    start_epoch: int
+
+
 Action = (
     Apply
     | Create
@@ -178,6 +187,7 @@ Action = (
     | CancelLeave
     | WithdrawStake
     | AdvanceEpoch
+    | ActivateProtocol
 )
 
 
@@ -200,5 +210,7 @@ def describe(action: Action) -> str:
             return f"{type(action).__name__} {node}"
         case CreateWallet(name=name) | CreateToken(name=name):
             return f"{type(action).__name__} {name}"
+        case ActivateProtocol(version=version, start_epoch=epoch):
+            return f"ActivateProtocol {version} from epoch {epoch}"
         case _:
             return f"{type(action).__name__} {action.subject.kind}/{action.subject.name}"

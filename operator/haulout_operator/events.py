@@ -42,6 +42,7 @@ WARNINGS = frozenset(
         "NodeHolds",
         "NodeSilent",
         "PodRefused",
+        "ProtocolVotesMissing",
         "SampleUnreadable",
         "SecretMissing",
         "ServicesNotReady",

@@ -11,6 +11,7 @@ from haulout.observability.logs import get_logger
 from haulout.ports import Clock, Ledger, Rng
 from haulout_operator.actions import (
     Action,
+    ActivateProtocol,
     AddFinalizer,
     AdvanceEpoch,
     Apply,
@@ -127,11 +128,13 @@ class Executor:
                 await self._register(observed, node, capacity)
             case VoteCapacity():
                 await self._vote_capacity(observed, action)
-            case StakeNode() | RequestLeave() | CancelLeave() | WithdrawStake() | AdvanceEpoch():
+            case StakeNode() | RequestLeave() | CancelLeave() | WithdrawStake() | AdvanceEpoch() | ActivateProtocol():
                 await self._ask_ledger(observed, action)
 
     async def _ask_ledger(
-        self, observed: Observed, action: StakeNode | RequestLeave | CancelLeave | WithdrawStake | AdvanceEpoch
+        self,
+        observed: Observed,
+        action: StakeNode | RequestLeave | CancelLeave | WithdrawStake | AdvanceEpoch | ActivateProtocol,
     ) -> None:
         ledger, genesis = self._desk.of(observed.network.name, observed.namespace), observed.genesis
         assert genesis is not None
@@ -147,6 +150,8 @@ class Executor:
                 await self._desk.withdraw(ledger, genesis, treasury, stake=stake)
             case AdvanceEpoch(epoch=epoch):
                 await self._desk.advance_epoch(ledger, genesis, treasury, epoch=epoch)
+            case ActivateProtocol(version=version, start_epoch=epoch):
+                await self._desk.activate_protocol(ledger, genesis, treasury, version=version, start_epoch=epoch)
 
     async def _create(self, manifest: Manifest) -> None:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from haulout.account.wallet import Wallet
 from haulout.chain.block import TransactionResult
+from haulout.client import protocol_votes
 from haulout.client.network import Network
 from haulout.client.view import LedgerView, ProvenSource
 from haulout.crypto.schemes import SignatureScheme
@@ -110,14 +111,7 @@ class LedgerDesk:
     async def sample_without(self, network: str, namespace: str, genesis: Genesis, node: str) -> SampleRead | None:
         """Read a few blobs without a node; None when the ledger does not answer."""
         ledger = self.of(network, namespace)
-        reader = Network(
-            view=LedgerView(ProvenSource(ledger, genesis.chain_id)),
-            transport=WithoutNode(self._transport, node_address(node, namespace)),
-            scheme=self._scheme,
-            clock=self._clock,
-            rng=self._rng,
-            workers=self._workers,
-        )
+        reader = self._client(ledger, genesis, WithoutNode(self._transport, node_address(node, namespace)))
         try:
             return await read_sample(reader, ledger)
         except HauloutError:
@@ -207,11 +201,37 @@ class LedgerDesk:
         """
         return await self._execute(ledger, genesis, treasury, [AdvanceEpoch(expected_epoch=epoch)])
 
+    async def activate_protocol(
+        self, ledger: Ledger, genesis: Genesis, treasury: bytes, *, version: int, start_epoch: int
+    ) -> protocol_votes.Activation:
+        """Have the treasury's nodes vote for the next version of the rules, and the ledger take it.
+
+        Raises:
+            HauloutError: too few vote, the ledger refuses it, or does not answer.
+        """
+        client = self._client(ledger, genesis, self._transport)
+        wallet = self._wallet(ledger, genesis, treasury)
+        return await protocol_votes.activate(
+            client, ledger, wallet, [treasury], version=version, start_epoch=start_epoch
+        )
+
+    def _client(self, ledger: Ledger, genesis: Genesis, transport: NodeTransport) -> Network:
+        return Network(
+            view=LedgerView(ProvenSource(ledger, genesis.chain_id)),
+            transport=transport,
+            scheme=self._scheme,
+            clock=self._clock,
+            rng=self._rng,
+            workers=self._workers,
+        )
+
+    def _wallet(self, ledger: Ledger, genesis: Genesis, secret: bytes) -> Wallet:
+        return Wallet(secret, chain_id=genesis.chain_id, ledger=ledger, clock=self._clock, rng=self._rng)
+
     async def _execute(
         self, ledger: Ledger, genesis: Genesis, secret: bytes, commands: Sequence[Command]
     ) -> TransactionResult:
-        wallet = Wallet(secret, chain_id=genesis.chain_id, ledger=ledger, clock=self._clock, rng=self._rng)
-        return await wallet.execute(commands)
+        return await self._wallet(ledger, genesis, secret).execute(commands)
 
 
 async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
@@ -264,6 +284,8 @@ async def read_facts(ledger: Ledger, treasury: bytes | None) -> LedgerFacts:
         height=status.head.height,
         attested_height=0 if status.finality is None else status.finality.attested,
         protocol_version=system.protocol_version,
+        next_protocol=system.next_protocol,
+        knows=status.protocol_version,
         epoch=system.epoch,
         phase=PHASES[staking.phase],
         phase_since_ms=staking.phase_since_ms,

@@ -29,6 +29,7 @@ PAUSED_ANNOTATION = f"{GROUP}/paused"
 FORCE_REMOVE_ANNOTATION = f"{GROUP}/force-remove"
 LEAVING_ANNOTATION = f"{GROUP}/leaving"
 ADVANCE_ANNOTATION = f"{GROUP}/advance-epoch"
+ACTIVATE_ANNOTATION = f"{GROUP}/activate-protocol"
 CONTENT_ANNOTATION = f"{GROUP}/content"
 REVISION_ANNOTATION = f"{GROUP}/revision"
 

@@ -121,6 +121,8 @@ class LedgerFacts:
     moves_total: int = 0  # of this epoch
     moves_done: int = 0
     moving: frozenset[int] = frozenset()  # shards on their way, of whatever epoch
+    next_protocol: tuple[int, int] | None = None  # version and first epoch of the rules that are chosen
+    knows: int = 0  # newest protocol version of its process's release
 
 
 @dataclass(frozen=True, slots=True)

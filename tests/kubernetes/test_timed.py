@@ -9,6 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from haulout.ledger.apply import PROTOCOL_VERSION
 from tests import fresh_http
 from tests.kubernetes.installation import Installation, say
 from tests.kubernetes.load import Load, read, store
@@ -68,8 +69,14 @@ def test_an_earlier_release_is_upgraded_and_its_epochs_go_on_without_an_operator
         scale(earlier, "haulout-operator", 1)
         scale(earlier, "haulout-epochs", 1)
         earlier.wait("the operator sees it", lambda: earlier.epoch() >= alone + 2, 120)
+        earlier.wait("the newest rules are in force", lambda: protocol_of(earlier) == PROTOCOL_VERSION, 3 * EPOCH_S)
         earlier.settle()
         load.finish(f"an upgrade and {earlier.epoch() - first} epochs of {EPOCH_S} s, two of them left to the nodes")
+
+
+def protocol_of(network: Installation) -> int:
+    """The version of the rules that the ledger follows, as the operator tells it."""
+    return int(network.get("snet", "main")["status"]["protocolVersion"])
 
 
 def leave_epochs_to_a_pod_of_their_own(network: Installation) -> None:

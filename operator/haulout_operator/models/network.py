@@ -157,6 +157,16 @@ class SafetySpec(Model):
     )
 
 
+class ProtocolSpec(Model):
+    """How the network comes to newer rules."""
+
+    activation: Literal["Automatic", "Manual"] = Field(
+        "Automatic",
+        description="Whether the next protocol version begins by itself once every process knows it, or when people "
+        "annotate the network with haulout.dev/activate-protocol and that version.",
+    )
+
+
 class TlsSpec(Model):
     """Transport security between the processes."""
 
@@ -237,6 +247,7 @@ class StorageNetworkSpec(Model):
     gateway: GatewaySpec = GatewaySpec()
     graphql: GraphqlSpec = GraphqlSpec()
     safety: SafetySpec = SafetySpec()
+    protocol: ProtocolSpec = ProtocolSpec()
     tls: TlsSpec = TlsSpec()
     network_policy: NetworkPolicySpec = NetworkPolicySpec()
     tracing: TracingSpec = TracingSpec()

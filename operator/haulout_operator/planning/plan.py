@@ -10,6 +10,7 @@ from haulout_operator.planning.network import plan_epoch, plan_network, plan_net
 from haulout_operator.planning.node import plan_node
 from haulout_operator.planning.place import place_of
 from haulout_operator.planning.pool import ScalingBlocked, plan_pool
+from haulout_operator.planning.protocol import plan_protocol
 from haulout_operator.planning.transition import plan_transitions
 
 
@@ -44,6 +45,7 @@ def plan(observed: Observed) -> Plan:
                 actions.append(action)
             has_replaced = has_replaced or replaces
     actions += plan_transitions(observed)
+    actions += plan_protocol(observed)
     actions += plan_epoch(observed)
     return Plan(tuple(actions), blocked)
 

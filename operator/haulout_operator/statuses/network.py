@@ -13,6 +13,7 @@ from haulout_operator.planning.leaving import counts_toward_replicas
 from haulout_operator.planning.network import wallet_names, why_no_genesis
 from haulout_operator.planning.place import place_of
 from haulout_operator.planning.pool import ScalingBlocked
+from haulout_operator.planning.protocol import find_protocol_state
 from haulout_operator.statuses.conditions import Fact, merge_conditions, time_text
 
 
@@ -32,6 +33,7 @@ def compute_network_status(observed: Observed, blocked: dict[str, ScalingBlocked
         degraded,
         ledger_fact(observed),
         zone_fact(observed),
+        protocol_fact(observed),
         Fact(
             "TransportSecure",
             False,
@@ -189,6 +191,12 @@ def zone_fact(observed: Observed) -> Fact:
         f"{limit} of {ledger.n_shards} shards may be lost, and {told}. Next: bring machines of other zones, then "
         f"kubectl delete sn/{min(zones[heavy[0]])}: its substitute goes where fewest are.",
     )
+
+
+def protocol_fact(observed: Observed) -> Fact:
+    """Whether the newest rules that everything here could follow are in force."""
+    state = find_protocol_state(observed)
+    return Fact("ProtocolNewest", state.is_newest, state.reason, state.message)
 
 
 def ready_fact(observed: Observed, available: Fact, ready: int, desired: int) -> Fact:

@@ -18,12 +18,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from haulout.account.wallet import Wallet
+from haulout.crypto import ed25519, messages
 from haulout.crypto.keyed_hash import KeyedHash
 from haulout.errors import Unreachable
 from haulout.ledger import keys, queries
 from haulout.ledger.commands import ReportSyncDone
 from haulout.ledger.genesis import Genesis
-from haulout.ports import Finality
+from haulout.node.errors import NotAgreed
+from haulout.ports import Finality, SignedMessage
 from haulout.sequencer.sequencer import Sequencer
 from haulout.sim.rng import SeededRng
 from haulout.world.memory_store import MemoryStore
@@ -91,6 +93,9 @@ class Town:
         self.moving_bytes: dict[str, tuple[int, int]] = {}  # of shards on their way to a node: all, and what has come
         self.stored_bytes: dict[str, int] = {}  # of slivers on a node's volume
         self.releases: dict[str, str] = {}  # what a node runs, where it is not the first release
+        self.knows: dict[str, int] = {}  # the newest protocol version that a node's build knows, where it is not 2
+        self.agreed: dict[str, tuple[int, int]] = {}  # version and first epoch that nodes are let vote for
+        self.refusing: set[str] = set()  # nodes that do not vote all the same
         self.height_lag = 0  # blocks that every node is behind
         self.full: set[str] = set()  # nodes whose volume is full
         self.samples: dict[str, SampleRead | None] = {}  # what reading without a node gives, where it is not all well
@@ -211,10 +216,28 @@ class Town:
                 moved_bytes=self.moving_bytes.get(known.name, (0, 0))[1],
                 stored_bytes=self.stored_bytes.get(known.name, 0),
                 release=self.releases.get(known.name, "0.1.0"),
-                protocol_version=2,
+                protocol_version=self.knows.get(known.name, 2),
+                agreed_version=0,
+                agreed_epoch=0,
             )
 
-        return SimpleNamespace(health=health)
+        async def agree_to_protocol(*, consent: SignedMessage, public_key: bytes) -> None:
+            body = messages.parse(consent.message).body
+            assert isinstance(body, messages.ProtocolConsent)
+            assert ed25519.verify(public_key, consent.message, consent.signature)
+            self.agreed[address.partition(".")[0]] = (body.protocol_version, body.start_epoch)
+
+        async def sign_protocol_vote(*, epoch: int, version: int, start_epoch: int) -> SignedMessage:
+            name = address.partition(".")[0]
+            if self.agreed.get(name) != (version, start_epoch) or name in self.refusing:
+                raise NotAgreed(name=name, protocol_version=version, start_epoch=start_epoch)
+            message = messages.protocol_version(epoch, start_epoch=start_epoch, version=version)
+            secret = bytes.fromhex(self.secret(f"{name}-keys", "keys.json")["blsSecret"])
+            return SignedMessage(message, self.scheme.sign(secret, message))
+
+        return SimpleNamespace(
+            health=health, agree_to_protocol=agree_to_protocol, sign_protocol_vote=sign_protocol_vote
+        )
 
     async def advance(self) -> None:
         """The next epoch begins, as `kubectl haulout epoch advance` asks for."""
