@@ -17,7 +17,7 @@ from haulout.account.wallet import Wallet
 from haulout.chain.block import TransactionResult
 from haulout.client import shared
 from haulout.client.network import Network
-from haulout.client.store import NewlyCreated, StoreRequest, store_blob
+from haulout.client.store import AlreadyCertified, NewlyCreated, StoreRequest, store_blob
 from haulout.codec import sizes
 from haulout.crypto.certificate import bitmap_of
 from haulout.errors import InvalidField
@@ -250,10 +250,17 @@ async def store_inline(info: Info, input: StoreInlineInput) -> StorePayload:
         raise InvalidField(field="data", problem=f"has {len(data)} bytes, at most {INLINE_BYTES_MAX} go through here")
     if len(input.attributes) > MAX_ATTRIBUTES:
         raise InvalidField(field="attributes", problem=f"a blob has at most {MAX_ATTRIBUTES} attributes")
-    request = StoreRequest(n_epochs=input.epochs, deletable=input.persistence is Persistence.DELETABLE)
+    attributes = {attribute.key: attribute.value for attribute in input.attributes}
+    if len(attributes) < len(input.attributes):
+        raise InvalidField(field="attributes", problem="a key is given twice")
+    request = StoreRequest(
+        n_epochs=input.epochs,
+        deletable=input.persistence is Persistence.DELETABLE,
+        attributes=tuple(attributes.items()),
+    )
     result = await store_blob(services.network, wallet, data, request)
     height = services.follower.verified_height
-    if input.attributes and result.object_id is not None:
+    if input.attributes and isinstance(result, AlreadyCertified) and result.object_id is not None:
         named = await wallet.execute(_attributes(Existing(result.object_id), input.attributes))
         height = named.height
     await see(info, height)

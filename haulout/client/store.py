@@ -31,6 +31,7 @@ from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
 from haulout.errors import HauloutError, Rejected
+from haulout.ledger.blobs import check_attribute
 from haulout.ledger.commands import (
     CertifyBlob,
     Command,
@@ -117,7 +118,7 @@ async def store_blob(
         on_node: called for every member of the committee when its upload begins, and again with what it answers.
 
     Raises:
-        DeletableShare, EpochsOutOfRange, BlobTooLarge, ShardCountOutOfRange: before anything is paid.
+        DeletableShare, EpochsOutOfRange, InvalidAttribute, BlobTooLarge, ShardCountOutOfRange: before anything is paid.
         Rejected: the ledger refuses, under its code, e.g. INSUFFICIENT_FUNDS.
         InsufficientConfirmations: too few nodes; the next try resumes.
     """
@@ -164,12 +165,14 @@ def check_request(request: StoreRequest, params: Params) -> None:
     """Refuse what no data could be stored with, so that none needs to be taken in first.
 
     Raises:
-        DeletableShare, EpochsOutOfRange, ShardCountOutOfRange: in this order.
+        DeletableShare, EpochsOutOfRange, InvalidAttribute, ShardCountOutOfRange: in this order.
     """
     if request.share and request.deletable:
         raise DeletableShare()
     if not 1 <= request.n_epochs <= params.max_epochs_ahead:
         raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
+    for key, value in request.attributes:
+        check_attribute(key, value)
     sizes.check_shard_count(params.n_shards, request.encoding or EncodingType.RS2)
 
 
@@ -236,16 +239,14 @@ async def find_certified(
     record = existence.record
     wanted_end = (await network.view.system()).epoch + request.n_epochs
     where = (record.certified_height or 0, record.certified_sequence or 0)
-    if record.permanent_certified and (record.permanent_end_epoch or 0) >= wanted_end:
-        return AlreadyCertified(encoded.blob_id, None, *where, record.permanent_end_epoch or 0)
-    if request.share:
-        return None
     receiver = request.send_object_to or owner
     wanted = {} if receiver == owner else dict(request.attributes)
-    for object_id, blob in await network.view.registrations(encoded.blob_id, receiver):
+    for object_id, blob in () if request.share else await network.view.registrations(encoded.blob_id, receiver):
         is_kept = blob.certified_epoch is not None and blob.deletable == request.deletable
         if is_kept and blob.end_epoch >= wanted_end and wanted.items() <= blob.attributes.items():
             return AlreadyCertified(encoded.blob_id, object_id, *where, blob.end_epoch)
+    if record.permanent_certified and (record.permanent_end_epoch or 0) >= wanted_end:
+        return AlreadyCertified(encoded.blob_id, None, *where, record.permanent_end_epoch or 0)
     return None
 
 

@@ -224,14 +224,22 @@ def burn(run: Execution, command: BurnBlob) -> tuple[bytes, ...]:
     return ()
 
 
+def check_attribute(key: str, value: str) -> None:
+    """Refuse what no blob can have.
+
+    Raises:
+        InvalidAttribute: its key is empty or too long, or its value is too long.
+    """
+    if not 1 <= len(key.encode()) <= MAX_ATTRIBUTE_KEY_BYTES:
+        raise InvalidAttribute(key=key[:40], problem=f"a key has 1 to {MAX_ATTRIBUTE_KEY_BYTES} bytes")
+    if len(value.encode()) > MAX_ATTRIBUTE_VALUE_BYTES:
+        raise InvalidAttribute(key=key, problem=f"a value has at most {MAX_ATTRIBUTE_VALUE_BYTES} bytes")
+
+
 def set_attribute(run: Execution, command: SetBlobAttribute) -> tuple[bytes, ...]:
     """Add or replace an attribute."""
     object_id, blob = run.own_blob(command.blob)
-    key_bytes, value_bytes = len(command.key.encode()), len(command.value.encode())
-    if not 1 <= key_bytes <= MAX_ATTRIBUTE_KEY_BYTES:
-        raise InvalidAttribute(key=command.key[:40], problem=f"a key has 1 to {MAX_ATTRIBUTE_KEY_BYTES} bytes")
-    if value_bytes > MAX_ATTRIBUTE_VALUE_BYTES:
-        raise InvalidAttribute(key=command.key, problem=f"a value has at most {MAX_ATTRIBUTE_VALUE_BYTES} bytes")
+    check_attribute(command.key, command.value)
     if command.key not in blob.attributes and len(blob.attributes) >= MAX_ATTRIBUTES:
         raise InvalidAttribute(key=command.key, problem=f"a blob has at most {MAX_ATTRIBUTES} attributes")
     _put_attributes(run, object_id, blob, {**blob.attributes, command.key: command.value})

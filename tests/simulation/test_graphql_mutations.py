@@ -104,6 +104,10 @@ async def a_small_blob_is_stored_extended_named_and_deleted(world: World, api: A
     assert deleted["deletedIds"] == [kept["objectId"]]
     assert len(deleted["transaction"]["createdIds"]) == 1  # its storage, free again
     assert refusal(await api.mutate(DELETE, i={"objectIds": [kept["objectId"]]})) == ("OBJECT_NOT_FOUND", "NEVER")
+    twice = [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]
+    for bad, code in (([{"key": "", "value": ""}], "INVALID_ATTRIBUTE"), (twice, "INVALID_ARGUMENT")):
+        refused = await api.mutate(STORE, i={"data": text(b"other"), "epochs": 1, "attributes": bad})
+        assert (refusal(refused), refused["blob"]) == ((code, "NEVER"), None)
     too_much = await api.mutate(STORE, i={"data": text(bytes(65 * 1024)), "epochs": 1})
     assert refusal(too_much) == ("INVALID_ARGUMENT", "NEVER")
 

@@ -59,6 +59,27 @@ async def test_storing_again_pays_nothing_and_sends_nothing(world, make_data) ->
     assert (balance, sent) == (world.balance(), [node.sent for node in world.nodes])
 
 
+async def test_storing_again_finds_the_accounts_own_permanent_object(world, make_data) -> None:
+    first = await world.store(make_data(1_000), deletable=False)
+    again = await world.store(make_data(1_000), deletable=False)
+    assert isinstance(again, AlreadyCertified)
+    assert again.object_id == first.object_id
+
+
+async def test_an_object_has_its_attributes_when_it_is_certified(world, make_data) -> None:
+    result = await world.store(make_data(1_000), attributes=(("type", "film"),))
+    assert result.blob.attributes == {"type": "film"}
+
+
+async def test_attributes_that_no_blob_can_have_are_refused_before_anything_is_paid(world, make_data) -> None:
+    before = world.balance()
+    for pair in (("", "film"), ("k" * 129, "film"), ("type", "v" * 1_025)):
+        with pytest.raises(Rejected) as refused:
+            await world.store(make_data(1_000), attributes=(pair,))
+        assert refused.value.code == "INVALID_ATTRIBUTE"
+    assert world.balance() == before
+
+
 async def test_two_stores_of_the_same_bytes_at_once_pay_once(world, make_data) -> None:
     before = world.balance()
     request = StoreRequest(5)
