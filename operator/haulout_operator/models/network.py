@@ -79,7 +79,7 @@ class GatewaySpec(Model):
 
 
 class GraphqlLimits(Model):
-    """What callers of GraphQL may ask for; all but the points is checked of each document before it runs."""
+    """What callers of GraphQL may ask for; who asks for more is refused with a code."""
 
     max_cost: int = Field(
         10_000, ge=100, le=1_000_000_000, description="What one document may cost: fields that it resolves at worst."
