@@ -14,7 +14,6 @@ from haulout.cli.output import print_json
 if TYPE_CHECKING:
     from haulout.cli.session import Session
     from haulout.client.view import NodeStanding
-    from haulout.ledger.plan import CommitteePlan
     from haulout.primitives import ObjectId
 
 LOOK_AGAIN_MS = 500
@@ -65,18 +64,16 @@ def node_add(
     folder.require_shape()
     stake_frost = parse_frost(stake, field="stake")
 
-    async def work(session: Session) -> tuple[str, ObjectId, CommitteePlan]:
-        from haulout.ledger.plan import plan_next_committee
-
+    async def work(session: Session) -> tuple[str, ObjectId, str]:
         async with open_control(folder) as control:
             name, node_id = await control.add_node(stake_frost)
-        return name, node_id, plan_next_committee(await session.network.view.plan_state())
+        return name, node_id, "" if as_json else await _prospect(session, node_id)
 
-    name, node_id, plan = run_session(directory, work)
+    name, node_id, prospect = run_session(directory, work)
     if as_json:
         print_json({"name": name, "nodeId": hex_id_text(node_id), "stake": stake_frost})
     else:
-        _say(f"{name} runs, with {frost_text(stake_frost)} staked; {_prospect(plan, node_id)}")
+        _say(f"{name} runs, with {frost_text(stake_frost)} staked; {prospect}")
 
 
 def node_drain(
@@ -145,8 +142,15 @@ def _leave(directory: Path | None, name: str, *, is_dead: bool, wait: bool, as_j
         _say(f"{name} leaves with the next epoch; {UNTIL_THEN[is_dead]}")
 
 
-def _prospect(plan: CommitteePlan, node_id: ObjectId) -> str:
+async def _prospect(session: Session, node_id: ObjectId) -> str:
     """What a node's stake is worth, as far as is known."""
+    from haulout.errors import HauloutError
+    from haulout.ledger.plan import plan_next_committee
+
+    try:
+        plan = plan_next_committee(await session.network.view.plan_state())
+    except HauloutError:  # the node is there all the same
+        return "`haulout epoch plan` tells how many shards that is worth"
     n_shards = len(plan.assignment.get(node_id, ()))
     if n_shards:
         return f"it is a member from epoch {plan.epoch} on, with {n_shards} shards if nobody's stake changes"

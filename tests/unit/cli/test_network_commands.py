@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import importlib.util
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from haulout.cli.main import main
 from haulout.cli.session import ClientDocument, Session
 from haulout.embedded.folder import NetworkFolder
 from haulout.ledger.commands import Existing, RequestLeave, RequestWithdraw
-from haulout.primitives import EncodingType, blob_id_text
+from haulout.primitives import EncodingType, ObjectId, blob_id_text
 
 _spec = importlib.util.spec_from_file_location("client_world", Path(__file__).parents[1] / "client" / "conftest.py")
 assert _spec is not None and _spec.loader is not None
@@ -422,3 +423,62 @@ def test_a_plan_refuses_stake_that_the_ledger_would_refuse(shell: Shell) -> None
     code, _, err = shell("epoch", "plan", "--stake", f"{leaver.name}=+5000WAL")
     assert code == 3 and "POOL_IS_NOT_ACTIVE" in err
     assert shell.json("epoch", "plan", "--stake", f"{leaver.name}=-5WAL")["isPossible"]
+
+
+# --- nodes come and go --------------------------------------------------------------------------------------
+
+
+class Supervising:
+    """A `ClusterControl` that adds, or lets go, the node it was given."""
+
+    def __init__(self, node_id: ObjectId) -> None:
+        self.node_id = node_id
+        self.asked: list[str] = []
+
+    async def add_node(self, stake_frost: int) -> tuple[str, ObjectId]:
+        self.asked.append(f"add {stake_frost}")
+        return "node-5", self.node_id
+
+    async def drain_node(self, name: str) -> ObjectId:
+        self.asked.append(f"drain {name}")
+        return self.node_id
+
+    async def remove_node(self, name: str, *, is_dead: bool) -> ObjectId:
+        self.asked.append(f"remove {name} {is_dead}")
+        return self.node_id
+
+
+@pytest.fixture
+def supervise(monkeypatch: pytest.MonkeyPatch) -> Callable[[ObjectId], Supervising]:
+    """Have commands find a network that is supervised."""
+
+    def supervise(node_id: ObjectId) -> Supervising:
+        control = Supervising(node_id)
+
+        @contextlib.asynccontextmanager
+        async def open_control(_: NetworkFolder) -> AsyncIterator[Supervising]:
+            yield control
+
+        monkeypatch.setattr("haulout.embedded.control.open_control", open_control)
+        monkeypatch.setattr(NetworkFolder, "require_shape", lambda _: None)
+        return control
+
+    return supervise
+
+
+def test_adding_a_node_tells_what_its_stake_is_worth(shell: Shell, supervise: Any) -> None:
+    member = shell.world.town.nodes[0].node_id
+    control = supervise(member)
+    _, _, text = shell("node", "add", "--stake", "2000WAL")
+    assert "it is a member from epoch 2 on, with 2 shards" in text
+    supervise(ObjectId(bytes(32)))
+    code, _, text = shell("node", "add", "--stake", "0")
+    assert code == 0 and "that is worth no shard" in text
+    assert control.asked == [f"add {2_000 * 10**9}"]
+
+
+def test_a_node_is_let_go_when_nothing_depends_on_it(shell: Shell, supervise: Any) -> None:
+    control = supervise(ObjectId(bytes(32)))  # owns nothing
+    _, _, text = shell("node", "drain", "node-5")
+    assert "node-5 is ended" in text and "attested this in block 0" in text
+    assert control.asked == ["drain node-5", "remove node-5 False"]
