@@ -334,10 +334,15 @@ class Vault:
             raise
 
     async def _forget_damaged(self, blob_id: BlobId, discard: Callable[[], Awaitable[None]]) -> None:
-        """Count damage, and let what was damaged be rebuilt."""
+        """Count damage, and let what was damaged be rebuilt.
+
+        It is listed first: forgetting is durable, and makes durable what was written before. And once more after that:
+        meanwhile it may have been looked at, and found complete.
+        """
         self.corrupt_found += 1
         self.metrics.corrupt_slivers.inc()
         try:
+            await self.list_incomplete(blob_id, delay_ms=DAMAGE_SHOWN_MS)
             await self.locks.exclusively(blob_id, discard)
             await self.list_incomplete(blob_id, delay_ms=DAMAGE_SHOWN_MS)
         except DiskFull:

@@ -9,6 +9,7 @@ from haulout.node.records import sliver_key
 from haulout.node.scrubber import LAST
 from haulout.node.vault import DAMAGE_SHOWN_MS
 from haulout.primitives import Axis
+from haulout.world.memory_store import MemoryStore
 
 DATA = b"medium " * 1_000
 
@@ -90,3 +91,27 @@ async def test_a_node_says_since_when_a_blob_has_been_read_again(world) -> None:
     assert await checked_ms() > first, "it has come to this blob again"
     assert node.api.scrubber.checked_ms(LAST) == first, "the round is not over"
     second.cancel()
+
+
+async def test_a_power_cut_behind_the_forgetting_of_damage_leaves_it_on_the_list(world) -> None:
+    blob, _ = await world.store(DATA)
+    node = world.nodes[1]
+    head = node.replica.head
+    await node.api.vault.tables.start_from(height=head.height, digest=head.digest())  # the certificate is long past
+    node.disk.flip(blob.blob_id, at=40)
+    commit, kept = node.store.commit, []
+
+    async def remember(writes, *, durable: bool = True) -> None:
+        await commit(writes, durable=durable)
+        if durable:
+            kept.append(dict(node.store.scan(b"", b"\xff" * 64)))
+
+    node.store.commit = remember
+    await node.api.scrubber.run_once()
+    assert kept
+    await node.kill()
+    node.store = MemoryStore(kept[0])
+    await node.start()
+    await world.settle()
+    assert node.api.vault.held(blob.blob_id) != node.api.vault.duty().mask
+    assert node.api.vault.tables.is_incomplete(blob.blob_id)
