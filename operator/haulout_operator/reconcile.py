@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from haulout.errors import HauloutError
+from haulout.errors import Forbidden, HauloutError, InvalidInput
 from haulout.observability.logs import get_logger
 from haulout.observability.metrics import LATENCY_BUCKETS_S
 from haulout.ports import Clock, Rng
@@ -131,13 +131,17 @@ class Reconciler:
                 outcome = await self.run_round(network, failures)
             except HauloutError as e:
                 log.warning("round failed", network=network, code=e.code, problem=str(e))
-                await self._tell_unreadable(network, e)
+                await self._tell_failed(network, e)
                 result, pause_ms = "failed", backoff_ms
                 backoff_ms = min(2 * backoff_ms, BACKOFF_MS_MAX)
-            except Exception:
+            except Exception as e:
                 log.exception("round broken", network=network)
+                await self._tell_failed(network, e)
                 result, pause_ms, backoff_ms = "failed", BACKOFF_MS_MAX, BACKOFF_MS_MAX
             else:
+                if outcome is None and wake.is_set():  # it was made again while others were told that it is gone
+                    failures, pause_ms = {}, 0
+                    continue
                 if outcome is None:
                     del self._wakes[network], self._tasks[network]
                     return
@@ -251,7 +255,7 @@ class Reconciler:
         status = compute_network_status(observed, planned.blocked)
         statuses.append((network.subject, network.status, status))
         for subject, one in sight.unreadable.items():
-            statuses.append((subject, *self._unreadable_status(one.body, one.problem)))
+            statuses.append((subject, *self._unready_status(one.body, *spec_unreadable(one.problem))))
         told = [(subject.kind, status) for subject, _, status in statuses if subject.kind in KINDS]
         self._stuck[network.name] = Counts(kind for kind, status in told if is_stuck(status, now_ms=observed.now_ms))
         uids = {network.subject: network.uid}
@@ -302,8 +306,11 @@ class Reconciler:
             return False
         return True
 
-    async def _tell_unreadable(self, network: str, error: HauloutError) -> None:
-        if error.kind != "INVALID_ARGUMENT":
+    async def _tell_failed(self, network: str, error: Exception) -> None:
+        """What keeps all rounds of a network from anything, where that does not pass by itself: on the network, since
+        nobody reads a log first."""
+        told = why_no_round(error)
+        if told is None:
             return
         subject = Subject("StorageNetwork", network)
         try:
@@ -311,13 +318,36 @@ class Reconciler:
         except HauloutError:
             return  # the next round says so
         if body is not None:
-            old, status = self._unreadable_status(body, str(error))
+            old, status = self._unready_status(body, *told)
             await self._write_and_announce(subject, body["metadata"].get("uid", ""), old, status)
 
-    def _unreadable_status(self, body: Manifest, problem: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """The status of an object whose spec is none, as it is and as it is to be: the rest of it stands."""
+    def _unready_status(self, body: Manifest, reason: str, text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The status of an object that is not looked at any further, as it is and as it is to be: the rest stands."""
         old, generation = body.get("status") or {}, int(body["metadata"].get("generation", 0))
-        text = f"{problem}. Next: correct that field, or run the release that knows it; until then it is left alone."
-        facts = [Fact("Ready", False, "SpecUnreadable", text)]
+        facts = [Fact("Ready", False, reason, text)]
         merged = merge_conditions(old, facts, now_ms=self._clock.now_ms(), generation=generation)
-        return old, {**old, "observedGeneration": generation, "conditions": merged}
+        others = [one for one in old.get("conditions") or () if one["type"] != "Ready"]
+        return old, {**old, "observedGeneration": generation, "conditions": [*merged, *others]}
+
+
+def spec_unreadable(problem: str) -> tuple[str, str]:
+    """Reason and message of a spec that this release cannot read."""
+    text = f"{problem}. Next: correct that field, or run the release that knows it; until then it is left alone."
+    return "SpecUnreadable", text
+
+
+def why_no_round(error: Exception) -> tuple[str, str] | None:
+    """Reason and message of what keeps rounds from anything; None of what a machine tries again."""
+    if isinstance(error, InvalidInput):
+        return spec_unreadable(str(error))
+    if isinstance(error, Forbidden):
+        return "AccessRefused", (
+            f"{problem_of(error)}. Next: give the operator that permission, as helm does with rbac.create=true; "
+            "nothing is done until then."
+        )
+    if isinstance(error, HauloutError):
+        return None
+    return "RoundBroken", (
+        f"the operator does not know how to go on ({type(error).__name__}: {error}); nothing is done for this network "
+        "until it does. Next: kubectl haulout report, and hand it on; Pods and data go on as they are."
+    )

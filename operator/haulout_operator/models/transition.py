@@ -34,7 +34,7 @@ class EpochTransitionStatus(Model):
     """How far it is."""
 
     observed_generation: int = 0
-    phase: Word = Field("", description="The ledger's: Voted, Sync or Done.")
+    phase: Word = Field("", description="The ledger's: Voted, Sync or Done; Waiting of one that is yet to come.")
     forced: bool = False
     moves: MovesStatus | None = None
     synced_weight: int = Field(0, description="Shards of members that have reported their sync done.")

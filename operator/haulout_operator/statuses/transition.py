@@ -20,8 +20,9 @@ def compute_transition_status(observed: Observed, body: Manifest) -> dict[str, A
         return None
     to_epoch = int(body["spec"]["toEpoch"])
     old: dict[str, Any] = body.get("status") or {}
-    is_current = to_epoch == ledger.epoch + (ledger.phase == "Voted")
-    phase = ledger.phase if is_current else "Done"
+    current = ledger.epoch + (ledger.phase == "Voted")
+    is_current = to_epoch == current
+    phase = ledger.phase if is_current else "Done" if to_epoch < current else "Waiting"
     status: dict[str, Any] = {
         "observedGeneration": int(body["metadata"].get("generation", 0)),
         "phase": phase,
@@ -68,6 +69,8 @@ def complete_fact(observed: Observed, ledger: LedgerFacts, phase: str) -> Fact:
         return Fact("Complete", True, "Done", "forced at its deadline" if ledger.is_forced else "")
     if phase == "Voted":
         return Fact("Complete", False, phase, "the next committee is chosen")
+    if phase == "Waiting":
+        return Fact("Complete", False, phase, f"somebody has made it: the ledger is in epoch {ledger.epoch} still")
     weight = f"{ledger.synced_weight} of {ledger.n_shards} shards are synced"
     fetching = [
         f"{name} ({node.incoming} shards{'' if is_up(observed, name) else ', its Pod is not ready'})"
@@ -80,7 +83,7 @@ def complete_fact(observed: Observed, ledger: LedgerFacts, phase: str) -> Fact:
 
 def handed_over_fact(moves: dict[str, int], phase: str) -> Fact:
     """Whether every shard that moves has arrived; may follow epochs after Complete."""
-    done = phase != "Voted" and moves["done"] == moves["total"]
+    done = phase not in ("Voted", "Waiting") and moves["done"] == moves["total"]
     return Fact("HandedOver", done, "AllMoved" if done else "Moving", f"{moves['done']} of {moves['total']} shards")
 
 

@@ -69,6 +69,23 @@ async def test_a_change_of_epoch_tells_what_moves_and_who_is_still_fetching(town
     assert town.condition("StorageNode", new, "Synced")["status"] == "True"
 
 
+async def test_a_change_that_is_yet_to_come_is_not_complete(town) -> None:
+    town.found()
+    await town.play()
+    spec = {"networkRef": {"name": "main"}, "fromEpoch": 1, "toEpoch": 2}
+    town.kube.add("EpochTransition", "main-2", spec)  # an administrator's
+    await town.play()
+    for type_ in ("Complete", "Ready", "HandedOver"):
+        assert town.condition("EpochTransition", "main-2", type_)["status"] == "False"
+    assert town.kube.objects["EpochTransition", "main-2"]["status"]["phase"] == "Waiting"
+    await town.advance()
+    await town.sync()
+    await town.play()
+    status = town.kube.objects["EpochTransition", "main-2"]["status"]
+    assert status["phase"] == "Done"
+    assert town.condition("EpochTransition", "main-2", "Complete")["status"] == "True"
+
+
 async def test_scaled_down_nodes_go_when_their_shards_have_arrived_elsewhere(town) -> None:
     await grown(town)
     town.scale(4)

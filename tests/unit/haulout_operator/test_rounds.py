@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from haulout.account.wallet import Wallet
@@ -11,6 +13,7 @@ from haulout.ledger.genesis import Genesis
 from haulout.primitives import hex_id_text
 from haulout.sim.rng import SeededRng
 from haulout_operator.identity import address_of
+from haulout_operator.kube import AccessRefused
 from haulout_operator.ledger import read_facts
 from haulout_operator.names import FINALIZER, NETWORK_LABEL
 from haulout_operator.reconcile import RESYNC_MS, SOON_MS
@@ -680,7 +683,7 @@ async def test_a_network_whose_spec_cannot_be_read_says_so_once_and_says_when_it
     network["spec"]["shards"] = "many"
     error = InvalidField(field="spec.shards", problem="not a number")
     for _ in range(2):
-        await town.operator._tell_unreadable("main", error)
+        await town.operator._tell_failed("main", error)
     ready = town.condition("StorageNetwork", "main", "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "SpecUnreadable")
     assert network["status"]["chainId"]  # what was told before stands
@@ -719,3 +722,57 @@ async def test_a_claim_of_an_odd_size_keeps_nobody_waiting(town, size: str) -> N
     assert len(town.nodes()) == 5
     assert town.condition("StorageNetwork", "main", "Ready")["status"] == "True"
     assert claim["spec"]["resources"]["requests"]["storage"] == size
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (AccessRefused(what="list of Service", status=403, problem="no"), "AccessRefused", "give the operator that"),
+        (KeyError("spec"), "RoundBroken", "KeyError: 'spec'"),
+    ],
+    ids=["access", "broken"],
+)
+async def test_what_keeps_all_rounds_from_anything_is_told_on_the_network(town, error, reason, words) -> None:
+    town.found()
+    await town.play()
+    look, broken = town.operator._observer.look, [error] * 3
+
+    async def fail(*arguments):
+        if broken:
+            raise broken.pop()
+        return await look(*arguments)
+
+    town.operator._observer.look = fail
+    told: list[dict] = []
+    write = town.kube.apply_status
+
+    async def watch(body):
+        if body["kind"] == "StorageNetwork":
+            told.append(next(one for one in body["status"]["conditions"] if one["type"] == "Ready"))
+            if not broken and told[-1]["status"] == "True":
+                over.set()
+        return await write(body)
+
+    over = asyncio.Event()
+    town.kube.apply_status = watch
+    town.operator.wake("main")
+    await asyncio.wait_for(over.wait(), 60)
+    await town.operator.close()
+    assert [one["reason"] for one in told[:1]] == [reason]
+    assert words in told[0]["message"]
+    assert "Next: " in told[0]["message"]
+    assert reason in town.warnings()
+
+
+async def test_a_network_that_is_made_while_its_absence_is_told_is_looked_at(town) -> None:
+    operator, looks = town.operator, []
+
+    async def run_round(network, failures):
+        looks.append(network)
+        if len(looks) == 1:
+            operator.wake(network)  # it is there again
+
+    operator.run_round = run_round
+    operator.wake("main")
+    await asyncio.wait_for(operator._tasks["main"], 60)
+    assert looks == ["main", "main"]
