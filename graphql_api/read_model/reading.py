@@ -41,10 +41,10 @@ class Reading:
             if self._connection is None:
                 await self._places.acquire()
                 try:
-                    self._connection, self._progress = await self._shielded(self._open)
-                except BaseException:
-                    self._places.release()
-                    raise
+                    await self._shielded(self._open)
+                finally:
+                    if self._connection is None:
+                        self._places.release()
             self.n_queries += 1
             return await self._shielded(_call, function, self._connection, *args)
 
@@ -64,14 +64,16 @@ class Reading:
                 finally:
                     self._places.release()
 
-    def _open(self) -> tuple[Connection, Progress]:
+    def _open(self) -> None:
+        """Take a connection and its snapshot; who is cancelled meanwhile has them, for `close` to give back."""
         with answering():
             connection = self._database.readers.connect()
         try:
-            return connection, _call(read_progress, connection)
+            self._progress = _call(read_progress, connection)
         except BaseException:
             connection.close()
             raise
+        self._connection = connection
 
     async def _shielded(self, function: Callable[..., T], *args: Any) -> T:
         """A thread cannot be cancelled: interrupt its statement and wait, so that nobody closes under its hands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,38 @@ async def test_a_statement_that_takes_too_long_is_interrupted_and_its_place_is_f
                 await reading.run(spin)
     async with read_model.reading() as reading:
         assert (await reading.snapshot()).n_nodes == 4
+    workers.close()
+
+
+async def test_who_is_cancelled_while_a_connection_opens_gives_it_back(
+    database: Database, history: Any, projector: Projector
+) -> None:
+    database.apply(projector, NOTHING, history.blocks)
+    opening, go_on = threading.Event(), threading.Event()
+    given: list[Any] = []  # as long as it is here, nothing but `close` brings a connection back
+
+    def wait(connection: Any) -> None:
+        given.append(connection)
+        opening.set()
+        go_on.wait()
+
+    sa.event.listen(database.readers, "engine_connect", wait)
+    workers = ThreadWorkers(1)
+
+    async def read() -> None:
+        async with ReadModel(database, workers).reading() as reading:
+            await reading.snapshot()
+
+    reader = asyncio.create_task(read())
+    try:
+        await asyncio.to_thread(opening.wait)
+        reader.cancel()
+        await asyncio.sleep(0)
+    finally:
+        go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert [connection.closed for connection in given] == [True]
     workers.close()
 
 
