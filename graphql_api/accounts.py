@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from graphql_api.blob_filters import BlobObjectFilter, object_query
 from graphql_api.connections import After, Before, Connection, First, Last, Paging
 from graphql_api.context import Info
 from graphql_api.fields import resolved
@@ -17,7 +18,7 @@ from graphql_api.scalars import Address, BigInt, ObjectID
 from haulout.ledger.state import NOBODY
 
 if TYPE_CHECKING:
-    from graphql_api.blobs import BlobObject, BlobObjectFilter
+    from graphql_api.blobs import BlobObject
     from graphql_api.stakes import Stake, StakeFilter
 
 
@@ -60,12 +61,9 @@ class Account(Node):
         after: After = None,
         last: Last = None,
         before: Before = None,
-        filter: Annotated[
-            Annotated[BlobObjectFilter, strawberry.lazy("graphql_api.blobs")] | None,
-            strawberry.argument(description="Which of them."),
-        ] = None,
+        filter: Annotated[BlobObjectFilter | None, strawberry.argument(description="Which of them.")] = None,
     ) -> Connection[Annotated[BlobObject, strawberry.lazy("graphql_api.blobs")]]:
-        from graphql_api.blobs import object_query, objects_of_parent
+        from graphql_api.blobs import objects_of_parent
 
         return await objects_of_parent(
             info, "owner", self.address, object_query(filter), first=first, after=after, last=last, before=before
@@ -155,3 +153,9 @@ class StorageReservation(Node, ChainObject):
             owner_address=row["owner"],
             blob_object_id=row["blob_object_id"],
         )
+
+
+async def load_reservation(info: Info, object_id: bytes) -> StorageReservation | None:
+    """A storage resource by its id, free or bound; None when it is gone."""
+    row = await info.context.loaders.storage.load(object_id)
+    return None if row is None or row["deleted_height"] is not None else StorageReservation.of(row)

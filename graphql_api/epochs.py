@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from sqlalchemy import select
 
-from graphql_api.blobs import OrderDirection
+from graphql_api.blob_filters import OrderDirection
 from graphql_api.connections import After, Before, Connection, First, Last, Paging, assemble
 from graphql_api.context import Context, Info
+from graphql_api.event import Event
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.next_committee import NextCommittee, next_committee_of
@@ -26,7 +27,7 @@ from haulout.codec.sizes import encodings_of, max_network_blob_bytes
 from haulout.primitives import STORAGE_UNIT_BYTES, max_faulty, min_correct, min_one_correct
 
 if TYPE_CHECKING:
-    from graphql_api.events import Event, EventFilter
+    from graphql_api.events import EventFilter
     from graphql_api.nodes import StorageNode
     from graphql_api.past import EpochQuery
 
@@ -231,7 +232,7 @@ class Epoch(Node):
             Annotated[EventFilter, strawberry.lazy("graphql_api.events")] | None,
             strawberry.argument(description="Which events."),
         ] = None,
-    ) -> Connection[Annotated[Event, strawberry.lazy("graphql_api.events")]]:
+    ) -> Connection[Event]:
         from graphql_api.events import events_connection
 
         return await events_connection(

@@ -6,364 +6,45 @@ One type per kind of event, except that the phases of an epoch are one, and what
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any
 
 import strawberry
 
-from graphql_api.accounts import Account, StorageReservation, load_account
-from graphql_api.blobs import Attribute, Blob, BlobObject, EpochWindow, epoch_range, load_blob, load_blob_object
+from graphql_api.blob_events import (
+    BlobAttributesChanged,
+    BlobBurned,
+    BlobCertified,
+    BlobDeleted,
+    BlobMarkedInvalid,
+    BlobRegistered,
+    BlobShared,
+    BlobTransferred,
+    SharedBlobExtended,
+    SharedBlobFunded,
+)
+from graphql_api.blob_filters import EpochWindow, epoch_range
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
-from graphql_api.epochs import Epoch, EpochPhase, load_epoch
-from graphql_api.fields import resolved
-from graphql_api.ids import Node, global_id
-from graphql_api.nodes import StorageNode, load_node
-from graphql_api.proofs import AvailabilityCertificate
+from graphql_api.event import Event
+from graphql_api.ids import global_id
+from graphql_api.network_events import (
+    BalanceChanged,
+    EpochBookingChanged,
+    EpochPhaseChanged,
+    NetworkChanged,
+    NodeAddressesChanged,
+    NodeChanged,
+    NodeRegistered,
+    ShardsReceived,
+    StakeChanged,
+    StorageChanged,
+    StorageDestroyed,
+    StorageReserved,
+)
 from graphql_api.read_model import queries
 from graphql_api.read_model.queries import EventQuery, Row
 from graphql_api.scalars import Address, BigInt, BlobID, ObjectID, at
-from graphql_api.stakes import Stake
-from haulout import bcs
 from haulout.errors import InvalidField
-from haulout.ledger import events as e
-
-
-@strawberry.interface(description="Something that happened on the ledger.")
-class Event(Node):
-    sequence: BigInt = strawberry.field(description="Its number among all events, from 0; the cursor to resume from.")
-    height: BigInt = strawberry.field(description="The block that it happened in.")
-    epoch: int = strawberry.field(description="The epoch that it happened in.")
-    timestamp: datetime = strawberry.field(description="The block's time.")
-    row: strawberry.Private[Row]
-
-    @functools.cached_property
-    def body(self) -> Any:
-        """What the ledger says of it; most answers ask only when it was."""
-        return bcs.decode(e.EventBody, self.row["payload"])
-
-
-class _OfBlob:
-    """Resolvers that events about a blob share."""
-
-    row: Row
-
-    async def _blob(self, info: Info) -> Blob:
-        blob = await load_blob(info, self.row["blob_id"])
-        if blob is None:
-            raise AssertionError("an event names a blob without a row")
-        return blob
-
-    async def _object(self, info: Info) -> BlobObject:
-        found = await load_blob_object(info, self.row["object_id"])
-        if found is None:
-            raise AssertionError("an event names a blob object without a row")
-        return found
-
-
-@strawberry.type(description="A blob object came to be.")
-class BlobRegistered(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The new object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-
-@strawberry.type(description="A blob object was certified, or its certified life was extended.")
-class BlobCertified(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("Whether it was certified before and lives longer now.")
-    async def is_extension(self) -> bool:
-        return bool(self.body.is_extension)
-
-    @resolved("First epoch in which the object is gone, from this event on.")
-    async def end_epoch(self) -> int:
-        return int(self.body.end_epoch)
-
-    @resolved("The certificate; null on an extension.")
-    async def certificate(self, info: Info) -> AvailabilityCertificate | None:
-        row = await info.context.loaders.certificate.load(self.row["sequence"])
-        return None if row is None else AvailabilityCertificate.of(row, info.context.services.params.n_shards)
-
-
-@strawberry.type(description="A deletable blob object was deleted by its owner; its storage is free again.")
-class BlobDeleted(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The deleted object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("Whether it had been certified.")
-    async def was_certified(self) -> bool:
-        return bool(self.body.was_certified)
-
-
-@strawberry.type(description="A blob object was destroyed; the nodes keep its bytes until its end.")
-class BlobBurned(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The burned object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-
-@strawberry.type(description="A blob object has a new owner.")
-class BlobTransferred(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("Who owns it from this event on.")
-    async def new_owner(self, info: Info) -> Account:
-        return await load_account(info, self.body.owner)
-
-
-@strawberry.type(
-    description="A blob object was given up by its owner: anyone funds it, anyone extends it from its funds."
-)
-class BlobShared(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The object, which belongs to nobody from this event on.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("Who owned it until this event.")
-    async def former_owner(self, info: Info) -> Account:
-        return await load_account(info, self.body.former_owner)
-
-    @resolved("What it was given for extensions, in FROST.")
-    async def funds(self) -> BigInt:
-        return BigInt(self.body.funds_frost)
-
-
-@strawberry.type(description="Somebody put tokens into a shared blob.")
-class SharedBlobFunded(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("Who did.")
-    async def sender(self, info: Info) -> Account:
-        return await load_account(info, self.body.sender)
-
-    @resolved("What was put in, in FROST.")
-    async def amount(self) -> BigInt:
-        return BigInt(self.body.amount_frost)
-
-    @resolved("What it holds from this event on, in FROST.")
-    async def funds(self) -> BigInt:
-        return BigInt(self.body.funds_frost)
-
-
-@strawberry.type(description="Somebody had a shared blob pay for its extension, which a `BlobCertified` tells.")
-class SharedBlobExtended(Event, _OfBlob):
-    @resolved("The blob.")
-    async def blob(self, info: Info) -> Blob:
-        return await self._blob(info)
-
-    @resolved("The object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("Who did.")
-    async def sender(self, info: Info) -> Account:
-        return await load_account(info, self.body.sender)
-
-    @resolved("For how many epochs more.")
-    async def epochs(self) -> int:
-        return int(self.body.n_epochs)
-
-    @resolved("What it paid, in FROST.")
-    async def cost(self) -> BigInt:
-        return BigInt(self.body.cost_frost)
-
-    @resolved("What it holds from this event on, in FROST.")
-    async def funds(self) -> BigInt:
-        return BigInt(self.body.funds_frost)
-
-
-@strawberry.type(description="The attributes of a blob object were changed.")
-class BlobAttributesChanged(Event, _OfBlob):
-    @resolved("The object.")
-    async def object(self, info: Info) -> BlobObject:
-        return await self._object(info)
-
-    @resolved("All its attributes from this event on.")
-    async def attributes(self) -> list[Attribute]:
-        return [Attribute(key=key, value=value) for key, value in sorted(self.body.attributes.items())]
-
-
-@strawberry.type(description="A blob id was proven to be wrongly encoded: nobody stores or serves it any more.")
-class BlobMarkedInvalid(Event):
-    @resolved("The id.")
-    async def blob_id(self) -> BlobID:
-        return BlobID(self.body.blob_id)
-
-    @resolved("The blob; null when nobody had registered it.")
-    async def blob(self, info: Info) -> Blob | None:
-        return await load_blob(info, self.body.blob_id)
-
-
-@strawberry.type(description="A storage resource came to be, by purchase, by a split, or because its blob was deleted.")
-class StorageReserved(Event):
-    @resolved("The resource as it is now; null when it is gone.")
-    async def reservation(self, info: Info) -> StorageReservation | None:
-        return await load_reservation(info, self.body.object_id)
-
-    @resolved("What it cost, in FROST.")
-    async def cost(self) -> BigInt:
-        return BigInt(self.body.cost_frost)
-
-
-@strawberry.type(description="A storage resource has a new period, size or owner.")
-class StorageChanged(Event):
-    @resolved("The resource as it is now; null when it is gone.")
-    async def reservation(self, info: Info) -> StorageReservation | None:
-        return await load_reservation(info, self.body.object_id)
-
-
-@strawberry.type(description="A storage resource is gone: destroyed, merged into another, or bound to a blob.")
-class StorageDestroyed(Event):
-    @resolved("Its id.")
-    async def object_id(self) -> ObjectID:
-        return ObjectID(self.body.object_id)
-
-
-@strawberry.type(description="An account's balance after a transaction.")
-class BalanceChanged(Event):
-    @resolved("The account as it is now.")
-    async def account(self, info: Info) -> Account:
-        return await load_account(info, self.body.address)
-
-    @resolved("The balance from this event on, in FROST.")
-    async def balance(self) -> BigInt:
-        return BigInt(self.body.balance_frost)
-
-
-@strawberry.type(description="A storage node and its pool came to be.")
-class NodeRegistered(Event):
-    @resolved("The node.")
-    async def node(self, info: Info) -> StorageNode | None:
-        return await load_node(info, self.body.node_id)
-
-
-@strawberry.type(description="A storage node is reached elsewhere.")
-class NodeAddressesChanged(Event):
-    @resolved("The node.")
-    async def node(self, info: Info) -> StorageNode | None:
-        return await load_node(info, self.body.node_id)
-
-    @resolved("Where it is reached from this event on.")
-    async def addresses(self) -> list[str]:
-        return list(self.body.addresses)
-
-
-@strawberry.type(description="A stake came to be, changed, or is gone.")
-class StakeChanged(Event):
-    @resolved("The stake as it is now.")
-    async def stake(self, info: Info) -> Stake | None:
-        row = await info.context.loaders.stake.load(self.body.object_id)
-        return None if row is None else Stake.of(row, await info.context.epoch())
-
-    @resolved("Its principal from this event on, in FROST; 0 when it is gone.")
-    async def principal(self) -> BigInt:
-        return BigInt(self.body.principal_frost)
-
-
-_PHASES = {e.VotingEnded: EpochPhase.VOTED, e.EpochStarted: EpochPhase.SYNC, e.EpochDone: EpochPhase.DONE}
-
-
-@strawberry.type(description="An epoch entered a phase.")
-class EpochPhaseChanged(Event):
-    @resolved("The phase.")
-    async def phase(self) -> EpochPhase:
-        return _PHASES[type(self.body)]
-
-    @resolved("Whether a deadline brought it about instead of a quorum.")
-    async def forced(self) -> bool:
-        return bool(getattr(self.body, "forced", False))
-
-    @resolved("The epoch.")
-    async def of_epoch(self, info: Info) -> Epoch | None:
-        is_voted = isinstance(self.body, e.VotingEnded)
-        return await load_epoch(info, self.row["epoch"] if is_voted else self.body.epoch)
-
-
-@strawberry.type(description="A storage node reported shards complete that were handed over to it.")
-class ShardsReceived(Event):
-    @resolved("The node.")
-    async def node(self, info: Info) -> StorageNode | None:
-        return await load_node(info, self.body.node_id)
-
-    @resolved("The shards, ascending.")
-    async def shards(self) -> list[int]:
-        return list(self.body.shards)
-
-    @resolved("Shards that are still on their way to it.")
-    async def open_shards(self) -> int:
-        return int(self.body.n_open)
-
-
-@strawberry.type(description="Something about a storage node or its pool is different.")
-class NodeChanged(Event):
-    @resolved("What it is, such as `NodeVotesChanged` or `PoolChanged`.")
-    async def change(self) -> str:
-        return str(self.row["kind"])
-
-    @resolved("The node as it is now.")
-    async def node(self, info: Info) -> StorageNode | None:
-        return await load_node(info, self.body.node_id)
-
-
-@strawberry.type(description="Something about the network as a whole is different.")
-class NetworkChanged(Event):
-    @resolved("What it is, such as `HandOversOpened`, `CommitteeKept` or `PricesUpdated`.")
-    async def change(self) -> str:
-        return str(self.row["kind"])
-
-
-@strawberry.type(description="What is booked for an epoch after a transaction.")
-class EpochBookingChanged(Event):
-    @resolved("The booked epoch.")
-    async def booked_epoch(self) -> int:
-        return int(self.body.epoch)
-
-    @resolved("Encoded bytes sold for it, from this event on.")
-    async def used_bytes(self) -> BigInt:
-        return BigInt(self.body.used_bytes)
-
-    @resolved("FROST collected for its committee, from this event on.")
-    async def rewards(self) -> BigInt:
-        return BigInt(self.body.rewards_frost)
-
 
 # The ledger's kinds, by the type that shows them.
 TYPES: Mapping[str, Callable[..., Event]] = {
@@ -467,12 +148,6 @@ async def load_event(info: Info, sequence: int) -> Event | None:
     """An event by its number."""
     row = await info.context.loaders.event.load(sequence)
     return None if row is None else build_event(row)
-
-
-async def load_reservation(info: Info, object_id: bytes) -> StorageReservation | None:
-    """A storage resource by its id, free or bound; None when it is gone."""
-    row = await info.context.loaders.storage.load(object_id)
-    return None if row is None or row["deleted_height"] is not None else StorageReservation.of(row)
 
 
 async def events_connection(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from graphql_api.accounts import load_account
+from graphql_api.accounts import load_account, load_reservation
 from graphql_api.blobs import load_blob, load_blob_object
 from graphql_api.context import Info
 from graphql_api.epochs import load_committee, load_epoch
-from graphql_api.events import load_event, load_reservation
+from graphql_api.events import load_event
 from graphql_api.ids import Node, bytes_key, int_key, read_global_id
 from graphql_api.nodes import load_node
 from graphql_api.operations import find_operation

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from sqlalchemy import Select
 
-from graphql_api.blobs import OrderDirection
+from graphql_api.blob_filters import OrderDirection
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
 from graphql_api.diagnosis import Condition, Diagnosis, Known, conditions_of, diagnose

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from graphql_api.blobs import Blob, BlobState, load_blob
+from graphql_api.blob_filters import BlobState
+from graphql_api.blobs import Blob, load_blob
 from graphql_api.connections import After, Before, Connection, First, Last, Paging
 from graphql_api.context import Info
-from graphql_api.events import Event, EventFilter, events_connection
+from graphql_api.event import Event
+from graphql_api.events import EventFilter, events_connection
 from graphql_api.fields import resolved
 from graphql_api.read_model import history, queries
 from graphql_api.read_model.queries import Row

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from graphql_api.context import Info
+from graphql_api.event import Event
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.read_model.queries import Row
@@ -16,7 +17,6 @@ from haulout.primitives import min_correct
 
 if TYPE_CHECKING:
     from graphql_api.blobs import Blob, BlobObject
-    from graphql_api.events import Event
 
 
 @strawberry.enum(description="Whether a blob object may be deleted before its end.")
@@ -71,7 +71,7 @@ class AvailabilityCertificate(Node):
         return found
 
     @resolved("The event that carried it.")
-    async def event(self, info: Info) -> Annotated[Event, strawberry.lazy("graphql_api.events")] | None:
+    async def event(self, info: Info) -> Event | None:
         from graphql_api.events import load_event
 
         return await load_event(info, self.sequence)

@@ -28,12 +28,10 @@ from strawberry.utils.str_converters import to_camel_case
 
 from graphql_api.access import Requires, Scope
 from graphql_api.accounts import Account, load_account
+from graphql_api.blob_filters import BlobFilter, BlobObjectFilter, BlobOrder
 from graphql_api.blobs import (
     Blob,
-    BlobFilter,
     BlobObject,
-    BlobObjectFilter,
-    BlobOrder,
     blobs_connection,
     load_blob,
     load_blob_object,
@@ -54,8 +52,9 @@ from graphql_api.epochs import (
     load_shard,
 )
 from graphql_api.errors import label_error
+from graphql_api.event import Event
 from graphql_api.events import TYPES as EVENT_TYPES
-from graphql_api.events import Event, EventFilter, events_connection
+from graphql_api.events import EventFilter, events_connection
 from graphql_api.execution import LevelExecutor
 from graphql_api.fields import resolved
 from graphql_api.finders import find_by_id

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import strawberry
 
-from graphql_api.accounts import Account, StorageReservation, load_account
-from graphql_api.blobs import Blob, BlobObject, blob_ids_from, is_beginning, load_blob, load_blob_object
+from graphql_api.accounts import Account, StorageReservation, load_account, load_reservation
+from graphql_api.blob_filters import blob_ids_from, is_beginning
+from graphql_api.blobs import Blob, BlobObject, load_blob, load_blob_object
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
-from graphql_api.events import load_reservation
 from graphql_api.nodes import StorageNode, find_node, load_node
 from graphql_api.read_model import queries
 from graphql_api.read_model.paging import Order, Window, check_count, fetch_page

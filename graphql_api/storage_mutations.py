@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import strawberry
 
-from graphql_api.accounts import StorageReservation
+from graphql_api.accounts import StorageReservation, load_reservation
 from graphql_api.context import Info
-from graphql_api.events import load_reservation
 from graphql_api.payloads import CLIENT_ID
 from graphql_api.scalars import BigInt, ObjectID
 from graphql_api.transactions import Transaction, TransactionPayload, check_count, created, execute

@@ -14,10 +14,12 @@ import strawberry
 from sqlalchemy import ColumnElement, or_
 
 from graphql_api.access import Requires, Scope
-from graphql_api.blobs import Blob, BlobObject, BlobState, load_blob
+from graphql_api.blob_filters import BlobState
+from graphql_api.blobs import Blob, BlobObject, load_blob
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
-from graphql_api.events import Event, EventFilter, build_event, event_query
+from graphql_api.event import Event
+from graphql_api.events import EventFilter, build_event, event_query
 from graphql_api.nodes import NodeFilter, StorageNode, nodes_statement
 from graphql_api.operations import ENDED, Operation, wait_for_operation
 from graphql_api.read_model import queries

@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert
+from sqlalchemy import Connection, Table, insert
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.project_blobs import BLOB_HANDLERS
 from graphql_api.read_model.project_epochs import EPOCH_HANDLERS
 from graphql_api.read_model.rows import Rows
-from graphql_api.read_model.statements import find_rows, insert_row, update_rows
-from graphql_api.read_model.summaries import Summaries, is_certificate
+from graphql_api.read_model.statements import insert_row, update_rows
+from graphql_api.read_model.summaries import Summaries
 from haulout import bcs
 from haulout.crypto.certificate import Signer
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import Corrupt
 from haulout.ledger import events as e
-from haulout.ledger.state import NOBODY
 
 Row = dict[str, Any]
 
@@ -240,17 +240,19 @@ class Batch:
         if not update_rows(self.sql, table, {column.name: key}, values):
             raise AssertionError(f"{type(self.event.body).__name__} speaks of {key!r}, which {table.name} lacks")
 
-    def _set(self, rows: Rows, key: bytes, **values: Any) -> None:
+    def set_row(self, rows: Rows, key: bytes, **values: Any) -> None:
+        """Change a row that an earlier event has made."""
         if not rows.set(key, values):
             raise AssertionError(f"{type(self.event.body).__name__} speaks of {key.hex()}, which never came to be")
 
-    def _object(self, object_id: bytes) -> Mapping[str, Any]:
+    def object_row(self, object_id: bytes) -> Mapping[str, Any]:
+        """A blob object as the batch has left it so far."""
         row = self.objects.find(object_id)
         if row is None:
             raise AssertionError(f"{type(self.event.body).__name__} speaks of an object that never came to be")
         return row
 
-    def _bound_storage(self, storage_id: bytes, object_id: bytes, **values: Any) -> None:
+    def set_bound_storage(self, storage_id: bytes, object_id: bytes, **values: Any) -> None:
         """Change the storage of an object, unless its own event said before this one that it is so no more."""
         storage = self.storage.find(storage_id)
         if storage is not None and storage["blob_object_id"] == object_id:
@@ -278,134 +280,18 @@ class Batch:
             "blob_object_id": None,
             "deleted_height": None,
         }
-        self._put_storage(body.object_id, values)
+        self.put_storage(body.object_id, values)
         self.record(obj=body.object_id, account=body.owner)
 
-    def _put_storage(self, storage_id: bytes, values: Row) -> None:
+    def put_storage(self, storage_id: bytes, values: Row) -> None:
+        """Change a storage resource, or make it."""
         if not self.storage.set(storage_id, values):
             self.storage.add(storage_id, {**values, **self.born()})
 
     def _storage_destroyed(self, body: e.StorageDestroyed) -> None:
-        self._set(self.storage, body.object_id, deleted_height=self.event.height)
+        self.set_row(self.storage, body.object_id, deleted_height=self.event.height)
         storage = self.storage.find(body.object_id)
         self.record(obj=body.object_id, account=storage["owner"] if storage else None)
-
-    # --- blobs --------------------------------------------------------------------------------------------
-
-    def _blob_registered(self, body: e.BlobRegistered) -> None:
-        row = {
-            "blob_id": body.blob_id,
-            "owner": body.owner,
-            "root_hash": body.root_hash,
-            "size_bytes": body.size_bytes,
-            "encoding_type": body.encoding_type,
-            "deletable": body.deletable,
-            "storage_id": body.storage_id,
-            "storage_size_bytes": body.storage_size_bytes,
-            "start_epoch": body.start_epoch,
-            "end_epoch": body.end_epoch,
-            "cost_frost": body.cost_frost,
-            "registered_epoch": body.registered_epoch,
-            "registered_time_ms": self.event.time_ms,
-            "burned": False,
-            **self.born(),
-        }
-        self.objects.add(body.object_id, row)
-        bound = {
-            "owner": body.owner,
-            "start_epoch": body.start_epoch,
-            "end_epoch": body.end_epoch,
-            "size_bytes": body.storage_size_bytes,
-            "blob_object_id": body.object_id,
-            "deleted_height": None,
-        }
-        self._put_storage(body.storage_id, bound)
-        self.summaries.stale_blobs[body.blob_id] = None
-        self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
-
-    def _blob_certified(self, body: e.BlobCertified) -> None:
-        before = self._object(body.object_id)
-        values: Row = {"end_epoch": body.end_epoch, "storage_size_bytes": body.storage_size_bytes}
-        values["cost_frost"] = before["cost_frost"] + body.cost_frost
-        if not body.is_extension:
-            values["certified_epoch"] = body.certified_epoch
-            values["certified_height"] = self.event.height
-            values["certified_sequence"] = self.event.sequence
-            self._add_certificate(body)
-        self._set(self.objects, body.object_id, **values)
-        self._set(self.storage, before["storage_id"], end_epoch=body.end_epoch, size_bytes=body.storage_size_bytes)
-        self.summaries.stale_blobs[body.blob_id] = None
-        self.record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
-
-    def _add_certificate(self, body: e.BlobCertified) -> None:
-        row = {
-            "sequence": self.event.sequence,
-            "height": self.event.height,
-            "blob_id": body.blob_id,
-            "object_id": body.object_id,
-            "epoch": body.certified_epoch,
-            "deletable": body.deletable,
-            "message": body.message,
-            "signature": body.signature,
-            "signers": body.signers,
-            "weight": body.weight,
-            "verified": self._is_certified(body),
-        }
-        self.certificate_rows.append(row)
-
-    def _is_certified(self, body: e.BlobCertified) -> bool:
-        """Check the certificate again, with the keys of the committee in this database."""
-        return is_certificate(body, self._signers_of(body.certified_epoch), self.scheme)
-
-    def _signers_of(self, epoch: int) -> list[Signer]:
-        """The committee of an epoch, which stays as it is once the epoch has begun."""
-        if epoch not in self.signers:
-            rows = find_rows(self.sql, t.committee_members, {"epoch": epoch})
-            rows.sort(key=lambda row: row["position"])
-            self.signers[epoch] = [Signer(row["public_key"], row["weight"]) for row in rows]
-        return self.signers[epoch]
-
-    def _blob_deleted(self, body: e.BlobDeleted) -> None:
-        owner = self._object(body.object_id)["owner"]
-        self._set(self.objects, body.object_id, deleted_height=self.event.height)
-        self._bound_storage(body.storage_id, body.object_id, blob_object_id=None)
-        self.summaries.stale_blobs[body.blob_id] = None
-        self.record(blob=body.blob_id, obj=body.object_id, account=owner)
-
-    def _blob_burned(self, body: e.BlobBurned) -> None:
-        before = self._object(body.object_id)
-        self._set(self.objects, body.object_id, deleted_height=self.event.height, burned=True)
-        self._bound_storage(before["storage_id"], body.object_id, deleted_height=self.event.height)
-        self.summaries.stale_blobs[body.blob_id] = None
-        self.record(blob=body.blob_id, obj=body.object_id, account=before["owner"])
-
-    def _blob_transferred(self, body: e.BlobTransferred) -> None:
-        self._set(self.objects, body.object_id, owner=body.owner)
-        self._bound_storage(self._object(body.object_id)["storage_id"], body.object_id, owner=body.owner)
-        self.record(blob=body.blob_id, obj=body.object_id, account=body.owner)
-
-    def _blob_shared(self, body: e.BlobShared) -> None:
-        self._set(self.objects, body.object_id, owner=NOBODY, shared_funds_frost=body.funds_frost)
-        self._bound_storage(self._object(body.object_id)["storage_id"], body.object_id, owner=NOBODY)
-        self.record(blob=body.blob_id, obj=body.object_id, account=body.former_owner)
-
-    def _shared_funds_changed(self, body: e.SharedBlobFunded | e.SharedBlobExtended) -> None:
-        self._set(self.objects, body.object_id, shared_funds_frost=body.funds_frost)
-        self.record(blob=body.blob_id, obj=body.object_id, account=body.sender)
-
-    def _blob_attributes_changed(self, body: e.BlobAttributesChanged) -> None:
-        before = self._object(body.object_id)
-        self.sql.execute(delete(t.blob_attributes).where(t.blob_attributes.c.object_id == body.object_id))
-        rows = [{"object_id": body.object_id, "key": key, "value": value} for key, value in body.attributes.items()]
-        if rows:
-            self.sql.execute(insert(t.blob_attributes), rows)
-        self.record(blob=before["blob_id"], obj=body.object_id, account=before["owner"])
-
-    def _blob_invalidated(self, body: e.BlobInvalidated) -> None:
-        row = {"epoch": body.epoch, "height": self.event.height}
-        self.put(t.invalid_blobs, {"blob_id": body.blob_id}, row)
-        self.summaries.stale_blobs[body.blob_id] = None
-        self.record(blob=body.blob_id)
 
     # --- nodes and stake ----------------------------------------------------------------------------------
 
@@ -471,18 +357,9 @@ HANDLERS: Mapping[type, Callable[[Batch, Any], None]] = {
     e.StorageReserved: Batch._storage_reserved,
     e.StorageChanged: Batch._storage_changed,
     e.StorageDestroyed: Batch._storage_destroyed,
-    e.BlobRegistered: Batch._blob_registered,
-    e.BlobCertified: Batch._blob_certified,
-    e.BlobDeleted: Batch._blob_deleted,
-    e.BlobBurned: Batch._blob_burned,
-    e.BlobTransferred: Batch._blob_transferred,
-    e.BlobAttributesChanged: Batch._blob_attributes_changed,
-    e.BlobInvalidated: Batch._blob_invalidated,
-    e.BlobShared: Batch._blob_shared,
-    e.SharedBlobFunded: Batch._shared_funds_changed,
-    e.SharedBlobExtended: Batch._shared_funds_changed,
     e.NodeRegistered: Batch._node_registered,
     e.NodeAddressesChanged: Batch._node_addresses_changed,
     e.StakeChanged: Batch._stake_changed,
+    **BLOB_HANDLERS,
     **EPOCH_HANDLERS,
 }

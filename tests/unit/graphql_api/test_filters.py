@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphql_api.blobs import blob_ids_from
+from graphql_api.blob_filters import blob_ids_from
 from graphql_api.read_model.project import Projector
 from haulout.errors import InvalidField
 from haulout.ledger import events as e
