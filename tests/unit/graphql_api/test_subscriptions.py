@@ -25,6 +25,7 @@ from haulout.primitives import blob_id_text
 EVENTS = "subscription { events { sequence __typename } }"
 RESUMED = "subscription ($n: BigInt!) { events(afterSequence: $n) { sequence __typename } }"
 INIT = json.dumps({"type": "connection_init"})
+PATIENCE_S = 60  # for what comes in a moment, on a machine that has none
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ class Client:
         await self.socket.send(json.dumps(message))
 
     async def receive(self) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             return json.loads(await self.socket.recv())
 
     async def subscribe(self, query: str, name: str = "1", **variables: Any) -> None:
@@ -71,7 +72,7 @@ class Client:
         return message["payload"]["data"][field]
 
     async def close_code(self) -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 while True:
                     await self.socket.recv()
@@ -156,13 +157,13 @@ async def test_callers_with_other_scopes_have_an_execution_of_their_own(live: An
 
 
 async def wait_for_streams(live: Any, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(live.app.state.streams._all) != count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def wait_for_listeners(live: Any, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while live.app.state.streams.n_listeners != count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -494,6 +495,6 @@ async def test_a_listener_does_not_hold_a_connection_of_the_database(live: Any) 
     request = streams.Request(EVENTS, None, None, await live.services.access.caller_of("", origin=None, host=None), "0")
     async with aclosing(live.app.state.streams.listen(request)) as places:
         await anext(places)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while live.database.readers.pool.checkedout():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
