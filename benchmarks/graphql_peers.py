@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from benchmarks.read_model_story import Accepting
 from graphql_api.events import TYPES
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries, epoch_queries, event_queries, lists, queries
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.database import Database
 from graphql_api.read_model.paging import Order, Window, fetch_page
@@ -61,13 +61,15 @@ def _epoch(connection: Connection) -> int:
 
 def _page_of_50(connection: Connection) -> Data:
     """One statement each for the page, its certificates, its objects, their owners and their storage."""
-    page = fetch_page(connection, queries.blobs_statement(queries.BlobQuery(), _epoch(connection)), NEWEST, Window(50))
+    page = fetch_page(
+        connection, blob_queries.blobs_statement(blob_queries.BlobQuery(), _epoch(connection)), NEWEST, Window(50)
+    )
     ids = [row["blob_id"] for row in page.rows]
     certificates = queries.rows_by(
         connection, t.certificates.c.sequence, [r["certificate_sequence"] for r in page.rows]
     )
-    found = queries.pages_by_parent(
-        connection, "objects", "blob_id", ids, queries.ObjectQuery(), _epoch(connection), Window(1)
+    found = lists.pages_by_parent(
+        connection, "objects", "blob_id", ids, blob_queries.ObjectQuery(), _epoch(connection), Window(1)
     )
     objects = {blob_id: found[blob_id].rows for blob_id in ids}
     owners = queries.rows_by(connection, t.accounts.c.address, [o["owner"] for rows in objects.values() for o in rows])
@@ -93,7 +95,7 @@ def _page_of_50(connection: Connection) -> Data:
         nodes.append(
             {
                 "blobId": blob_id_text(row["blob_id"]),
-                "state": queries.state_of_blob(row, 1),
+                "state": blob_queries.state_of_blob(row, 1),
                 "unencodedSize": str(row["size_bytes"]),
                 "endEpoch": row["end_epoch"],
                 "certificate": {
@@ -108,11 +110,13 @@ def _page_of_50(connection: Connection) -> Data:
 
 
 def _blobs(connection: Connection) -> Data:
-    page = fetch_page(connection, queries.blobs_statement(queries.BlobQuery(), _epoch(connection)), NEWEST, Window(10))
+    page = fetch_page(
+        connection, blob_queries.blobs_statement(blob_queries.BlobQuery(), _epoch(connection)), NEWEST, Window(10)
+    )
     nodes = [
         {
             "blobId": blob_id_text(row["blob_id"]),
-            "state": queries.state_of_blob(row, 1),
+            "state": blob_queries.state_of_blob(row, 1),
             "unencodedSize": str(row["size_bytes"]),
             "encodedSize": str(row["encoded_size_bytes"]),
             "endEpoch": row["end_epoch"],
@@ -124,7 +128,7 @@ def _blobs(connection: Connection) -> Data:
 
 
 def _committee(connection: Connection) -> Data:
-    members = queries.members_by_epoch(connection, [_epoch(connection)])[1]
+    members = epoch_queries.members_by_epoch(connection, [_epoch(connection)])[1]
     nodes = queries.rows_by(connection, t.nodes.c.node_id, [row["node_id"] for row in members])
     shard_map = [
         {
@@ -147,7 +151,10 @@ def _committee(connection: Connection) -> Data:
 
 def _events(connection: Connection) -> Data:
     page = fetch_page(
-        connection, queries.events_statement(queries.EventQuery()), queries.EVENTS_ORDER, Window(10, backward=True)
+        connection,
+        event_queries.events_statement(event_queries.EventQuery()),
+        event_queries.EVENTS_ORDER,
+        Window(10, backward=True),
     )
     nodes = [
         {"__typename": TYPES[row["kind"]].__name__, "sequence": str(row["sequence"]), "epoch": row["epoch"]}
@@ -156,7 +163,7 @@ def _events(connection: Connection) -> Data:
     return {"events": {"nodes": nodes}}
 
 
-NEWEST = Order(queries.BLOB_ORDERS["CREATED_AT"], descending=True)
+NEWEST = Order(blob_queries.BLOB_ORDERS["CREATED_AT"], descending=True)
 FIELDS = """blobId state unencodedSize endEpoch certificate { epoch weight verified }
   objects(first: 1) { nodes { owner { address walBalance } storage { endEpoch sizeBytes } } }"""
 PAGE = f"{{ blobs(first: 50) {{ nodes {{ {FIELDS} }} }} }}"

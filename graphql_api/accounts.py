@@ -12,7 +12,7 @@ from graphql_api.connections import After, Before, Connection, First, Last, Pagi
 from graphql_api.context import Info
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
-from graphql_api.read_model import queries
+from graphql_api.read_model import node_queries
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import Address, BigInt, ObjectID
 from haulout.ledger.state import NOBODY
@@ -75,7 +75,7 @@ class Account(Node):
     ) -> Connection[StorageReservation]:
         name = f"reservations {self.address.hex()}"
         paging = Paging(
-            info, name, queries.STORAGE_ORDER, "CREATED_AT", first=first, after=after, last=last, before=before
+            info, name, node_queries.STORAGE_ORDER, "CREATED_AT", first=first, after=after, last=last, before=before
         )
         return await paging.fetch_of("storage", "owner", self.address, None, StorageReservation.of)
 

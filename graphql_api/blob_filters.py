@@ -9,7 +9,8 @@ import string
 import strawberry
 
 from graphql_api.proofs import Persistence
-from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery
+from graphql_api.read_model.blob_queries import BlobQuery, ObjectQuery
+from graphql_api.read_model.queries import EpochRange
 from graphql_api.scalars import Address, BigInt, BlobID
 from haulout.errors import InvalidField
 

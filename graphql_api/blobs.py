@@ -24,9 +24,10 @@ from graphql_api.event import Event
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.proofs import AvailabilityCertificate, Axis, Persistence
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries, event_queries, queries
+from graphql_api.read_model.blob_queries import ObjectQuery
 from graphql_api.read_model.paging import Order
-from graphql_api.read_model.queries import ObjectQuery, Row
+from graphql_api.read_model.queries import Row
 from graphql_api.retention import RetentionPolicy, load_retention
 from graphql_api.scalars import Base64, BigInt, BlobID, ObjectID, at
 from graphql_api.sliver_proofs import RangeProof, SliverProof, range_proof, sliver_proof
@@ -165,9 +166,9 @@ class Blob(Node):
 
         name = f"blob.events {self.blob_id.hex()}"
         paging = Paging(
-            info, name, queries.EVENTS_ORDER, "SEQUENCE", first=first, after=after, last=last, before=before
+            info, name, event_queries.EVENTS_ORDER, "SEQUENCE", first=first, after=after, last=last, before=before
         )
-        return await paging.fetch_of("events", "blob_id", self.blob_id, queries.EventQuery(), build_event)
+        return await paging.fetch_of("events", "blob_id", self.blob_id, event_queries.EventQuery(), build_event)
 
     @classmethod
     def of(cls, row: Row, context: Context, epoch: int) -> Blob:
@@ -177,7 +178,7 @@ class Blob(Node):
             id=global_id("Blob", blob_id),
             blob_id=BlobID(blob_id),
             decimal_id=BigInt(int.from_bytes(blob_id, "little")),
-            state=BlobState[queries.state_of_blob(row, epoch)],
+            state=BlobState[blob_queries.state_of_blob(row, epoch)],
             encoding_type=EncodingType(row["encoding_type"]).name,
             unencoded_size=BigInt(row["size_bytes"]),
             encoded_size=BigInt(row["encoded_size_bytes"]),
@@ -288,17 +289,17 @@ async def blobs_connection(
 ) -> Connection[Blob]:
     """Blobs of the whole network."""
     chosen = order_by or BlobOrder()
-    order = Order(queries.BLOB_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
+    order = Order(blob_queries.BLOB_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
     query = blob_query(filter)
     paging = Paging(
         info, "blobs", order, chosen.field.name, first=first, after=after, last=last, before=before, query=query
     )
     epoch = await info.context.epoch()
-    statement = queries.blobs_statement(query, epoch)
+    statement = blob_queries.blobs_statement(query, epoch)
     if query.margin_below is not None:
         regions = info.context.services.holdings.low_regions(query.margin_below)
-        statement = statement.where(queries.low_blobs(regions, epoch))
-    if rare := queries.rare_blobs(query, epoch):
+        statement = statement.where(blob_queries.low_blobs(regions, epoch))
+    if rare := blob_queries.rare_blobs(query, epoch):
         statement = await info.context.reading.run(queries.narrowed, statement, rare)
     return await paging.fetch(statement, lambda row: Blob.of(row, info.context, epoch))
 
@@ -314,12 +315,12 @@ async def objects_connection(
 ) -> Connection[BlobObject]:
     """Undeleted blob objects of the whole network."""
     query = object_query(filter)
-    order = queries.OBJECTS_ORDER
+    order = blob_queries.OBJECTS_ORDER
     paging = Paging(
         info, "blobObjects", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
     )
-    statement = queries.objects_statement(query, await info.context.epoch())
-    if rare := queries.rare_objects(query):
+    statement = blob_queries.objects_statement(query, await info.context.epoch())
+    if rare := blob_queries.rare_objects(query):
         statement = await info.context.reading.run(queries.narrowed, statement, rare)
     return await paging.fetch(statement, BlobObject.of)
 
@@ -337,6 +338,6 @@ async def objects_of_parent(
 ) -> Connection[BlobObject]:
     """Undeleted objects of one blob or one owner; many parents of one answer are read together."""
     name = f"objects {column} {parent.hex()}"
-    order = queries.OBJECTS_ORDER
+    order = blob_queries.OBJECTS_ORDER
     paging = Paging(info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query)
     return await paging.fetch_of("objects", column, parent, query, BlobObject.of)

@@ -125,7 +125,7 @@ class Paging:
         query: Any,
         build: Callable[[Mapping[str, Any]], T],
     ) -> Connection[T]:
-        """The connection of a parent's rows in one of `queries.LISTS`, read together with those of its siblings."""
+        """The connection of a parent's rows in one of `lists.LISTS`, read together with those of its siblings."""
         context = self.info.context
         wanted = PageOf(list_name, column, parent, query, await context.epoch(), self.window)
         return self.connect(await context.loaders.page.load(wanted), build, wanted.statement)

@@ -17,7 +17,7 @@ from graphql_api.event import Event
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.next_committee import NextCommittee, next_committee_of
-from graphql_api.read_model import queries
+from graphql_api.read_model import epoch_queries
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import CursorCodec, page_of, read_window
 from graphql_api.read_model.queries import Row
@@ -298,7 +298,7 @@ class Shard:
 
     @resolved("How it came to its owner, if it changed hands with this epoch; else null.")
     async def move(self, info: Info) -> ShardMove | None:
-        row = await info.context.reading.run(queries.move_of, self.epoch, self.index)
+        row = await info.context.reading.run(epoch_queries.move_of, self.epoch, self.index)
         return None if row is None else ShardMove.of(row)
 
 
@@ -313,5 +313,7 @@ async def epochs_connection(
     info: Info, *, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Connection[Epoch]:
     """All epochs, newest first."""
-    paging = Paging(info, "epochs", queries.EPOCHS_ORDER, "NUMBER", first=first, after=after, last=last, before=before)
+    paging = Paging(
+        info, "epochs", epoch_queries.EPOCHS_ORDER, "NUMBER", first=first, after=after, last=last, before=before
+    )
     return await paging.fetch(select(t.epochs), lambda row: Epoch.of(row, info.context))

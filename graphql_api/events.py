@@ -41,8 +41,9 @@ from graphql_api.network_events import (
     StorageDestroyed,
     StorageReserved,
 )
-from graphql_api.read_model import queries
-from graphql_api.read_model.queries import EventQuery, Row
+from graphql_api.read_model import event_queries
+from graphql_api.read_model.event_queries import EventQuery
+from graphql_api.read_model.queries import Row
 from graphql_api.scalars import Address, BigInt, BlobID, ObjectID, at
 from haulout.errors import InvalidField
 
@@ -166,9 +167,9 @@ async def events_connection(
     name = "events" if to_height is None else f"events to {to_height}"
     if of_epoch is not None:
         name = f"epoch.events {of_epoch}"
-    order = queries.EVENTS_ORDER
+    order = event_queries.EVENTS_ORDER
     paging = Paging(info, name, order, "SEQUENCE", first=first, after=after, last=last, before=before, query=query)
     if of_epoch is not None:
         return await paging.fetch_of("events", "epoch", of_epoch, query, build_event)
-    statement = queries.events_statement(query, to_height=to_height)
-    return await paging.fetch(statement, build_event, any_of=queries.kinds_apart(query))
+    statement = event_queries.events_statement(query, to_height=to_height)
+    return await paging.fetch(statement, build_event, any_of=event_queries.kinds_apart(query))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select
 
-from graphql_api.read_model import queries, usage
+from graphql_api.read_model import blob_queries, epoch_queries, event_queries, lists, queries, usage
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.paging import Page, Window, fetch_page
 from graphql_api.read_model.queries import Row
@@ -86,7 +86,7 @@ class Loader(Generic[K, V]):
 class PageOf:
     """A page of a list that belongs to one parent, such as the objects of a blob id."""
 
-    list_name: str  # of `queries.LISTS`
+    list_name: str  # of `lists.LISTS`
     column: str
     parent: bytes | int
     query: Any
@@ -95,7 +95,7 @@ class PageOf:
 
     def statement(self) -> Select[Any]:
         """All rows of the parent, without order."""
-        listing = queries.LISTS[self.list_name]
+        listing = lists.LISTS[self.list_name]
         return listing.statement(self.query, self.epoch).where(listing.table.c[self.column] == self.parent)
 
 
@@ -140,23 +140,23 @@ class Loaders:
         return Loader(load)
 
     async def _members(self, epochs: list[int]) -> Sequence[list[Row]]:
-        found = await self._reading.run(queries.members_by_epoch, epochs)
+        found = await self._reading.run(epoch_queries.members_by_epoch, epochs)
         return [found.get(epoch, []) for epoch in epochs]
 
     async def _move_counts(self, epochs: list[int]) -> Sequence[tuple[int, int]]:
-        found = await self._reading.run(queries.move_counts, epochs)
+        found = await self._reading.run(epoch_queries.move_counts, epochs)
         return [found.get(epoch, (0, 0)) for epoch in epochs]
 
     async def _votes(self, epochs: list[int]) -> Sequence[Row | None]:
-        found = await self._reading.run(queries.votes_by_epoch, epochs)
+        found = await self._reading.run(event_queries.votes_by_epoch, epochs)
         return [found.get(epoch) for epoch in epochs]
 
     async def _invalidations(self, blob_ids: list[bytes]) -> Sequence[Row | None]:
-        found = await self._reading.run(queries.invalidations_by_blob, blob_ids)
+        found = await self._reading.run(event_queries.invalidations_by_blob, blob_ids)
         return [found.get(blob_id) for blob_id in blob_ids]
 
     async def _attributes(self, object_ids: list[bytes]) -> Sequence[list[tuple[str, str]]]:
-        found = await self._reading.run(queries.attributes_by_object, object_ids)
+        found = await self._reading.run(blob_queries.attributes_by_object, object_ids)
         return [found.get(object_id, []) for object_id in object_ids]
 
     async def _stored(self, owners: list[bytes]) -> Sequence[Stored | None]:
@@ -182,10 +182,10 @@ class Loaders:
                 shape = (key.list_name, key.column, key.query, key.epoch, key.window)
                 groups.setdefault(shape, []).append(key.parent)
             else:
-                order = queries.LISTS[key.list_name].order
+                order = lists.LISTS[key.list_name].order
                 answers[key] = await self._reading.run(fetch_page, key.statement(), order, key.window)
         for (name, column, query, epoch, window), parents in groups.items():
-            found = await self._reading.run(queries.pages_by_parent, name, column, parents, query, epoch, window)
+            found = await self._reading.run(lists.pages_by_parent, name, column, parents, query, epoch, window)
             answers.update({PageOf(name, column, p, query, epoch, window): found.get(p, EMPTY) for p in parents})
         return [answers[key] for key in keys]
 

@@ -18,10 +18,11 @@ from graphql_api.diagnosis import Condition, Diagnosis, Known, conditions_of, di
 from graphql_api.fields import resolved
 from graphql_api.health import Checkup
 from graphql_api.ids import Node, global_id
-from graphql_api.read_model import queries
+from graphql_api.read_model import node_queries, queries
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.node_queries import NodeQuery
 from graphql_api.read_model.paging import Order, Window, fetch_page
-from graphql_api.read_model.queries import NodeQuery, Row
+from graphql_api.read_model.queries import Row
 from graphql_api.scalars import Base64, BigInt, ObjectID, at
 from haulout.errors import InvalidField
 from haulout.ledger import queries as ledger_queries
@@ -272,7 +273,7 @@ async def nodes_connection(
 ) -> Connection[StorageNode]:
     """All registered nodes."""
     chosen = order_by or NodeOrder()
-    order = Order(queries.NODE_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
+    order = Order(node_queries.NODE_ORDERS[chosen.field.name], chosen.direction is OrderDirection.DESC)
     paging = Paging(
         info,
         "storageNodes",
@@ -307,10 +308,10 @@ async def nodes_statement(info: Info, filter: NodeFilter | None) -> Select[Any]:
     Raises:
         InvalidField: as `node_query`.
     """
-    statement, phases = queries.nodes_statement(node_query(filter)), _phases(filter)
+    statement, phases = node_queries.nodes_statement(node_query(filter)), _phases(filter)
     if not phases:
         return statement
-    order = Order(queries.NODE_ORDERS[NodeOrderField.STAKE.name], descending=True)
+    order = Order(node_queries.NODE_ORDERS[NodeOrderField.STAKE.name], descending=True)
     page = await info.context.reading.run(fetch_page, statement, order, Window(ASKED_MAX))
     nodes = [StorageNode.of(row) for row in page.rows]
     found = await asyncio.gather(*(phase_of(info, node) for node in nodes))

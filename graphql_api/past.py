@@ -14,7 +14,7 @@ from graphql_api.context import Info
 from graphql_api.event import Event
 from graphql_api.events import EventFilter, events_connection
 from graphql_api.fields import resolved
-from graphql_api.read_model import history, queries
+from graphql_api.read_model import blob_queries, history
 from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, BlobID, at
 
@@ -43,7 +43,7 @@ class PastBlob:
     def of(cls, row: Row, epoch: int) -> PastBlob:
         return cls(
             blob_id=BlobID(row["blob_id"]),
-            state=BlobState[queries.state_of_blob(row, epoch)],
+            state=BlobState[blob_queries.state_of_blob(row, epoch)],
             unencoded_size=BigInt(row["size_bytes"]),
             encoded_size=BigInt(row["encoded_size_bytes"]),
             first_certified_epoch=row["first_certified_epoch"],

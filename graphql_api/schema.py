@@ -66,7 +66,7 @@ from graphql_api.nodes import NodeFilter, NodeOrder, StorageNode, find_node, nod
 from graphql_api.operations import Operation, OperationFilter, load_operation, operations_connection
 from graphql_api.planning import AssignmentPlan, CostEstimate, StakeChangeInput, estimate_cost, simulate_assignment
 from graphql_api.proofs import AvailabilityCertificate
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX, PageTooLarge
 from graphql_api.scalars import SCALARS, Address, Base64, BigInt, BlobID, ObjectID
 from graphql_api.sdl import print_document
@@ -204,7 +204,7 @@ class Query:
             int | None, strawberry.argument(description="Only one signed in this epoch; any if left out.")
         ] = None,
     ) -> AvailabilityCertificate | None:
-        row = await info.context.reading.run(queries.newest_certificate, blob_id, epoch)
+        row = await info.context.reading.run(blob_queries.newest_certificate, blob_id, epoch)
         n_shards = info.context.services.params.n_shards
         return None if row is None else AvailabilityCertificate.of(row, n_shards)
 

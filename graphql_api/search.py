@@ -12,9 +12,10 @@ from graphql_api.blobs import Blob, BlobObject, load_blob, load_blob_object
 from graphql_api.context import Info
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.nodes import StorageNode, find_node, load_node
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries, node_queries, queries
+from graphql_api.read_model.blob_queries import BlobQuery
+from graphql_api.read_model.node_queries import NodeQuery
 from graphql_api.read_model.paging import Order, Window, check_count, fetch_page
-from graphql_api.read_model.queries import BlobQuery, NodeQuery
 from haulout.errors import InvalidField, InvalidInput
 from haulout.primitives import parse_blob_id, parse_object_id
 
@@ -68,16 +69,16 @@ async def _named(info: Info, wanted: str) -> list[SearchHit]:
 async def _named_in_part(info: Info, wanted: str, first: int) -> list[SearchHit]:
     """Nodes whose name holds a text, and the oldest blobs whose id begins with it; not more than `first` of each."""
     reading, window = info.context.reading, Window(first)
-    statement = queries.nodes_statement(NodeQuery(name_part=wanted))
-    page = await reading.run(fetch_page, statement, Order(queries.NODE_ORDERS["NAME"]), window)
+    statement = node_queries.nodes_statement(NodeQuery(name_part=wanted))
+    page = await reading.run(fetch_page, statement, Order(node_queries.NODE_ORDERS["NAME"]), window)
     hits: list[SearchHit] = [StorageNode.of(row) for row in page.rows]
     if is_beginning(wanted) and len(wanted) >= BEGINNING_MIN:
         epoch = await info.context.epoch()
         query = BlobQuery(ids=blob_ids_from(wanted))
         statement = await reading.run(
-            queries.narrowed, queries.blobs_statement(query, epoch), queries.rare_blobs(query, epoch)
+            queries.narrowed, blob_queries.blobs_statement(query, epoch), blob_queries.rare_blobs(query, epoch)
         )
-        page = await reading.run(fetch_page, statement, Order(queries.BLOB_ORDERS["CREATED_AT"]), window)
+        page = await reading.run(fetch_page, statement, Order(blob_queries.BLOB_ORDERS["CREATED_AT"]), window)
         hits += [Blob.of(row, info.context, epoch) for row in page.rows]
     return hits
 

@@ -15,9 +15,10 @@ from graphql_api.context import Info
 from graphql_api.fields import resolved
 from graphql_api.ids import Node, global_id
 from graphql_api.nodes import StorageNode
-from graphql_api.read_model import queries
+from graphql_api.read_model import node_queries, queries
+from graphql_api.read_model.node_queries import StakeQuery
 from graphql_api.read_model.paging import Order
-from graphql_api.read_model.queries import Row, StakeQuery
+from graphql_api.read_model.queries import Row
 from graphql_api.scalars import Address, BigInt, ObjectID
 from haulout.ledger import queries as ledger_queries
 from haulout.ledger.pools import compute_rewards, load_pool
@@ -135,7 +136,7 @@ class StakingPool(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[ExchangeRate]:
         return await self._history(
-            info, "rates", queries.RATES_ORDER, ExchangeRate.of, first=first, after=after, last=last, before=before
+            info, "rates", node_queries.RATES_ORDER, ExchangeRate.of, first=first, after=after, last=last, before=before
         )
 
     @resolved("What its node has earned in each epoch that is over, newest first; none for epochs without shards.")
@@ -143,7 +144,14 @@ class StakingPool(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[EpochReward]:
         return await self._history(
-            info, "rewards", queries.REWARDS_ORDER, EpochReward.of, first=first, after=after, last=last, before=before
+            info,
+            "rewards",
+            node_queries.REWARDS_ORDER,
+            EpochReward.of,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
         )
 
     async def _history(
@@ -264,13 +272,13 @@ async def stakes_connection(
 ) -> Connection[Stake]:
     """Live stakes."""
     query = stake_query(filter)
-    order = queries.STAKES_ORDER
+    order = node_queries.STAKES_ORDER
     paging = Paging(
         info, "stakes", order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query
     )
     epoch = await info.context.epoch()
-    statement = queries.stakes_statement(query, epoch)
-    if rare := queries.rare_stakes(query, epoch):
+    statement = node_queries.stakes_statement(query, epoch)
+    if rare := node_queries.rare_stakes(query, epoch):
         statement = await info.context.reading.run(queries.narrowed, statement, rare)
     return await paging.fetch(statement, lambda row: Stake.of(row, epoch))
 
@@ -288,7 +296,7 @@ async def stakes_of_parent(
 ) -> Connection[Stake]:
     """Live stakes of one owner or one pool; many parents of one answer are read together."""
     name = f"stakes {column} {parent.hex()}"
-    query, order = stake_query(filter), queries.STAKES_ORDER
+    query, order = stake_query(filter), node_queries.STAKES_ORDER
     paging = Paging(info, name, order, "CREATED_AT", first=first, after=after, last=last, before=before, query=query)
     epoch = await info.context.epoch()
     return await paging.fetch_of("stakes", column, parent, query, lambda row: Stake.of(row, epoch))

@@ -22,10 +22,11 @@ from graphql_api.event import Event
 from graphql_api.events import EventFilter, build_event, event_query
 from graphql_api.nodes import NodeFilter, StorageNode, nodes_statement
 from graphql_api.operations import ENDED, Operation, wait_for_operation
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries, epoch_queries, event_queries, queries
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.blob_queries import BlobQuery, ObjectQuery
 from graphql_api.read_model.paging import PAGE_MAX, Window, fetch_page
-from graphql_api.read_model.queries import BlobQuery, EpochRange, ObjectQuery, Row
+from graphql_api.read_model.queries import EpochRange, Row
 from graphql_api.scalars import Address, BigInt, BlobID
 from graphql_api.system import SystemStats, load_system, load_worst_durability
 from graphql_api.transitions import ShardMove, ShardMoveFilter, move_query
@@ -68,8 +69,8 @@ class Subscription:
         while True:
             await info.context.renew()
             progress = await info.context.reading.snapshot()
-            statement = queries.events_statement(query).where(t.events.c.sequence > position)
-            page = await _first(info, statement, queries.EVENTS_ORDER)
+            statement = event_queries.events_statement(query).where(t.events.c.sequence > position)
+            page = await _first(info, statement, event_queries.EVENTS_ORDER)
             for row in page:
                 yield build_event(row)
                 position = row["sequence"]
@@ -132,7 +133,7 @@ class Subscription:
         info: Info,
         filter: Annotated[ShardMoveFilter | None, strawberry.argument(description="Which moves.")] = None,
     ) -> AsyncGenerator[list[ShardMove], None]:
-        statement = queries.moves_statement(queries.MoveQuery() if filter is None else move_query(filter))
+        statement = epoch_queries.moves_statement(epoch_queries.MoveQuery() if filter is None else move_query(filter))
         c = t.hand_overs.c
         changed: ColumnElement[bool] = c.done_height.is_(None)
         while True:
@@ -225,11 +226,11 @@ class Subscription:
             progress = await info.context.reading.snapshot()
             soon = EpochRange(after=progress.epoch, before=progress.epoch + 2 + within_epochs)
             query = ObjectQuery(owner=owner, ends=soon)
-            statement = queries.objects_statement(query, progress.epoch)
-            statement = await info.context.reading.run(queries.narrowed, statement, queries.rare_objects(query))
+            statement = blob_queries.objects_statement(query, progress.epoch)
+            statement = await info.context.reading.run(queries.narrowed, statement, blob_queries.rare_objects(query))
             after: Any = None
             while True:
-                page = await _first(info, statement, queries.OBJECTS_ORDER, after)
+                page = await _first(info, statement, blob_queries.OBJECTS_ORDER, after)
                 for row in page:
                     if told.get(row["object_id"]) != row["end_epoch"]:
                         told[row["object_id"]] = row["end_epoch"]
@@ -237,7 +238,7 @@ class Subscription:
                         yield BlobObject.of(row)
                 if len(page) < PAGE_MAX:
                     break
-                after = tuple(page[-1][column.name] for column in queries.OBJECTS_ORDER.columns)
+                after = tuple(page[-1][column.name] for column in blob_queries.OBJECTS_ORDER.columns)
             told = {object_id: end for object_id, end in told.items() if end > progress.epoch}
             await info.context.close()
             await info.context.services.follower.wait_for_news(progress)
@@ -278,13 +279,13 @@ async def _low_margins(info: Info, margin_below: int) -> dict[bytes, int]:
     rows = [row for row in await info.context.loaders.blob.load_many(holdings.suspects()) if row is not None]
     whole = holdings.worst_margin(epoch, ())
     if whole is not None and whole.margin_shards < margin_below:
-        newest = queries.blobs_statement(BlobQuery(states=(BlobState.CERTIFIED.name,)), epoch)
+        newest = blob_queries.blobs_statement(BlobQuery(states=(BlobState.CERTIFIED.name,)), epoch)
         order = t.blobs.c.registered_sequence.desc()
         rows += await info.context.reading.run(_all, newest.order_by(order).limit(ALERTS_MAX))
     low: dict[bytes, int] = {}
     for row in rows:
         margin = _margin(info, row["blob_id"], row)
         is_low = margin is not None and margin.margin_shards < margin_below
-        if is_low and queries.state_of_blob(row, epoch) == BlobState.CERTIFIED.name:
+        if is_low and blob_queries.state_of_blob(row, epoch) == BlobState.CERTIFIED.name:
             low[row["blob_id"]] = margin.margin_shards
     return low

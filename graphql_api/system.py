@@ -10,7 +10,7 @@ from graphql_api.context import Info
 from graphql_api.durability import Durability
 from graphql_api.epochs import Epoch, load_epoch
 from graphql_api.fields import resolved
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries, epoch_queries
 from graphql_api.read_model.paging import DEFAULT_PAGE, PAGE_MAX
 from graphql_api.scalars import Base64, BigInt, at
 from haulout.primitives import BlobId
@@ -51,7 +51,7 @@ async def load_system(info: Info) -> SystemStats | None:
     epoch = await info.context.loaders.epoch.load(progress.epoch)
     if epoch is None:
         return None
-    totals = await info.context.reading.run(queries.system_totals, progress.epoch)
+    totals = await info.context.reading.run(epoch_queries.system_totals, progress.epoch)
     n_blobs = totals["n_blobs"]
     return SystemStats(
         chain_id=Base64(info.context.services.params.chain_id),
@@ -75,7 +75,7 @@ async def load_worst_durability(info: Info) -> Durability | None:
     certified = [
         (BlobId(row["blob_id"]), row["first_certified_epoch"])
         for row in rows
-        if row is not None and queries.state_of_blob(row, epoch) == "CERTIFIED"
+        if row is not None and blob_queries.state_of_blob(row, epoch) == "CERTIFIED"
     ]
     worst = holdings.worst_margin(epoch, certified)
     return None if worst is None else Durability.of(worst)

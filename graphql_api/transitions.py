@@ -11,8 +11,9 @@ import strawberry
 from graphql_api.connections import Connection, Paging
 from graphql_api.context import Info
 from graphql_api.fields import resolved
-from graphql_api.read_model import queries
-from graphql_api.read_model.queries import MoveQuery, Row
+from graphql_api.read_model import epoch_queries
+from graphql_api.read_model.epoch_queries import MoveQuery
+from graphql_api.read_model.queries import Row
 from graphql_api.scalars import BigInt, ObjectID, at
 from haulout.primitives import min_correct
 
@@ -109,7 +110,9 @@ async def _moving_bytes(info: Info, epoch: int) -> tuple[int, int] | None:
     from graphql_api.nodes import load_node
 
     moved = total = 0
-    for node in [await load_node(info, taker) for taker in await info.context.reading.run(queries.open_takers, epoch)]:
+    for node in [
+        await load_node(info, taker) for taker in await info.context.reading.run(epoch_queries.open_takers, epoch)
+    ]:
         health = None if node is None else (await node.check(info)).health
         if health is None:
             return None
@@ -154,11 +157,11 @@ async def moves_connection(
     query = MoveQuery() if filter is None else move_query(filter)
     name = "shardMoves" if of_epoch is None else f"moves {of_epoch}"
     paging = Paging(
-        info, name, queries.MOVES_ORDER, "SHARD", first=first, after=after, last=last, before=before, query=query
+        info, name, epoch_queries.MOVES_ORDER, "SHARD", first=first, after=after, last=last, before=before, query=query
     )
     if of_epoch is not None:
         return await paging.fetch_of("moves", "epoch", of_epoch, query, ShardMove.of)
-    return await paging.fetch(queries.moves_statement(query), ShardMove.of)
+    return await paging.fetch(epoch_queries.moves_statement(query), ShardMove.of)
 
 
 def move_query(filter: ShardMoveFilter) -> MoveQuery:

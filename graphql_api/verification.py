@@ -6,7 +6,7 @@ import strawberry
 
 from graphql_api.context import Info
 from graphql_api.inspection import STRICT_BYTES_MAX
-from graphql_api.read_model import queries
+from graphql_api.read_model import blob_queries
 from graphql_api.scalars import Base64, BlobID
 from haulout.crypto.certificate import Signer, bitmap_of, check_certificate
 from haulout.errors import HauloutError, InvalidField
@@ -83,7 +83,7 @@ async def verify_blob(info: Info, blob_id: BlobID, strict: bool) -> Verification
     """
     services, inspector = info.context.services, info.context.services.inspector
     row = await info.context.loaders.blob.load(blob_id)
-    state = "nobody registered it" if row is None else queries.state_of_blob(row, await info.context.epoch())
+    state = "nobody registered it" if row is None else blob_queries.state_of_blob(row, await info.context.epoch())
     checks = [Check(name="certified on the ledger", passed=state == "CERTIFIED", detail=state)]
     if row is None or not checks[-1].passed:
         return Verification.of(checks)

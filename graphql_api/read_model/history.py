@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.event_queries import before_height
 from graphql_api.read_model.paging import Order, Page, Window, fetch_page
-from graphql_api.read_model.queries import Row, before_height
+from graphql_api.read_model.queries import Row
 from graphql_api.read_model.summaries import summarize_blob
 from haulout import bcs
 from haulout.ledger.events import BlobCertified, BlobRegistered, EventBody

@@ -12,16 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.blob_queries import OBJECTS_ORDER, ObjectQuery, objects_statement
+from graphql_api.read_model.event_queries import EVENTS_ORDER, EventQuery, events_statement
 from graphql_api.read_model.paging import Window, fetch_first_pages
-from graphql_api.read_model.queries import (
-    EVENTS_ORDER,
-    OBJECTS_ORDER,
-    EpochRange,
-    EventQuery,
-    ObjectQuery,
-    events_statement,
-    objects_statement,
-)
+from graphql_api.read_model.queries import EpochRange
 from haulout import bcs
 from haulout.ledger import events as e
 

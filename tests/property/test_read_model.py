@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphql_api.read_model import queries as sql_queries
+from graphql_api.read_model import epoch_queries, node_queries
 from graphql_api.read_model import schema as t
 from graphql_api.read_model.database import Database
 from graphql_api.read_model.project import BlockEvents, Projector
@@ -350,7 +350,7 @@ def check_equals_state(path: Path, world: World) -> None:
         assert {a: b for a, b in shown.items() if b} == {a: b for a, b in held.items() if b}
         assert progress.n_accounts == len(shown)
 
-        free = by("object_id", sql_queries.free_storage_statement())
+        free = by("object_id", node_queries.free_storage_statement())
         assert {
             key: Storage(1, row["owner"], row["start_epoch"], row["end_epoch"], row["size_bytes"])
             for key, row in free.items()
@@ -423,7 +423,7 @@ def check_equals_state(path: Path, world: World) -> None:
         certified = [
             row for row in blobs.values() if row["certified_end_epoch"] is not None and row["invalid_height"] is None
         ]
-        totals = sql_queries.system_totals(connection, 0)
+        totals = epoch_queries.system_totals(connection, 0)
         assert totals["n_blobs"] == len(certified)
         assert totals["size_bytes"] == sum(row["size_bytes"] for row in certified)
         assert progress.n_blobs == len(blobs)
@@ -443,7 +443,7 @@ def check_equals_state(path: Path, world: World) -> None:
             assert row["addresses"] == str(list(node.addresses)).replace("'", '"')
             assert row["stake_frost"] == node.balance_frost
             assert row["next_stake_frost"] == balance_at(view, load_pool(view, node_id), system.epoch + 1)
-        stakes = by("object_id", sql_queries.stakes_statement(sql_queries.StakeQuery(), 0))
+        stakes = by("object_id", node_queries.stakes_statement(node_queries.StakeQuery(), 0))
         assert {
             key: StakedWal(
                 1, row["owner"], row["node_id"], row["principal_frost"], row["activation_epoch"], row["withdraw_epoch"]

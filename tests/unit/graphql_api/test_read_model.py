@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from graphql_api.read_model import schema as t
+from graphql_api.read_model.blob_queries import BlobQuery, blobs_statement, state_of_blob
 from graphql_api.read_model.database import READERS_MAX, Database, ForeignReadModel, ReadModelOfOtherChain
 from graphql_api.read_model.project import NOTHING, BlockEvents, EventGap, OtherHistory, Projector
-from graphql_api.read_model.queries import BlobQuery, blobs_statement, state_of_blob
 from graphql_api.read_model.reading import ReadModel
 from haulout.ledger import events as e
 from haulout.world.workers import ThreadWorkers
