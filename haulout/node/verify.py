@@ -10,7 +10,7 @@ from haulout.codec.metadata import BlobMetadata, Sliver
 from haulout.errors import HauloutError
 from haulout.node.errors import InvalidMetadata, InvalidSliver, InvalidStripes
 from haulout.ports import SliverUpload
-from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text
+from haulout.primitives import Axis, BlobId, EncodingType, blob_id_text, sliver_index_of_pair
 
 SLIVER_TAIL_BYTES = 4  # symbol size u16, sliver index u16
 
@@ -49,15 +49,21 @@ def sliver_index_of(upload: SliverUpload, blob_id: BlobId) -> int:
 def check_slivers(
     metadata: BlobMetadata, blob_id: BlobId, uploads: Sequence[SliverUpload]
 ) -> tuple[int, InvalidSliver | None]:
-    """How many slivers from the first on match their hashes in the metadata, and what is wrong with the next."""
+    """How many slivers from the first on are those of the pairs that they are said to be of, and match their hashes in
+    the metadata; and what is wrong with the next."""
     slivers: list[Sliver] = []
     problem: InvalidSliver | None = None
     for upload in uploads:
         try:
-            slivers.append(Sliver.view(upload.bcs))
+            sliver = Sliver.view(upload.bcs)
         except HauloutError as e:
             problem = _invalid(upload, blob_id, str(e))
             break
+        expected = sliver_index_of_pair(upload.pair_index, upload.axis, metadata.n_shards)
+        if sliver.index != expected:
+            problem = _invalid(upload, blob_id, f"it is sliver {sliver.index}, that of the pair is {expected}")
+            break
+        slivers.append(sliver)
     if _all_match(metadata, uploads, slivers):
         return len(slivers), problem
     for count, (upload, sliver) in enumerate(zip(uploads, slivers, strict=False)):

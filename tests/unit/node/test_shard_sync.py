@@ -16,8 +16,8 @@ from haulout.ledger.commands import AdvanceEpoch, ForceDone, ReportSyncDone, Sta
 from haulout.ledger.state import Phase
 from haulout.node.errors import ShardSyncForbidden
 from haulout.ports import SignedMessage, SyncedSliver
-from haulout.primitives import Axis, BlobId
-from tests.unit.node.conftest import SETTINGS, World
+from haulout.primitives import Axis, BlobId, pair_of_shard
+from tests.unit.node.conftest import N_SHARDS, SETTINGS, World
 
 FIRST = bytes(32)
 
@@ -192,6 +192,36 @@ async def test_a_liar_is_not_believed_and_what_it_owes_is_rebuilt(moved) -> None
     await gainer.api.shard_sync.run_once()
     await world.settle()
     assert gainer.api.vault.duty().gaining == ()
+
+
+async def test_a_right_sliver_under_the_name_of_another_is_a_lie(moved) -> None:
+    """It matches its own hash, and would stand where another belongs."""
+    world, gainer = moved, moved.nodes[0]
+    giver = node_of(world, world.moves[0][1])
+    inner = giver.api.sync_shards
+    wrong = giver.shards()[-1]  # not on its way
+
+    async def lying(**asked):
+        async for synced in inner(**asked):
+            pair = pair_of_shard(wrong, synced.blob_id, N_SHARDS)
+            other = next(upload for upload in world.uploads(blobs[synced.blob_id], giver) if upload.pair_index == pair)
+            named = replace(other, pair_index=synced.upload.pair_index)
+            yield SyncedSliver(synced.blob_id, named if synced.upload.axis is other.axis else synced.upload)
+
+    blobs = {blob.blob_id: blob for blob in world.blobs}
+    giver.api.sync_shards = lying
+    await gainer.api.shard_sync.run_once()
+    assert gainer.counter("peer_lies_total", node=giver.secrets.name) == 1
+    await gainer.api.blob_sync.run_once()
+    await gainer.api.shard_sync.run_once()
+    await world.settle()
+    assert gainer.api.vault.duty().gaining == ()
+    for blob in world.blobs:
+        for shard_index in gainer.api.vault.duty().shards:
+            pair = pair_of_shard(shard_index, blob.blob_id, N_SHARDS)
+            for axis in Axis:
+                stored = await gainer.api.vault.sliver(blob.blob_id, shard_index, axis)
+                assert bytes(stored) == world.sliver(blob, pair, axis)
 
 
 async def test_a_giver_that_sends_for_ever_what_nobody_wants_is_given_up(moved) -> None:
