@@ -20,6 +20,7 @@ READS_PER_WRITE = 6
 LONG, SHORT = 1_000, 200  # operations that a scenario must have seen
 RATE_MIN = 5.0
 PATIENCE_S = 240.0  # for those operations, when the scenario itself is over
+LIFE_EPOCHS = 20  # of a blob; scenarios may be longer than that
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ class Load:
         self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(N_CLIENTS)]
         self._lock = threading.Lock()
         self._digests: dict[str, str] = {}
+        self._ends: dict[str, int] = {}  # first epoch in which a blob is not stored any more
+        self._epoch = 0  # the latest that an answer told
         self._started = self._ended = 0.0
         self.operations = self.retries = 0
         self.failed: list[str] = []
@@ -80,12 +83,14 @@ class Load:
         rng = random.Random(number)
         while not self._stop.is_set():
             content = rng.randbytes(rng.choice(SIZES))
-            blob_id = self._attempt("store", lambda content=content: self._store(content))
-            if blob_id is not None:
-                with self._lock:
-                    self._digests[blob_id] = hashlib.sha256(content).hexdigest()
+            stored = self._attempt("store", lambda content=content: self._store(content))
             with self._lock:
-                known = list(self._digests)
+                if stored is not None:
+                    blob_id, end_epoch = stored
+                    self._digests[blob_id] = hashlib.sha256(content).hexdigest()
+                    self._ends[blob_id] = end_epoch
+                    self._epoch = max(self._epoch, end_epoch - LIFE_EPOCHS)
+                known = [one for one, end in self._ends.items() if end > self._epoch + 1]
             for one in rng.sample(known, min(READS_PER_WRITE, len(known))):
                 self._attempt("read", lambda one=one: self._read(one))
 
@@ -108,8 +113,8 @@ class Load:
             self.failed.append(problem)
         return None
 
-    def _store(self, content: bytes) -> str:
-        return store(self._gateway, content, timeout=ATTEMPT_S)
+    def _store(self, content: bytes) -> tuple[str, int]:
+        return store_until(self._gateway, content, timeout=ATTEMPT_S)
 
     def _read(self, blob_id: str) -> None:
         content = read(self._gateway, blob_id, timeout=ATTEMPT_S)
@@ -118,13 +123,20 @@ class Load:
 
 def store(gateway: str, content: bytes, *, timeout: float = 60) -> str:
     """The id of a blob that was stored by HTTP."""
+    return store_until(gateway, content, timeout=timeout)[0]
+
+
+def store_until(gateway: str, content: bytes, *, timeout: float) -> tuple[str, int]:
+    """The id of a blob that was stored by HTTP, and the epoch in which it ends."""
     answer = fresh_http.put(
-        f"{gateway}/v1/blobs", params={"epochs": "20"}, content=content, timeout=timeout, trust_env=False
+        f"{gateway}/v1/blobs", params={"epochs": str(LIFE_EPOCHS)}, content=content, timeout=timeout, trust_env=False
     )
     assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
     document = answer.json()
-    found = document.get("newlyCreated", {}).get("blobObject") or document["alreadyCertified"]
-    return str(found["blobId"])
+    if "alreadyCertified" in document:
+        return str(document["alreadyCertified"]["blobId"]), int(document["alreadyCertified"]["endEpoch"])
+    made = document["newlyCreated"]["blobObject"]
+    return str(made["blobId"]), int(made["storage"]["endEpoch"])
 
 
 def read(gateway: str, blob_id: str, *, timeout: float = 60) -> bytes:
