@@ -39,10 +39,13 @@ def compute_transition_status(observed: Observed, body: Manifest) -> dict[str, A
         status["progressedAt"] = stood or time_text(observed.now_ms)
     else:
         status |= {key: old[key] for key in ("forced", "syncedWeight", "moves", "progressedAt") if key in old}
+        if phase == "Done" and not ledger.moving and "moves" in status:  # what a forced change left has arrived
+            moves = status["moves"]
+            status["moves"] = {**moves, "done": moves["total"], "bytesDone": moves.get("bytes", 0)}
     if phase == "Done":
         status["completedAt"] = old.get("completedAt") or time_text(observed.now_ms)
     moves = status.get("moves") or {"total": 0, "done": 0}
-    complete = complete_fact(observed, ledger, phase)
+    complete = complete_fact(observed, ledger, phase, is_forced=bool(status.get("forced")))
     facts = [
         Fact("Ready", complete.holds, complete.reason, complete.message),
         complete,
@@ -63,10 +66,10 @@ def count_moves(observed: Observed, ledger: LedgerFacts, old: Mapping[str, int])
     return {"total": ledger.moves_total, "done": ledger.moves_done, "bytes": known, "bytesDone": known - lacking}
 
 
-def complete_fact(observed: Observed, ledger: LedgerFacts, phase: str) -> Fact:
+def complete_fact(observed: Observed, ledger: LedgerFacts, phase: str, *, is_forced: bool) -> Fact:
     """Whether the ledger's phase is Done."""
     if phase == "Done":
-        return Fact("Complete", True, "Done", "forced at its deadline" if ledger.is_forced else "")
+        return Fact("Complete", True, "Done", "forced at its deadline" if is_forced else "")
     if phase == "Voted":
         return Fact("Complete", False, phase, "the next committee is chosen")
     if phase == "Waiting":

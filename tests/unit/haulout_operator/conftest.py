@@ -261,12 +261,10 @@ class Town:
         for name, node in facts.nodes.items():
             if not node.shards or name in but:
                 continue
-            gained = [one for one in queries.open_hand_overs(rows) if one.to_node == node.node_id]
-            for epoch in sorted({one.epoch for one in gained} | {facts.epoch}):
-                shards = tuple(one.shard_index for one in gained if one.epoch == epoch)
-                secret = bytes.fromhex(self.secret(f"{name}-keys", "keys.json")["capabilitySecret"])
-                wallet = Wallet(secret, chain_id=facts.chain_id, ledger=self, clock=self.clock, rng=self._rng)
-                await wallet.execute([ReportSyncDone(node_id=node.node_id, epoch=epoch, shards=shards)])
+            shards = tuple(one.shard_index for one in queries.open_hand_overs(rows) if one.to_node == node.node_id)
+            secret = bytes.fromhex(self.secret(f"{name}-keys", "keys.json")["capabilitySecret"])
+            wallet = Wallet(secret, chain_id=facts.chain_id, ledger=self, clock=self.clock, rng=self._rng)
+            await wallet.execute([ReportSyncDone(node_id=node.node_id, epoch=facts.epoch, shards=shards)])
 
     async def close(self) -> None:
         await self.operator.close()

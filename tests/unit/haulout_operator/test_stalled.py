@@ -101,3 +101,21 @@ async def test_the_deadline_is_the_ledgers(town) -> None:
     assert facts.phase == "Sync"
     deadline = time_text(facts.phase_since_ms + 30 * MINUTE_MS)
     assert f"At {deadline} the ledger may force the epoch on without them" in stalled(town)["message"]
+
+
+async def test_what_arrives_after_the_next_change_completes_the_earlier_one(town) -> None:
+    def handed_over() -> tuple[str, str]:
+        told = town.condition("EpochTransition", "main-2", "HandedOver")
+        return told["status"], told["message"]
+
+    new = await changed(town)
+    await town.sync(but=[new])
+    await town.play()
+    assert town.condition("EpochTransition", "main-2", "Complete")["status"] == "True"
+    assert handed_over() == ("False", "0 of 20 shards")
+    await town.advance()
+    await town.round()
+    assert handed_over() == ("False", "0 of 20 shards")
+    await town.sync()
+    await town.play()
+    assert handed_over() == ("True", "20 of 20 shards")
