@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from haulout.cli.session import Session
     from haulout.client.protocol_votes import Activation, NodeReadiness, ProtocolStanding
 
+LAST_EPOCH = (1 << 32) - 1
+
 protocol_app = typer.Typer(help="The version of the rules, and the next one.", no_args_is_help=True)
 
 
@@ -41,7 +43,9 @@ def show(directory: Path | None = DIR_OPTION, as_json: bool = JSON_OPTION) -> No
 
 
 def activate(
-    from_epoch: int | None = typer.Option(None, min=2, help="First epoch under the new rules; else the next one."),
+    from_epoch: int | None = typer.Option(
+        None, min=2, max=LAST_EPOCH, help="First epoch under the new rules; else the next one."
+    ),
     directory: Path | None = DIR_OPTION,
     as_json: bool = JSON_OPTION,
 ) -> None:

@@ -31,7 +31,7 @@ from haulout.client.striped_upload import StripedUpload
 from haulout.client.upload import Upload, is_worth_restarting
 from haulout.codec import sizes
 from haulout.errors import HauloutError, Rejected
-from haulout.ledger.blobs import check_attribute
+from haulout.ledger.blobs import check_attribute, check_attribute_count
 from haulout.ledger.commands import (
     CertifyBlob,
     Command,
@@ -173,6 +173,7 @@ def check_request(request: StoreRequest, params: Params) -> None:
         raise EpochsOutOfRange(n_epochs=request.n_epochs, limit=params.max_epochs_ahead)
     for key, value in request.attributes:
         check_attribute(key, value)
+    check_attribute_count(dict(request.attributes))
     sizes.check_shard_count(params.n_shards, request.encoding or EncodingType.RS2)
 
 

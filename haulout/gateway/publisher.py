@@ -147,7 +147,8 @@ class Publisher:
 
     async def _set_attributes(self, stored: AlreadyCertified, request: StoreRequest) -> None:
         """Have what was stored already get what is asked for; what is not this account's own is left as it is."""
-        if request.attributes and stored.object_id is not None and request.send_object_to is None:
+        is_ours = request.send_object_to in (None, self._wallet.address)
+        if request.attributes and stored.object_id is not None and is_ours:
             target = Existing(stored.object_id)
             await self._wallet.execute([SetBlobAttribute(target, *pair) for pair in request.attributes])
 

@@ -236,13 +236,23 @@ def check_attribute(key: str, value: str) -> None:
         raise InvalidAttribute(key=key, problem=f"a value has at most {MAX_ATTRIBUTE_VALUE_BYTES} bytes")
 
 
+def check_attribute_count(attributes: Mapping[str, str]) -> None:
+    """Refuse more than a blob can have.
+
+    Raises:
+        InvalidAttribute: the last one is too many.
+    """
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise InvalidAttribute(key=list(attributes)[-1], problem=f"a blob has at most {MAX_ATTRIBUTES} attributes")
+
+
 def set_attribute(run: Execution, command: SetBlobAttribute) -> tuple[bytes, ...]:
     """Add or replace an attribute."""
     object_id, blob = run.own_blob(command.blob)
     check_attribute(command.key, command.value)
-    if command.key not in blob.attributes and len(blob.attributes) >= MAX_ATTRIBUTES:
-        raise InvalidAttribute(key=command.key, problem=f"a blob has at most {MAX_ATTRIBUTES} attributes")
-    _put_attributes(run, object_id, blob, {**blob.attributes, command.key: command.value})
+    attributes = {**blob.attributes, command.key: command.value}
+    check_attribute_count(attributes)
+    _put_attributes(run, object_id, blob, attributes)
     return ()
 
 

@@ -136,6 +136,19 @@ async def test_what_is_handed_over_has_its_attributes_then(gateway, world, make_
     }
 
 
+async def test_what_is_handed_over_to_the_account_that_pays_gets_what_is_asked_for(gateway, world, make_data) -> None:
+    receiver = hex_id_text(world.town.address("client"))
+    found = []
+    for year in ("1999", "2001"):
+        said = announcement(attributes={"year": year})
+        announced = await gateway.ask("POST", f"/v1/uploads?epochs=3&send_object_to={receiver}", content=said)
+        found.append((await gateway.ask("PUT", announced.headers["location"], content=make_data(700))).json())
+    object_id = found[0]["newlyCreated"]["blobObject"]["id"]
+    assert found[1]["alreadyCertified"]["object"] == object_id
+    blob = queries.blob(world.sequencer.store.view, parse_object_id(object_id))
+    assert blob.attributes == {"year": "2001"}
+
+
 async def test_a_shared_object_has_its_attributes(gateway, world, make_data) -> None:
     said = announcement(attributes={"type": "film"})
     announced = await gateway.ask("POST", "/v1/uploads?epochs=3&permanent=true&share=true", content=said)

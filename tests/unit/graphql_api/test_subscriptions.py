@@ -313,7 +313,7 @@ async def test_a_query_has_the_same_answer_by_every_way(live: Any, url: str) -> 
 
 
 async def test_events_come_as_server_sent_events_too(live: Any, url: str) -> None:
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
         body = {"query": RESUMED, "variables": {"n": "0"}}
         headers = {"accept": "text/event-stream"}
         async with http.stream("POST", f"http://{url}", json=body, headers=headers) as response:
@@ -430,7 +430,7 @@ async def test_a_token_that_ends_ends_server_sent_events(live: Any, url: str, mo
     headers = {"accept": "text/event-stream", **await live.token()}
     told = ""
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=10) as http,
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http,
         http.stream("POST", f"http://{url}", json={"query": EVENTS}, headers=headers) as response,
     ):
         async for text in response.aiter_text():
