@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from haulout.ledger.commands import COMMANDS
 from haulout.ports import LedgerStatus
 
 # What counts for ever; the other numbers of a status go up and down.
@@ -76,3 +77,12 @@ class LedgerMetrics(Collector):
         for code, count in status.refusals.items():
             refusals.add_metric([code], count)
         yield refusals
+        text = "Commands of transactions in blocks, by kind and by what became of the transaction that they are in."
+        commands = CounterMetricFamily("haulout_ledger_commands", text, labels=["kind", "result"])
+        for cls in COMMANDS.variants.values():
+            for is_ok, result in ((True, "executed"), (False, "refused")):
+                commands.add_metric([cls.__name__, result], status.commands.get((cls.__name__, is_ok), 0))
+        yield commands
+        if status.epoch_change_ms is not None:
+            text = "How long the last change of epoch took, from its new committee to Done."
+            yield GaugeMetricFamily("haulout_epoch_change_duration_seconds", text, status.epoch_change_ms / 1000)

@@ -18,7 +18,7 @@ from haulout.codec.metadata import BlobMetadata
 from haulout.gateway.cache import BlobCache
 from haulout.gateway.errors import InvalidConsistencyCheck, error_response
 from haulout.gateway.flags import parse_flag
-from haulout.gateway.metrics import GatewayMetrics
+from haulout.gateway.metrics import GatewayMetrics, note_content
 from haulout.gateway.ranges import ByteRange, matches_etag, parse_range
 from haulout.primitives import BlobId, EncodingType, blob_id_text, hex_id_text, parse_blob_id, parse_object_id
 
@@ -143,11 +143,13 @@ class Aggregator:
         if streamed is not None:
             length = size if part is None else part.length
             first = await anext(streamed, b"")
+            note_content(request, length)
             return StreamedResponse(streamed, first, status, {**headers, "content-length": str(length)})
         if part is None:
             data, close = await self._whole(blob_id, check)
         else:
             data, close = await self._part(blob_id, part, size, check)
+        note_content(request, len(data))
         return self._stream(data, close, headers, status)
 
     async def _streamed(

@@ -25,7 +25,7 @@ from haulout.gateway.errors import (
     internal_error_response,
 )
 from haulout.gateway.limits import LoadLimit
-from haulout.gateway.metrics import GatewayMetrics
+from haulout.gateway.metrics import GatewayMetrics, size_class
 from haulout.gateway.publisher import Publisher
 from haulout.gateway.uploads import Uploads
 from haulout.observability import tracing
@@ -70,7 +70,7 @@ def build_app(
             except Exception as e:  # noqa: BLE001 - the edge: everything else is our mistake and becomes a 500
                 response = internal_error_response(request, e)
             duration_s = time.perf_counter() - started
-            metrics.duration.labels(route).observe(duration_s, tracing.exemplar())
+            metrics.duration.labels(route, size_class(request)).observe(duration_s, tracing.exemplar())
             if tracing.is_on():
                 duration_us = round(duration_s * 1e6)
                 log.debug("request answered", route=route, status=response.status_code, duration_us=duration_us)

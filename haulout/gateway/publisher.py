@@ -29,7 +29,7 @@ from haulout.codec.sizes import check_blob_size
 from haulout.errors import HauloutError
 from haulout.gateway.errors import BodySizeDiffers, BodyTimeout, InvalidPersistence, MalformedRequest, error_response
 from haulout.gateway.flags import parse_flag
-from haulout.gateway.metrics import GatewayMetrics
+from haulout.gateway.metrics import GatewayMetrics, note_content
 from haulout.ledger.commands import Existing, SetBlobAttribute
 from haulout.primitives import Buffer, EncodingType, blob_id_text, parse_address
 
@@ -173,6 +173,7 @@ class Publisher:
                     file.flush()
                     file.seek(0)
                     data: Buffer | BlobFile = BlobFile(file.fileno(), size) if is_large(size) else file.read()
+                note_content(request, size)
                 yield data
             except ClientDisconnect as e:
                 raise MalformedRequest(problem="the body ended early") from e

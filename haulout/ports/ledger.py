@@ -41,7 +41,10 @@ class LedgerStatus:
     finality: Finality | None = None
     oldest_height: int = 0  # of the blocks that are kept; state and history are there whatever it is
     protocol_version: int = 0  # newest one whose rules its release knows; 0 of one that does not tell
-    refusals: Mapping[str, int] = field(default_factory=dict)  # by the rule's code, since its process began
+    # Since its process began, of what is in blocks; only the one who makes them tells.
+    refusals: Mapping[str, int] = field(default_factory=dict)  # transactions by the code of the rule that refused them
+    commands: Mapping[tuple[str, bool], int] = field(default_factory=dict)  # by kind, and whether they were executed
+    epoch_change_ms: int | None = None  # how long the last change of epoch took
 
 
 @dataclass(frozen=True, slots=True)

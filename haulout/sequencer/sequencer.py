@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ from haulout.chain.checkpoint import CertifiedCheckpoint, CheckpointSignature
 from haulout.crypto import messages
 from haulout.crypto.schemes import SignatureScheme
 from haulout.errors import DiskFull, HauloutError, ProtocolVersionUnknown, UndecodableBytes
+from haulout.ledger import queries
 from haulout.ledger.admission import DuplicateTransaction, check_envelope
 from haulout.ledger.apply import PROTOCOL_VERSION, BlockOut, apply_block
 from haulout.ledger.commands import UpdateProtocolVersion
@@ -43,6 +43,7 @@ from haulout.replica.reads import read_rows, scan_rows
 from haulout.replica.snapshot import export_snapshot
 from haulout.sequencer.attestation import Attestor
 from haulout.sequencer.errors import Inadmissible, LedgerBusy, LedgerStopping
+from haulout.sequencer.tally import BlockTally
 
 MAX_BLOCK_TRANSACTIONS = 500
 MAX_BLOCK_COMMANDS = 2_000
@@ -61,7 +62,7 @@ class _Pending:
 
     digest: Digest
     raw: bytes
-    n_commands: int
+    kinds: tuple[str, ...]  # of its commands
     done: asyncio.Future[TransactionResult]
     span: tracing.Span
 
@@ -88,7 +89,7 @@ class Sequencer:
         self._attestor = Attestor(store, scheme, clock, workers)
         self._sequenced_height = store.head.height
         self._counts = {"blocks": 0, "transactions": 0, "refused": 0, "inadmissible": 0, "busy": 0, "replays": 0}
-        self._refusals: Counter[str] = Counter()  # of transactions in blocks, by code
+        self._tally = BlockTally(queries.staking(store.view))
 
     @classmethod
     async def open(
@@ -133,7 +134,8 @@ class Sequencer:
             self._counts["replays"] += 1
             return recorded
         check_can_follow(signed)
-        pending = self._waiting.get(raw) or self._enqueue(digest, raw, len(signed.transaction.commands))
+        kinds = tuple(type(command).__name__ for command in signed.transaction.commands)
+        pending = self._waiting.get(raw) or self._enqueue(digest, raw, kinds)
         return await _wait(pending.done, wait_ms)
 
     async def result(self, digest: Digest, *, wait_ms: int = 0) -> TransactionResult | None:
@@ -148,14 +150,14 @@ class Sequencer:
                 async with asyncio.timeout(left_us / 1_000_000):
                     await self.store.wait_beyond(self.head.height)
 
-    def _enqueue(self, digest: Digest, raw: bytes, n_commands: int) -> _Pending:
+    def _enqueue(self, digest: Digest, raw: bytes, kinds: tuple[str, ...]) -> _Pending:
         if len(self._queue) >= MAX_PENDING_TRANSACTIONS or self._queue_bytes + len(raw) > MAX_PENDING_BYTES:
             self._counts["busy"] += 1
             raise LedgerBusy(pending=len(self._queue), retry_after_ms=RETRY_AFTER_MS)
         done: asyncio.Future[TransactionResult] = asyncio.get_running_loop().create_future()
         done.add_done_callback(_look_at_outcome)
-        pending = _Pending(digest, raw, n_commands, done, tracing.aside("transaction"))
-        pending.span.note(digest=digest.hex(), n_commands=n_commands)
+        pending = _Pending(digest, raw, kinds, done, tracing.aside("transaction"))
+        pending.span.note(digest=digest.hex(), n_commands=len(kinds))
         self._waiting[raw] = pending
         self._queue.append(pending)
         self._queue_bytes += len(pending.raw)
@@ -201,10 +203,10 @@ class Sequencer:
         size_bytes = n_commands = count = 0
         for pending in self._queue[:MAX_BLOCK_TRANSACTIONS]:
             is_full = size_bytes + len(pending.raw) > MAX_BLOCK_BYTES
-            if count and (is_full or n_commands + pending.n_commands > MAX_BLOCK_COMMANDS):
+            if count and (is_full or n_commands + len(pending.kinds) > MAX_BLOCK_COMMANDS):
                 break
             size_bytes += len(pending.raw)
-            n_commands += pending.n_commands
+            n_commands += len(pending.kinds)
             count += 1
         taken, self._queue = self._queue[:count], self._queue[count:]
         self._queue_bytes -= size_bytes
@@ -252,9 +254,8 @@ class Sequencer:
             raise
         self._counts["blocks"] += 1
         self._counts["transactions"] += len(taken)
-        refusals = [result.reason for result in out.results if not result.is_ok]
-        self._counts["refused"] += len(refusals)
-        self._refusals.update(refusals)
+        self._counts["refused"] += sum(not result.is_ok for result in out.results)
+        self._tally.note(out, [pending.kinds for pending in taken])
         for pending, result in zip(taken, out.results, strict=True):
             self._finish(pending, result)
         self._attestor.note_block()
@@ -291,7 +292,9 @@ class Sequencer:
             finality,
             self.store.oldest_height,
             PROTOCOL_VERSION,
-            dict(self._refusals),
+            dict(self._tally.refusals),
+            dict(self._tally.commands),
+            self._tally.epoch_change_ms,
         )
 
     async def read(self, keys: Sequence[bytes]) -> StateRead:

@@ -79,6 +79,22 @@ GATEWAY = Board(
                     unit="s",
                 ),
                 Panel(
+                    "Reads by size",
+                    "95th percentile of the time to the response's head, by the size up to which content is sent.",
+                    (
+                        Query(
+                            quantile(
+                                "0.95",
+                                "haulout_http_request_duration_seconds",
+                                NET + ',route=~"blob|object",size_class!="none"',
+                                by="size_class",
+                            ),
+                            "{{size_class}}",
+                        ),
+                    ),
+                    unit="s",
+                ),
+                Panel(
                     "Phases of a store",
                     "95th percentile of each.",
                     (Query(quantile("0.95", "haulout_store_phase_seconds", by="phase"), "{{phase}}"),),

@@ -69,6 +69,12 @@ LEDGER = Board(
                     unit="ops",
                 ),
                 Panel(
+                    "Commands",
+                    "Of the transactions in blocks, per second, by kind and by what became of their transaction.",
+                    (Query(f"{rate('haulout_ledger_commands_total', by='kind, result')} > 0", "{{kind}} {{result}}"),),
+                    unit="ops",
+                ),
+                Panel(
                     "Wait for signatures",
                     "From a block until n - f shards have signed it: 50th and 99th percentile; the objective is 30 s.",
                     (

@@ -8,7 +8,11 @@ import pytest
 
 from haulout.client import documents
 from haulout.errors import Unreachable
+from haulout.gateway import metrics
 from haulout.gateway.errors import status_of
+from haulout.gateway.metrics import NO_CONTENT
+
+DURATION_COUNT = "haulout_http_request_duration_seconds_count"
 
 
 async def test_status_and_ready(gateway, reason_of) -> None:
@@ -149,8 +153,30 @@ async def test_requests_are_counted_by_route_and_code(gateway, make_data) -> Non
     for route, (method, code) in count.items():
         assert gateway.metric("haulout_http_requests_total", route=route, method=method, code=code) == 1
     assert gateway.metric("haulout_http_requests_total", route="blob", method="GET", code="404") == 1
-    assert gateway.metric("haulout_http_request_duration_seconds_count", route="blob") == 2
+    for route, size_class in (("store", "64KiB"), ("blob", "64KiB"), ("blob", "none")):
+        assert gateway.metric(DURATION_COUNT, route=route, size_class=size_class) == 1
     assert gateway.metric("haulout_store_phase_seconds_count", phase="uploading") == 1
+
+
+async def test_durations_are_told_apart_by_what_is_brought_or_sent(gateway, make_data, monkeypatch) -> None:
+    def count(route: str) -> dict[str, float]:
+        names = (NO_CONTENT, *metrics.SIZE_CLASSES, metrics.LARGER)
+        counted = {name: gateway.metric(DURATION_COUNT, route=route, size_class=name) for name in names}
+        return {name: value for name, value in counted.items() if value}
+
+    monkeypatch.setattr(metrics, "SIZE_CLASSES", {"64KiB": 100, "1MiB": 200})
+    path = await gateway.stored(make_data(200))
+    striped = await gateway.put(make_data(201), "epochs=5&encoding_type=RS8")
+    assert count("store") == {"1MiB": 1, "larger": 1}
+    await gateway.get(path, range="bytes=0-99")  # a share of the blob
+    await gateway.get(path)
+    await gateway.get(path, if_none_match=f'"{path.rpartition("/")[2]}"')
+    await gateway.ask("HEAD", path)
+    assert count("blob") == {"none": 2, "64KiB": 1, "1MiB": 1}
+    await gateway.get(striped.headers["location"])
+    assert count("blob")["larger"] == 1
+    await gateway.ask("PUT", "/v1/blobs?epochs=0", content=make_data(10))  # refused before it was read
+    assert count("store")["none"] == 1
 
 
 def test_every_error_of_this_package_has_a_status() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from haulout.ledger.commands import COMMANDS
 from haulout.ports import Finality, LedgerStatus
 from node_grpc.ledger_metrics import LedgerMetrics
 
@@ -48,6 +49,25 @@ async def test_the_sequencer_s_numbers_and_its_engine_are_told(metrics, registry
     assert registry.get_sample_value("haulout_ledger_checkpoint_signed_shards") == 0
     assert registry.get_sample_value("haulout_ledger_refusals_total", {"code": "INSUFFICIENT_FUNDS"}) == 2
     assert registry.get_sample_value("haulout_ledger_refusals_total", {"code": "NOT_OWNER"}) == 1
+
+
+async def test_commands_of_every_kind_are_told_before_the_first(metrics, registry, status) -> None:
+    def count(kind: str, result: str) -> float | None:
+        return registry.get_sample_value("haulout_ledger_commands_total", {"kind": kind, "result": result})
+
+    metrics.note(status, 1_500)
+    for cls in COMMANDS.variants.values():
+        assert (count(cls.__name__, "executed"), count(cls.__name__, "refused")) == (0, 0)
+    metrics.note(replace(status, commands={("RegisterBlob", True): 3, ("RegisterBlob", False): 1}), 2_000)
+    assert (count("RegisterBlob", "executed"), count("RegisterBlob", "refused")) == (3, 1)
+    assert count("CertifyBlob", "executed") == 0
+
+
+async def test_a_change_of_epoch_has_a_duration_once_one_has_ended(metrics, registry, status) -> None:
+    metrics.note(status, 1_500)
+    assert registry.get_sample_value("haulout_epoch_change_duration_seconds") is None
+    metrics.note(replace(status, epoch_change_ms=12_500), 2_000)
+    assert registry.get_sample_value("haulout_epoch_change_duration_seconds") == 12.5
 
 
 async def test_a_block_lags_until_it_or_a_later_one_is_signed(metrics, registry, status) -> None:

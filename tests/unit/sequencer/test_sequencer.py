@@ -30,7 +30,9 @@ async def test_answers_with_the_result_once_the_block_is_durable(ledger, town):
 async def test_a_refused_transaction_is_in_the_block_with_its_reason(ledger, town):
     result = await ledger.submit(town.transfer(10**15), wait_ms=WAIT_MS)
     assert result.reason == "INSUFFICIENT_FUNDS" and result.height == 1
-    assert (await ledger.status()).refusals == {"INSUFFICIENT_FUNDS": 1}
+    status = await ledger.status()
+    assert status.refusals == {"INSUFFICIENT_FUNDS": 1}
+    assert status.commands == {("Transfer", False): 1}
     assert queries.balance(ledger.store.view, town.address("bob")) == 5_000
 
 
