@@ -53,11 +53,16 @@ def find_protocol_state(observed: Observed) -> ProtocolState:
     if waits is not None:
         return ProtocolState(False, "ProtocolWaits", f"protocol version {version} waits until {waits}")
     is_asked = network.annotations.get(ACTIVATE_ANNOTATION) == str(version)
-    if network.spec.protocol.activation == "Manual" and not is_asked:
+    ask = f"kubectl annotate --overwrite snet/{network.name} {ACTIVATE_ANNOTATION}={version}"
+    elsewhere = _who_runs_elsewhere(observed, ledger)
+    if elsewhere and not is_asked:
         text = (
-            f"everything that runs can follow protocol version {version}. Next: kubectl annotate --overwrite "
-            f"snet/{network.name} {ACTIVATE_ANNOTATION}={version}, and it begins with the next epoch."
+            f"protocol version {version} waits for {', '.join(elsewhere)}, which other people run: nobody here knows "
+            f"whether they can follow it. Next: ask their owners, then {ask}, and it begins with the next epoch."
         )
+        return ProtocolState(False, "ProtocolWaits", text)
+    if network.spec.protocol.activation == "Manual" and not is_asked:
+        text = f"everything that runs can follow protocol version {version}. Next: {ask}, and it begins with the next epoch."
         return ProtocolState(False, "ProtocolManual", text)
     subject = protocol_subject(network.name)
     action = ActivateProtocol(subject, version, ledger.epoch + 1)
@@ -91,9 +96,7 @@ def _what_is_not_ready(observed: Observed, ledger: LedgerFacts, version: int) ->
         is_old = counts_toward_replicas(node) and newest is not None and revision_of(observed, node) != newest
         if is_old or is_spent(observed, node.name):
             return f"sn/{node.name} runs what its pool asks for, and is ready"
-    named = {node.name for node in observed.nodes}
-    counted = {name for name, node in ledger.nodes.items() if node.shards or node.is_next or node.stake_frost}
-    for name in sorted(named | counted):
+    for name in sorted(node.name for node in observed.nodes):
         told = observed.reports.get(name)
         if told is None:
             return f"{name} is registered and says what its release knows"
@@ -102,6 +105,13 @@ def _what_is_not_ready(observed: Observed, ledger: LedgerFacts, version: int) ->
         if told.epoch != ledger.epoch:
             return f"{name} is in epoch {ledger.epoch}"
     return None
+
+
+def _who_runs_elsewhere(observed: Observed, ledger: LedgerFacts) -> list[str]:
+    """Nodes with shards or stake that are no objects here: nobody asks them what their release knows."""
+    named = {node.name for node in observed.nodes}
+    counted = {name for name, node in ledger.nodes.items() if node.shards or node.is_next or node.stake_frost}
+    return sorted(counted - named)
 
 
 def _is_rolled(observed: Observed, kind: str, name: str, image: str) -> bool:

@@ -95,6 +95,25 @@ async def test_manual_networks_say_what_to_do_and_wait_for_it(old) -> None:
     assert await chosen(old) == (BEFORE, (AFTER, 2))
 
 
+async def test_who_knows_what_other_people_run_has_to_say_so(old) -> None:
+    old.found(5)
+    await old.play()
+    elsewhere = old.nodes()[0]
+    old.scale(4)
+    for kind, name in [key for key in old.kube.objects if elsewhere in key[1]]:
+        del old.kube.objects[kind, name]  # its owner runs it somewhere else from now on
+    old.refusing.add(elsewhere)
+    upgrade(old, *old.nodes())
+    await old.play()
+    assert state(old) == ("False", "ProtocolWaits")
+    assert f"waits for {elsewhere}, which other people run" in message(old)
+    assert await chosen(old) == (BEFORE, None)
+    annotations = old.kube.objects["StorageNetwork", "main"]["metadata"].setdefault("annotations", {})
+    annotations["haulout.dev/activate-protocol"] = str(AFTER)
+    await old.play()
+    assert await chosen(old) == (BEFORE, (AFTER, 2))
+
+
 async def test_nothing_begins_while_pods_are_of_another_release_than_asked_for(old) -> None:
     old.found()
     await old.play()
