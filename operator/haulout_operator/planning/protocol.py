@@ -62,7 +62,10 @@ def find_protocol_state(observed: Observed) -> ProtocolState:
         )
         return ProtocolState(False, "ProtocolWaits", text)
     if network.spec.protocol.activation == "Manual" and not is_asked:
-        text = f"everything that runs can follow protocol version {version}. Next: {ask}, and it begins with the next epoch."
+        text = (
+            f"everything that runs can follow protocol version {version}. "
+            f"Next: {ask}, and it begins with the next epoch."
+        )
         return ProtocolState(False, "ProtocolManual", text)
     subject = protocol_subject(network.name)
     action = ActivateProtocol(subject, version, ledger.epoch + 1)

@@ -92,7 +92,7 @@ def test_machines_are_looked_at_one_by_one_and_only_when_asked_for() -> None:
 def test_tokens_are_reviewed_only_when_asked_for() -> None:
     assert yaml.safe_load((CHART / "values.yaml").read_text())["tokenReview"]["enabled"] is False
     text = (CHART / "templates" / "token-review.yaml").read_text()
-    assert text.startswith("{{- if and .Values.rbac.create .Values.tokenReview.enabled }}\n")
+    assert text.startswith("{{- if and .Values.rbac.create (.Values.tokenReview).enabled }}\n")
     roles = re.findall(r"^roleRef:\n(?:  .*\n)*?  kind: (.*)\n  name: (.*)$", text, re.MULTILINE)
     assert roles == [("ClusterRole", "system:auth-delegator")]
     subjects = re.findall(r"^  - kind: (.*)\n    name: (.*)$", text, re.MULTILINE)
