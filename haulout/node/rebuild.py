@@ -95,7 +95,7 @@ def check_symbols(
             all_good = False
             continue
         if sources is not None and symbol.source_index not in sources:
-            continue  # of a shard that is on its way: its other holder is asked for that one
+            continue  # of a shard that was never its own, or is no more
         good[symbol.source_index] = symbol
     return good, all_good
 

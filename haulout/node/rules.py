@@ -109,6 +109,14 @@ def holders_of(view: View, certified_epoch: int) -> dict[ObjectId, tuple[int, ..
     return queries.shard_holders(queries.committee(view), queries.open_hand_overs(view), certified_epoch)
 
 
+def takers_of(view: View) -> dict[ObjectId, tuple[int, ...]]:
+    """Whom shards are on their way to, by node, with these shards: each may have some of their slivers already."""
+    shards_of: dict[ObjectId, set[int]] = {}
+    for record in queries.open_hand_overs(view):
+        shards_of.setdefault(ObjectId(record.to_node), set()).add(record.shard_index)
+    return {node_id: tuple(sorted(shards)) for node_id, shards in shards_of.items()}
+
+
 def may_drop_shard(view: View, duty: Duty, node_id: ObjectId, shard_index: int) -> bool:
     """A shard belongs to others for good: not owned, not on its way here or from here, and not coming back; and not on
     the word of its new owner alone, but once the epoch is settled."""

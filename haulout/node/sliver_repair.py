@@ -114,7 +114,7 @@ class SliverRepair:
                 self._peers.report_lie(peer)
             return good
 
-        waiting = self._peers.available(self._vault.view, self._vault.holders(blob_id))
+        waiting = self._sources(blob_id)
         while len(found) < needed and waiting:
             wave: list[Peer] = []
             expected = len(found)
@@ -128,6 +128,16 @@ class SliverRepair:
             problem = f"{len(found)} of {needed} symbols of {axis.name.lower()} sliver {target} can be had"
             raise RepairFailed(blob_id=blob_id_text(blob_id), problem=problem)
         return dict(sorted(found.items())[:needed])
+
+    def _sources(self, blob_id: BlobId) -> list[Peer]:
+        """Who may have slivers of a blob, each with the shards that it speaks for: those that it has, and those on
+        their way to it. Of these it may have rebuilt what their giver never had, and several takers who left each other
+        out would wait for each other for ever."""
+        shards_of = {node_id: set(shards) for node_id, shards in self._vault.holders(blob_id).items()}
+        for node_id, shards in self._vault.takers().items():
+            shards_of.setdefault(node_id, set()).update(shards)
+        speakers = {node_id: tuple(sorted(shards)) for node_id, shards in shards_of.items()}
+        return self._peers.available(self._vault.view, speakers)
 
     async def _own_symbols(
         self,

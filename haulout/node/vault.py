@@ -88,6 +88,7 @@ class Vault:
         self._parsed: OrderedDict[BlobId, BlobMetadata] = OrderedDict()
         self._holders: dict[int, Mapping[ObjectId, tuple[int, ...]]] = {}  # by the epoch of first certification
         self._holders_height = -1
+        self._takers: tuple[int, Mapping[ObjectId, tuple[int, ...]]] | None = None  # height, to whom
         self._duty: tuple[int, rules.Duty] | None = None  # height, what it asks
 
     # --- what the ledger says -------------------------------------------------------------------------------
@@ -125,6 +126,12 @@ class Vault:
         if certified_epoch not in self._holders:
             self._holders[certified_epoch] = rules.holders_of(self.view, certified_epoch)
         return self._holders[certified_epoch]
+
+    def takers(self) -> Mapping[ObjectId, tuple[int, ...]]:
+        """Whom shards are on their way to, by node, with these shards; this node may be among them."""
+        if self._takers is None or self._takers[0] != self.height:
+            self._takers = (self.height, rules.takers_of(self.view))
+        return self._takers[1]
 
     # --- reading --------------------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ from haulout.ledger import queries
 from haulout.ledger.commands import AdvanceEpoch, ForceDone, ReportSyncDone, Stake
 from haulout.ledger.state import Phase
 from haulout.node.errors import ShardSyncForbidden
+from haulout.node.repair_plan import Way
 from haulout.ports import SignedMessage, SyncedSliver
-from haulout.primitives import Axis, BlobId, pair_of_shard
+from haulout.primitives import Axis, BlobId, max_faulty, pair_of_shard
 from tests.unit.node.conftest import N_SHARDS, SETTINGS, World
 
 FIRST = bytes(32)
@@ -192,6 +193,32 @@ async def test_a_liar_is_not_believed_and_what_it_owes_is_rebuilt(moved) -> None
     await gainer.api.shard_sync.run_once()
     await world.settle()
     assert gainer.api.vault.duty().gaining == ()
+
+
+async def test_symbols_of_a_shard_come_from_whoever_it_goes_to_when_its_giver_has_none(moved, monkeypatch) -> None:
+    """A primary sliver takes n - f symbols: with f shards away, those of the shard on its way are needed too."""
+    monkeypatch.setattr("haulout.node.blob_sync.plan_repair", lambda *_, **__: Way.SYMBOLS)
+    world, taker = moved, moved.nodes[0]
+    duty = taker.api.vault.duty()
+    await taker.api.shard_sync._enrol(duty)
+    await taker.api.shard_sync._pull_all(duty)
+    await taker.api.blob_sync.run_once()
+    away = [node_of(world, world.moves[0][1])]
+    away += [node for node in world.nodes[1:] if node not in away and len(node.shards()) == 2][:1]
+    assert sum(len(node.shards()) for node in away) == max_faulty(N_SHARDS), "no more are lost than may be"
+    for node in away:
+        await node.kill()
+
+    mender = next(node for node in world.nodes[1:] if node not in away)
+    blob_id = world.blobs[0].blob_id
+    shard_index = mender.shards()[0]
+    await mender.api.vault.slivers.discard_sliver(blob_id, shard_index, Axis.PRIMARY)
+    await mender.api.vault.tables.add_all_incomplete([blob_id])
+    await mender.api.blob_sync.run_once()
+    assert mender.api.vault.tables.n_incomplete == 0
+    pair = pair_of_shard(shard_index, blob_id, N_SHARDS)
+    rebuilt = await mender.api.vault.sliver(blob_id, shard_index, Axis.PRIMARY)
+    assert bytes(rebuilt) == world.sliver(world.blobs[0], pair, Axis.PRIMARY)
 
 
 async def test_a_right_sliver_under_the_name_of_another_is_a_lie(moved) -> None:
