@@ -9,13 +9,15 @@ import pytest
 
 from haulout.crypto.ed25519 import address_of, public_key
 from haulout.crypto.keyed_hash import KeyedHash
-from haulout.ledger.commands import Transfer
+from haulout.ledger.commands import Command, Transfer
 from haulout.ledger.genesis import build_development_network
 from haulout.ledger.transactions import encode_transaction, sign_transaction
 from haulout.sequencer.sequencer import Sequencer
 from haulout.world.memory_store import MemoryStore
 from haulout.world.workers import InlineWorkers
 from tests.hand_clock import START_MS, HandClock
+
+EPOCH_MS = 86_400_000
 
 
 class Town:
@@ -29,7 +31,7 @@ class Town:
             stake_frost=2_000_000_000_000,
             account_funds_frost={"alice": 1_000_000_000_000, "bob": 5_000},
             genesis_time_ms=START_MS,
-            epoch_duration_ms=86_400_000,
+            epoch_duration_ms=EPOCH_MS,
             seed=seed,
             scheme=self.scheme,
         )
@@ -51,11 +53,16 @@ class Town:
         nonce: int | None = None,
         n_commands: int = 1,
     ):
+        command = Transfer(to=self.address(to), amount_frost=amount_frost)
+        return self.signed(sender, *(command,) * n_commands, nonce=nonce)
+
+    def signed(self, sender: str, *commands: Command, nonce: int | None = None) -> bytes:
+        """A transaction, good for a while."""
         number = next(self._nonce) if nonce is None else nonce
         signed = sign_transaction(
             self.secrets[sender],
             self.genesis.chain_id,
-            (Transfer(to=self.address(to), amount_frost=amount_frost),) * n_commands,
+            commands,
             nonce=number.to_bytes(16, "big"),
             valid_until_ms=self.clock.time_ms + 500_000,
         )

@@ -5,7 +5,9 @@ trust from one committee to the next; otherwise it is the head, but not more oft
 round costs each node a signature, a sync and a verification. So a quiet ledger is attested to its end. Nodes learn of a
 certified checkpoint together with the next one to sign, or when the interval is over. When a height finds no
 quorum within `PATIENCE_MS` the newest head takes its place: it proves the same and more. Each time that happens the
-next one is given longer, so that nodes on slow machines get to the end of a round.
+next one is given longer, so that nodes on slow machines get to the end of a round. For the block that began an epoch
+no head can stand in: what was signed of it is kept and added to while others are asked for, as long as it is known who
+may sign it. So each node has to execute it in time, but not all of them within the same few seconds.
 
 What is gathered is kept only when it is certified. If it stops half-way, nodes are asked again, and since each gives
 the same signature for the same height, nothing is signed twice.
@@ -46,7 +48,7 @@ class Attestor:
         self._wanted_since_us = 0
         self._certified_us: int | None = None
         self._patience_ms = PATIENCE_MS
-        self._signatures: dict[bytes, bytes] = {}  # node id -> its signature of what is wanted
+        self._gathered: dict[Checkpoint, dict[bytes, bytes]] = {}  # what is wanted and an open end: by node id
         self.signed_shards = self._shards_behind(self._latest)  # what the last one had, certified or given up
         self._given_up: set[int] = set()  # heights that found no quorum in time; they are taken up again
         self._announced = (0, self.attested_height)  # the heights when `_moved` was set last
@@ -86,34 +88,38 @@ class Attestor:
         Raises:
             CheckpointRefused: of another block than ours, not of a member, or not its signature.
         """
-        theirs, wanted = given.checkpoint, self._wanted
-        if wanted is None or theirs.height != wanted.height:
+        theirs = given.checkpoint
+        asked = next((checkpoint for checkpoint in self._gathered if checkpoint.height == theirs.height), None)
+        if asked is None:
             return
-        if theirs != wanted:
+        if theirs != asked:
             raise CheckpointRefused(height=theirs.height, problem="it is of another block, epoch or committee")
-        committee = queries.find_committee(self._store.view, wanted.epoch)
+        committee = queries.find_committee(self._store.view, asked.epoch)
         if committee is None:
             return  # two epochs have begun since: nobody can check the signatures of that one any more
         key = next((m.public_key for m in committee.members if m.node_id == given.node_id), None)
         if key is None:
-            problem = f"{hex_id_text(given.node_id)} is not in the committee of epoch {wanted.epoch}"
+            problem = f"{hex_id_text(given.node_id)} is not in the committee of epoch {asked.epoch}"
             raise CheckpointRefused(height=theirs.height, problem=problem)
-        if not await self._workers.run(self._scheme.verify, key, wanted.message(), given.signature):
+        if not await self._workers.run(self._scheme.verify, key, asked.message(), given.signature):
             raise CheckpointRefused(height=theirs.height, problem="it is not the node's signature")
         await self._store.keep_signature(given)
-        if self._wanted != wanted:
+        signatures = self._gathered.get(asked)
+        if signatures is None:
             return  # certified while this one was being verified
-        self._signatures[given.node_id] = given.signature
-        certified = self._certify(wanted, committee)
+        signatures[given.node_id] = given.signature
+        certified = self._certify(asked, committee)
         if certified is not None:
-            self._wanted = None
+            del self._gathered[asked]
+            if self._wanted == asked:
+                self._wanted = None
+                self._patience_ms = PATIENCE_MS
             self.signed_shards = self._shards_behind(certified)
             self._certified_us = self._clock.monotonic_us()
-            self._patience_ms = PATIENCE_MS
             await self._store.keep_checkpoint(certified, durable=True)
-            if wanted.height > self.attested_height:
+            if asked.height > self.attested_height:
                 self._latest = certified
-            self._given_up.discard(wanted.height)
+            self._given_up.discard(asked.height)
             self.note_block()
 
     def note_block(self) -> None:
@@ -146,16 +152,18 @@ class Attestor:
         return [turn_us for turn_us in turns if turn_us > now_us]
 
     def _certify(self, checkpoint: Checkpoint, committee: Committee) -> CertifiedCheckpoint | None:
-        signers = [i for i, member in enumerate(committee.members) if member.node_id in self._signatures]
+        signatures = self._gathered[checkpoint]
+        signers = [i for i, member in enumerate(committee.members) if member.node_id in signatures]
         if not is_quorum(sum(committee.members[i].weight for i in signers), committee.n_shards):
             return None
-        signature = self._scheme.aggregate([self._signatures[committee.members[i].node_id] for i in signers])
+        signature = self._scheme.aggregate([signatures[committee.members[i].node_id] for i in signers])
         return CertifiedCheckpoint(checkpoint, signature, bitmap_of(signers))
 
     def _gathered_shards(self, checkpoint: Checkpoint) -> int:
         committee = queries.find_committee(self._store.view, checkpoint.epoch)
         members = () if committee is None else committee.members
-        return sum(member.weight for member in members if member.node_id in self._signatures)
+        signatures = self._gathered.get(checkpoint, {})
+        return sum(member.weight for member in members if member.node_id in signatures)
 
     def _shards_behind(self, certified: CertifiedCheckpoint | None) -> int:
         """Shards of those who signed; 0 when their committee is no longer known."""
@@ -178,7 +186,12 @@ class Attestor:
             self._given_up.clear()  # from the beginning: whoever was away may be back
             wanted = self._next()
         if wanted != self._wanted:
-            self._wanted, self._signatures = wanted, {}
+            self._wanted = wanted
+            self._gathered = {
+                checkpoint: self._gathered.get(checkpoint, {})
+                for checkpoint in (wanted, *self._gathered)
+                if checkpoint is not None and (checkpoint == wanted or self._is_open_end(checkpoint))
+            }
         self._wanted_since_us = now_us
 
     def _next(self) -> Checkpoint | None:
@@ -201,6 +214,12 @@ class Attestor:
         """Whether the last checkpoint of an epoch is certified."""
         kept = self._store.checkpoint(epoch)
         return kept is not None and kept.checkpoint.height == height
+
+    def _is_open_end(self, checkpoint: Checkpoint) -> bool:
+        """Whether it closes an epoch, is not certified, and those who may sign it are still known."""
+        if checkpoint.next_committee is None or self._is_closed(checkpoint.epoch, checkpoint.height):
+            return False
+        return queries.find_committee(self._store.view, checkpoint.epoch) is not None
 
     async def _wait_until(self, limit_us: int) -> None:
         """Until something has moved, or it is this late."""

@@ -17,6 +17,7 @@ SEEDS_THAT_FAILED: Final = (
 
 SEEDS_THAT_FAILED_SINCE: Final = (
     155,  # takers of shards whose giver had none of a blob took no symbols of each other, and were never complete
+    181,  # signatures of an epoch's end were thrown away with every try that found no quorum: a replica was kept out
     291,  # damage forgotten durably and listed after that: a disk set back to between the two lacked a sliver for ever
     314,  # a right sliver that a giver handed over under the name of another was stored in its place
 )

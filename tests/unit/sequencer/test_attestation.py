@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from haulout.chain.checkpoint import CheckpointSignature
 from haulout.ledger import queries
+from haulout.ledger.commands import ChangeEpoch, EndVoting
 from haulout.primitives import min_correct
 from haulout.replica.checkpoints import find_checkpoint
-from haulout.sequencer.attestation import INTERVAL_MS
+from haulout.sequencer.attestation import INTERVAL_MS, PATIENCE_MS_MAX
+from tests.town import EPOCH_MS
 
 
 async def attest(ledger, town) -> int:
     """Have all nodes sign what is wanted; its height."""
     height = (await ledger.attestation()).wanted_height
+    await sign(ledger, town, height, town.nodes)
+    return height
+
+
+async def sign(ledger, town, height: int, nodes) -> None:
     checkpoint = find_checkpoint(ledger.store, height)
-    for node in town.nodes:
+    for node in nodes:
         signature = town.scheme.sign(node.bls_secret, checkpoint.message())
         await ledger.attest(CheckpointSignature(node.node_id, checkpoint, signature))
-    return height
+
+
+async def next_epoch(ledger, town) -> int:
+    """The block that begins it."""
+    epoch = queries.system(ledger.store.view).epoch
+    for command in (EndVoting(epoch), ChangeEpoch(epoch)):
+        town.clock.time_ms += EPOCH_MS // 2
+        await ledger.submit(town.signed("alice", command), wait_ms=5_000)
+    assert queries.system(ledger.store.view).epoch == epoch + 1
+    return ledger.head.height
 
 
 async def test_a_node_learns_what_is_certified_with_the_next_height_to_sign(ledger, town) -> None:
@@ -106,3 +122,27 @@ async def test_an_end_that_is_signed_after_the_head_does_not_stand_for_what_a_no
     await ledger.store.keep_signature(signed[1])
     await ledger.store.keep_signature(signed[0])
     assert (await ledger.attestation(node_id=node.node_id)).signed == signed[1]
+
+
+async def test_signatures_of_an_end_that_was_given_up_are_kept_and_added_to(ledger, town) -> None:
+    start = await next_epoch(ledger, town)
+    assert (await ledger.attestation()).wanted_height == start
+    await sign(ledger, town, start, town.nodes[:2])
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    town.clock.time_ms += PATIENCE_MS_MAX
+    assert (await ledger.attestation()).wanted_height == start + 1
+    await sign(ledger, town, start, town.nodes[2:])
+    assert ledger.store.is_closed(1), "the others got to it while the head was asked for"
+    assert (await ledger.attestation()).wanted_height == start + 1, "which is still wanted"
+
+
+async def test_a_head_that_was_given_up_is_signed_anew(ledger, town) -> None:
+    """The next one proves the same and more: of it nothing is kept."""
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    assert (await ledger.attestation()).wanted_height == 1
+    await sign(ledger, town, 1, town.nodes[:2])
+    await ledger.submit(town.transfer(), wait_ms=5_000)
+    town.clock.time_ms += 3_000
+    assert (await ledger.attestation()).wanted_height == 2
+    await sign(ledger, town, 1, town.nodes)
+    assert (await ledger.attestation()).latest is None
