@@ -21,6 +21,7 @@ from tests.kubernetes.testbed import Cluster
 
 BLOB = bytes(range(256)) * 800
 UNSEEN_S = 20  # nobody is replaced on one view of the world
+MOVED_AWAY = ("gateway", "haulout-operator")  # what has no second place
 CHILDREN = "snet,snp,sn,sts,deploy,svc,pvc,cm,pdb,networkpolicy,pods"
 
 
@@ -135,9 +136,7 @@ def find_victim(network: Installation) -> tuple[str, str]:
     """A machine with one storage node and not the ledger, cleared of what has no second place; and that node."""
     roles: dict[str, list[tuple[str, str]]] = {}
     for pod in network.get("pods")["items"]:
-        labels = pod["metadata"].get("labels", {})
-        role = labels.get("haulout.dev/role", labels.get("app.kubernetes.io/component", ""))
-        roles.setdefault(pod["spec"].get("nodeName", ""), []).append((role, pod["metadata"]["name"]))
+        roles.setdefault(pod["spec"].get("nodeName", ""), []).append((role_of(pod), pod["metadata"]["name"]))
     fit = [
         machine
         for machine, has in sorted(roles.items())
@@ -146,14 +145,34 @@ def find_victim(network: Installation) -> tuple[str, str]:
     assert fit, f"no machine has one storage node and not the ledger: {roles}"
     machine = fit[0]
     network.kubectl("cordon", machine)
-    for role, pod in roles[machine]:
-        if role in ("gateway", "haulout-operator"):
-            network.kubectl("delete", "pod", pod)
-    network.kubectl("rollout", "status", "deploy/main-gateway", "--timeout=120s")
-    network.kubectl("rollout", "status", "deploy/haulout-operator", "--timeout=120s")
+    moved = [(role, pod) for role, pod in roles[machine] if role in MOVED_AWAY]
+    for _, pod in moved:
+        network.kubectl("delete", "pod", pod)
+    for role, _ in moved:
+        network.wait(f"{role} is somewhere else", lambda role=role: is_ready_outside(network, role, machine), 180)
     network.kubectl("uncordon", machine)
     [node] = [pod.rpartition("-")[0] for role, pod in roles[machine] if role == "node"]
     return machine, node
+
+
+def is_ready_outside(network: Installation, role: str, machine: str) -> bool:
+    """Whether a Pod of a role is ready, none being on a machine or without one: a Deployment's own word may be old."""
+    pods = [
+        pod
+        for pod in network.get("pods")["items"]
+        if role_of(pod) == role and pod["status"]["phase"] not in ("Succeeded", "Failed")
+    ]
+    ready = [
+        any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
+        for pod in pods
+    ]
+    return any(ready) and all(pod["spec"].get("nodeName", machine) != machine for pod in pods)
+
+
+def role_of(pod: dict[str, Any]) -> str:
+    """What a Pod is for."""
+    labels = pod["metadata"].get("labels", {})
+    return str(labels.get("haulout.dev/role", labels.get("app.kubernetes.io/component", "")))
 
 
 def test_a_zone_with_too_many_shards_is_reported(network: Installation) -> None:
