@@ -88,7 +88,7 @@ class Sequencer:
         self._last_began_us, self._last_count = clock.monotonic_us(), 0
         self._attestor = Attestor(store, scheme, clock, workers)
         self._sequenced_height = store.head.height
-        self._counts = {"blocks": 0, "transactions": 0, "refused": 0, "inadmissible": 0, "busy": 0, "replays": 0}
+        self._counts = {"blocks": 0, "transactions": 0, "inadmissible": 0, "busy": 0, "replays": 0}
         self._tally = BlockTally(queries.staking(store.view))
 
     @classmethod
@@ -254,7 +254,6 @@ class Sequencer:
             raise
         self._counts["blocks"] += 1
         self._counts["transactions"] += len(taken)
-        self._counts["refused"] += sum(not result.is_ok for result in out.results)
         self._tally.note(out, [pending.kinds for pending in taken])
         for pending, result in zip(taken, out.results, strict=True):
             self._finish(pending, result)
@@ -278,6 +277,7 @@ class Sequencer:
         """The head and how the ledger is."""
         metrics = {
             **self._counts,
+            "refused": self._tally.refusals.total(),
             "pending_bytes": self._queue_bytes,
             "oldest_height": self.store.oldest_height,
             "checkpoint_signed_shards": self._attestor.signed_shards,
